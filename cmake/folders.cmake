@@ -1,0 +1,52 @@
+# phalanx_folder(NAME [TORCH] [USES folder...]): src/NAME/**.cpp as the object library phx_NAME.
+# Object libraries are linked straight into each binary, so that self-registering files are never dropped by the linker.
+# USES mirrors the layer table of docs/architecture.md; tests/core/layers_test.cpp holds the includes against that table.
+function(phalanx_folder name)
+  cmake_parse_arguments(arg "TORCH" "" "USES" ${ARGN})
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS "${CMAKE_SOURCE_DIR}/src/${name}/*.cpp")
+  list(FILTER sources EXCLUDE REGEX "launch/main\\.cpp$")
+  if(NOT PHALANX_CUDA)
+    list(FILTER sources EXCLUDE REGEX "_cuda\\.cpp$|nccl[a-z_]*\\.cpp$")
+  endif()
+  if(NOT sources)
+    file(WRITE "${CMAKE_BINARY_DIR}/empty_${name}.cpp" "")
+    set(sources "${CMAKE_BINARY_DIR}/empty_${name}.cpp")
+  endif()
+  set(closure ${arg_USES})
+  add_library(phx_${name} OBJECT ${sources})
+  target_include_directories(phx_${name} PUBLIC "${CMAKE_SOURCE_DIR}/src")
+  target_link_libraries(phx_${name} PUBLIC fmt::fmt spdlog::spdlog nlohmann_json::nlohmann_json yaml-cpp
+    simdjson::simdjson ZLIB::ZLIB PkgConfig::PCRE2 PkgConfig::UTF8PROC PkgConfig::XXHASH PkgConfig::ZSTD
+    PkgConfig::HDF5 MPI::MPI_C CLI11::CLI11 Threads::Threads)
+  target_compile_definitions(phx_${name} PUBLIC OMPI_SKIP_MPICXX SPDLOG_FMT_EXTERNAL)
+  if(arg_TORCH)
+    target_link_libraries(phx_${name} PUBLIC libtorch)
+    target_precompile_headers(phx_${name} REUSE_FROM phx_torch_header)
+  endif()
+  set_property(TARGET phx_${name} PROPERTY PHALANX_USES "${closure}")
+  set_property(TARGET phx_${name} PROPERTY PHALANX_TORCH "${arg_TORCH}")
+endfunction()
+
+# The only place where <torch/torch.h> is parsed: 10-17 s once, not once per file.
+file(WRITE "${CMAKE_BINARY_DIR}/torch_header.cpp" "")
+add_library(phx_torch_header OBJECT "${CMAKE_BINARY_DIR}/torch_header.cpp")
+target_link_libraries(phx_torch_header PUBLIC libtorch)
+target_precompile_headers(phx_torch_header PUBLIC <torch/torch.h>)
+
+# Links the object files of FOLDER and of everything it uses into TARGET.
+function(phalanx_link target folder)
+  get_property(uses TARGET phx_${folder} PROPERTY PHALANX_USES)
+  target_link_libraries(${target} PRIVATE phx_${folder} ${ARGN})
+  foreach(used ${uses})
+    target_link_libraries(${target} PRIVATE phx_${used})
+  endforeach()
+  get_property(torch TARGET phx_${folder} PROPERTY PHALANX_TORCH)
+  if(torch)
+    target_precompile_headers(${target} REUSE_FROM phx_torch_header)
+  endif()
+endfunction()
+
+function(phalanx_program name)
+  add_executable(${name} ${ARGN})
+  phalanx_link(${name} launch)
+endfunction()

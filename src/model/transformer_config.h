@@ -1,0 +1,31 @@
+#pragma once
+#include <cstdint>
+#include <optional>
+#include <string>
+
+namespace phalanx::model {
+
+/// Rotary scaling of Llama 3.x (`rope_type: llama3`); the other kinds join with their families.
+struct RopeScaling {
+  double factor, low_freq_factor, high_freq_factor;
+  int64_t original_max_position_embeddings;
+};
+
+/// Architecture and sizes under config.json's names. @throws core::Error from validate() naming key, value and range.
+struct TransformerConfig {
+  std::string model_type = "llama";
+  int64_t vocab_size = 0, hidden_size = 0, intermediate_size = 0, num_hidden_layers = 0;
+  int64_t num_attention_heads = 0, num_key_value_heads = 0, head_dim = 0;
+  int64_t max_position_embeddings = 2048;
+  double rms_norm_eps = 1e-6;
+  double rope_theta = 10000.0;
+  std::optional<RopeScaling> rope_scaling;
+  bool tie_word_embeddings = false;
+  double initializer_range = 0.02;
+  std::optional<int64_t> bos_token_id, eos_token_id, pad_token_id;
+
+  void validate(const std::string& where) const;
+  int64_t num_parameters() const;
+};
+
+}  // namespace phalanx::model
