@@ -1,32 +1,109 @@
 #pragma once
-#include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
-#include <optional>
 #include <string>
+#include <string_view>
 #include <typeindex>
-#include <variant>
+#include <utility>
 #include <vector>
+
+#include "core/config_field.h"
+#include "core/error.h"
 
 namespace phalanx::core {
 
-/// Everything that parsing, errors, --help, docs/config.md and the JSON schema need to know about one key.
-/// The default is the member's own initialiser.
-struct FieldSpec {
-  std::string help;                 ///< one sentence
-  std::string unit = {};            ///< "tokens", "steps", "s", ...
-  std::optional<double> min = {};   ///< inclusive
-  std::optional<double> max = {};   ///< inclusive
-  bool above_min = false;           ///< `min` itself is not allowed
-  std::vector<std::string> one_of = {};
+/// One section of the run config, declared once by the folder that uses it.
+struct Section {
+  std::string name;
+  std::string help;
+  std::vector<Field> fields;
+  bool is_optional;
+  std::type_index type;
+  std::function<std::shared_ptr<void>()> make;  ///< a new Options with its defaults
 };
 
-class SectionBase;  // type-erased section, in config.cpp / config_fields.h
+/// All of them, in the order in which they are printed and documented.
+const std::vector<Section>& sections();
+bool register_section(Section section);
 
-/// Declares the keys of one section; `Options` is a plain struct whose members carry the defaults.
-/// Member types: bool, int64_t, double, std::string, std::vector<double>, std::vector<std::string>, std::optional of
-/// bool/int64_t/double/std::string, and std::vector<Sub> for lists of maps (with an own SectionBuilder<Sub>).
+/// Declares the section `name` of the run config; call it once, from the .cpp that owns `Options`:
+///     const bool registered = core::register_section<LoraOptions>("lora", "Low-rank adapters.", [](auto& s) {
+///       s.field("r", &LoraOptions::r, {.help = "Rank of the update.", .min = 1});
+///     });
 template <typename Options>
-class SectionBuilder;
+bool register_section(std::string name, std::string help,
+                      const std::function<void(SectionBuilder<Options>&)>& declare) {
+  SectionBuilder<Options> builder;
+  declare(builder);
+  return register_section(Section{std::move(name), std::move(help), std::move(builder.fields), builder.is_optional,
+                                  std::type_index(typeid(Options)),
+                                  [] { return std::static_pointer_cast<void>(std::make_shared<Options>()); }});
+}
 
+/// Everything that is wrong with a config, sorted by position: each line is "FILE:LINE:COLUMN: error: message" (or
+/// "--set KEY=VALUE: error: message"). what() and report() are these lines joined by newlines.
+class ConfigErrors : public Error {
+ public:
+  explicit ConfigErrors(std::vector<std::string> lines);
+  const std::vector<std::string>& lines() const { return lines_; }
+  std::string report() const override { return what(); }
+
+ private:
+  std::vector<std::string> lines_;
+};
+
+struct YamlNode;
+
+/// A checked run config: one Options object for each registered section, and where each value came from.
+class Config {
+ public:
+  /// @param sets  "section.key=value" each, from --set; they replace what the file says. Values are YAML; into a string
+  ///              key the text goes as it is. "section=null" removes a section.
+  /// @throws ConfigErrors (78) with all errors at once.
+  static Config load(const std::string& path, const std::vector<std::string>& sets = {});
+  static Config parse(const std::string& text, const std::string& name, const std::vector<std::string>& sets = {});
+  static Config defaults(const std::vector<std::string>& sets = {});
+
+  template <typename Options>
+  const Options& get() const {
+    return *static_cast<const Options*>(options_of(std::type_index(typeid(Options))));
+  }
+  bool has(std::string_view section) const;   ///< is the section in the file or in a --set?
+  bool is_set(std::string_view key) const;    ///< "section.key", likewise
+  /// "default", "FILE:LINE" or "--set" of a key such as "train.max_steps" or "data.train.0.path".
+  std::string origin(std::string_view key) const;
+  /// "FILE:LINE:COLUMN" of the key, or of the nearest thing around it that is written down.
+  std::string position(std::string_view key) const;
+  /// The resolved config as YAML that loads to the same values; with_origins adds a comment with the origin to every
+  /// value. Secrets are masked.
+  std::string print(bool with_origins) const;
+  const std::string& file() const { return file_; }  ///< empty for defaults()
+
+ private:
+  struct Loader;
+  Config() = default;
+  const void* options_of(std::type_index type) const;
+
+  std::string file_;
+  std::vector<std::string> sets_;
+  std::shared_ptr<const YamlNode> root_;
+  std::map<std::string, std::shared_ptr<void>> options_;  // by section name
+  mutable std::vector<std::string> read_sections_;        // of the constraint under evaluation
+};
+
+/// What a constraint found: the key it concerns ("parallel.tp") and a message "parallel.tp is 3 but must ...; try 1 or 2".
+struct Violation {
+  std::string key;
+  std::string message;
+};
+using Constraint = std::function<void(const Config&, std::vector<Violation>&)>;
+
+/// A check that needs more than one key. Constraints run after every key was parsed and are reported with all other errors;
+/// one that reads a section with wrong values is skipped. `name` is for readers only.
+bool add_constraint(std::string name, Constraint constraint);
+
+std::string config_markdown();     ///< docs/config.md
+std::string config_json_schema();  ///< docs/config.schema.json
+
+}  // namespace phalanx::core

@@ -3,6 +3,7 @@
 
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <utility>
 
 namespace phalanx::core {
@@ -20,11 +21,13 @@ enum class ExitCode : int {
 };
 
 /// An error for the user: `what()` is one line, "file: what was found, what is allowed, the way out", without "error:".
-/// The program prints it once and exits with `code`.
+/// The program prints `report()` once and exits with `code`.
 class Error : public std::runtime_error {
  public:
   Error(ExitCode code, const std::string& message) : std::runtime_error(message), code_(code) {}
   ExitCode code() const { return code_; }
+  /// What the terminal shows, without a last newline: "error: " and the message.
+  virtual std::string report() const { return std::string("error: ") + what(); }
 
  private:
   ExitCode code_;
@@ -38,5 +41,8 @@ template <typename... Args>
 /// Text from a file or user, made safe for one line of a terminal: control characters and invalid UTF-8 escaped,
 /// cut to `max_bytes` (an ellipsis marks the cut).
 std::string printable(std::string_view text, size_t max_bytes = 120);
+
+/// Length in bytes of the well-formed UTF-8 character at the start of `text`; 0 if there is none (Unicode 15, table 3-7).
+size_t utf8_length(std::string_view text);
 
 }  // namespace phalanx::core
