@@ -1,0 +1,79 @@
+#include "ops/attention.h"
+
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+namespace phalanx::ops {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+// Rows of one sample as ATen's attention wants them: [T, H, d] -> [1, H, T, d].
+at::Tensor heads_first(const at::Tensor& rows) {
+  return rows.transpose(0, 1).unsqueeze(0);
+}
+at::Tensor tokens_first(const at::Tensor& heads) {
+  return heads.squeeze(0).transpose(0, 1);
+}
+
+at::Tensor repeat_heads(const at::Tensor& kv, int64_t times) {  // [T, K, d] -> [T, H, d]
+  return times == 1 ? kv : kv.repeat_interleave(times, 1);
+}
+at::Tensor sum_groups(const at::Tensor& grad, int64_t times) {  // [T, H, d] -> [T, K, d]
+  if (times == 1) return grad;
+  return grad.reshape({grad.size(0), grad.size(1) / times, times, grad.size(2)}).sum(2);
+}
+
+struct VarlenAttention : torch::autograd::Function<VarlenAttention> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& q, const at::Tensor& k,
+                            const at::Tensor& v, const std::vector<int32_t>& cu, double scale) {
+    const int64_t group = q.size(1) / k.size(1);
+    at::Tensor out = at::empty(q.sizes(), q.options());
+    variable_list saved = {q, k, v, out};
+    for (size_t s = 0; s + 1 < cu.size(); ++s) {
+      const auto rows = [&](const at::Tensor& t) { return t.narrow(0, cu[s], cu[s + 1] - cu[s]); };
+      auto [o, lse] = at::_scaled_dot_product_flash_attention_for_cpu(
+          heads_first(rows(q)), heads_first(repeat_heads(rows(k), group)),
+          heads_first(repeat_heads(rows(v), group)), 0.0, true, {}, scale);
+      rows(out).copy_(tokens_first(o));
+      saved.push_back(lse);
+    }
+    ctx->save_for_backward(saved);
+    ctx->saved_data["cu"] = std::vector<int64_t>(cu.begin(), cu.end());
+    ctx->saved_data["scale"] = scale;
+    return out;
+  }
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    const variable_list saved = ctx->get_saved_variables();
+    const at::Tensor &q = saved[0], &k = saved[1], &v = saved[2], &out = saved[3];
+    const std::vector<int64_t> cu = ctx->saved_data["cu"].toIntVector();
+    const double scale = ctx->saved_data["scale"].toDouble();
+    const int64_t group = q.size(1) / k.size(1);
+    at::Tensor dq = at::empty_like(q), dk = at::empty_like(k), dv = at::empty_like(v);
+    for (size_t s = 0; s + 1 < cu.size(); ++s) {
+      const auto rows = [&](const at::Tensor& t) { return t.narrow(0, cu[s], cu[s + 1] - cu[s]); };
+      auto [a, b, c] = at::_scaled_dot_product_flash_attention_for_cpu_backward(
+          heads_first(rows(grads[0])), heads_first(rows(q)), heads_first(repeat_heads(rows(k), group)),
+          heads_first(repeat_heads(rows(v), group)), heads_first(rows(out)), saved[4 + s], 0.0, true, {},
+          scale);
+      rows(dq).copy_(tokens_first(a));
+      rows(dk).copy_(sum_groups(tokens_first(b), group));
+      rows(dv).copy_(sum_groups(tokens_first(c), group));
+    }
+    return {dq, dk, dv, at::Tensor(), at::Tensor()};
+  }
+};
+
+}  // namespace
+
+at::Tensor varlen_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                            const std::vector<int32_t>& cu_seqlens, double scale) {
+  TORCH_CHECK(!cu_seqlens.empty() && cu_seqlens.front() == 0 && cu_seqlens.back() == q.size(0),
+              "varlen_attention: cu_seqlens must run from 0 to the number of tokens ", q.size(0));
+  TORCH_CHECK(q.size(1) % k.size(1) == 0, "varlen_attention: ", q.size(1), " query heads are no multiple of ",
+              k.size(1), " key heads");
+  return VarlenAttention::apply(q.contiguous(), k.contiguous(), v.contiguous(), cu_seqlens, scale);
+}
+
+}  // namespace phalanx::ops

@@ -1,0 +1,15 @@
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <vector>
+
+namespace phalanx::ops {
+
+/// Causal attention inside each sample, never across: softmax(scale q k^T) v.
+/// q [N, H, d], k and v [N, K, d] with H a multiple of K (grouped queries); cu_seqlens [S + 1] on the host.
+/// Memory is linear in N: q, k, v, the output and one log-sum-exp per row and head are saved.
+at::Tensor varlen_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                            const std::vector<int32_t>& cu_seqlens, double scale);
+
+}  // namespace phalanx::ops

@@ -1,0 +1,20 @@
+#pragma once
+#include <ATen/core/Tensor.h>
+
+namespace phalanx::ops {
+
+/// Sum over the labelled rows of -log softmax(hidden W^T)[label], without ever holding the logits of all
+/// rows. hidden [N, h]; weight [V, h]; labels [N] int64, -100 ignored. Returns a scalar in fp32 (fp64 for
+/// fp64), NOT divided: pass `grad_scale` (1 / global target tokens) as the factor by which the loss is
+/// multiplied. Rows go in chunks; forward computes the gradients of hidden (saved) and weight (fp32
+/// accumulation) right away when they are needed, so the backward is one scaling. `row_losses`, if not null,
+/// receives [N] per-token losses in nats (0 where ignored). A weight with a GradSink gets its gradient added
+/// there already in the forward; the loss must then be multiplied by exactly `grad_scale` before backward(),
+/// which is checked.
+at::Tensor linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels,
+                                double grad_scale, at::Tensor* row_losses = nullptr);
+
+/// log p(label) of each row in nats, fp32 [N] (fp64 for fp64; 0 where ignored), chunked, no gradient.
+at::Tensor token_logprobs(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels);
+
+}  // namespace phalanx::ops

@@ -1,0 +1,104 @@
+#include "ops/linear.h"
+
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include "ops/grad_sink.h"
+#include "ops/matmul.h"
+
+namespace phalanx::ops {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+// Gradient of a [out, in] factor: a^T b, straight into the sink where there is one.
+at::Tensor factor_gradient(const at::Tensor& parameter, const at::Tensor& a, const at::Tensor& b,
+                           double scale) {
+  GradSink* sink = grad_sink(parameter);
+  if (!sink) return matmul_tn(a, b, scale);
+  matmul_tn_add(sink->main_grad(), a, b, scale);
+  sink->done();
+  return {};
+}
+
+at::Tensor product(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+  at::Tensor y = matmul_nt(x, weight);
+  return bias.defined() ? y.add_(bias) : y;
+}
+
+struct Linear : torch::autograd::Function<Linear> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight,
+                            const at::Tensor& bias) {
+    const bool save_x = weight.requires_grad();
+    ctx->save_for_backward({save_x ? x : at::Tensor(), weight, bias});
+    return product(x, weight, bias);
+  }
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    const variable_list saved = ctx->get_saved_variables();
+    const at::Tensor dy = grads[0].contiguous();
+    variable_list out(3);
+    if (ctx->needs_input_grad(0)) out[0] = matmul_nn(dy, saved[1]);
+    if (ctx->needs_input_grad(1)) out[1] = factor_gradient(saved[1], dy, saved[0], 1.0);
+    if (saved[2].defined() && ctx->needs_input_grad(2)) {
+      const at::ScalarType sum_type = dy.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+      out[2] = deliver_gradient(saved[2], dy.sum(0, false, sum_type));
+    }
+    return out;
+  }
+};
+
+at::Tensor adapted_product(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& xa,
+                           const at::Tensor& lora_b, double scale) {
+  at::Tensor y = matmul_nt(x, weight);
+  matmul_nt_add_(y, xa, lora_b, scale);
+  return y;
+}
+
+struct LoraLinear : torch::autograd::Function<LoraLinear> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight,
+                            const at::Tensor& lora_a, const at::Tensor& lora_b, double scale) {
+    const at::Tensor xa = matmul_nt(x, lora_a);
+    ctx->save_for_backward({x, weight, lora_a, lora_b, xa});
+    ctx->saved_data["scale"] = scale;
+    return adapted_product(x, weight, xa, lora_b, scale);
+  }
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    const variable_list saved = ctx->get_saved_variables();
+    const at::Tensor &x = saved[0], &weight = saved[1], &lora_a = saved[2], &lora_b = saved[3],
+                     &xa = saved[4];
+    const double scale = ctx->saved_data["scale"].toDouble();
+    const at::Tensor dy = grads[0].contiguous();
+    const at::Tensor dxa = matmul_nn(dy, lora_b);  // [N, r], `scale` joins below
+    variable_list out(5);
+    if (ctx->needs_input_grad(0)) {
+      out[0] = matmul_nn(dy, weight);
+      matmul_nn_add_(out[0], dxa, lora_a, scale);
+    }
+    if (ctx->needs_input_grad(3)) out[3] = factor_gradient(lora_b, dy, xa, scale);
+    if (ctx->needs_input_grad(2)) out[2] = factor_gradient(lora_a, dxa, x, scale);
+    return out;
+  }
+};
+
+}  // namespace
+
+at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+  expect_gradient(weight);
+  expect_gradient(bias);
+  if (!at::GradMode::is_enabled()) return product(x.contiguous(), weight, bias);
+  return Linear::apply(x.contiguous(), weight, bias);
+}
+
+at::Tensor lora_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& lora_a,
+                       const at::Tensor& lora_b, double scale) {
+  TORCH_CHECK(!weight.requires_grad(), "lora_linear: the base weight must be frozen");
+  expect_gradient(lora_a);
+  expect_gradient(lora_b);
+  const at::Tensor rows = x.contiguous();
+  if (!at::GradMode::is_enabled())
+    return adapted_product(rows, weight, matmul_nt(rows, lora_a), lora_b, scale);
+  return LoraLinear::apply(rows, weight, lora_a, lora_b, scale);
+}
+
+}  // namespace phalanx::ops

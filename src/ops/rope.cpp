@@ -1,0 +1,47 @@
+#include "ops/rope.h"
+
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+namespace phalanx::ops {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+// (a, b) -> (a cos - b sin, b cos + a sin); direction -1 turns back.
+at::Tensor rotate(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin, double direction) {
+  const int64_t half = x.size(2) / 2;
+  const at::Tensor c = cos.unsqueeze(1), s = sin.unsqueeze(1) * direction;  // [N, 1, d/2]
+  const at::Tensor a = x.narrow(2, 0, half).to(cos.scalar_type()),
+                   b = x.narrow(2, half, half).to(cos.scalar_type());
+  return at::cat({a * c - b * s, b * c + a * s}, 2).to(x.scalar_type());
+}
+
+struct Rope : torch::autograd::Function<Rope> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& cos,
+                            const at::Tensor& sin) {
+    ctx->save_for_backward({cos, sin});
+    return rotate(x, cos, sin, 1.0);
+  }
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    const variable_list saved = ctx->get_saved_variables();
+    return {rotate(grads[0], saved[0], saved[1], -1.0), at::Tensor(), at::Tensor()};
+  }
+};
+
+}  // namespace
+
+at::Tensor rope(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin) {
+  return Rope::apply(x, cos, sin);
+}
+
+std::pair<at::Tensor, at::Tensor> rope_rows(const at::Tensor& position_ids,
+                                            const at::Tensor& inverse_frequencies, at::ScalarType dtype) {
+  const at::Tensor angles =
+      at::outer(position_ids.to(at::kFloat), inverse_frequencies.to(at::kFloat));  // [N, d/2]
+  const at::ScalarType type = dtype == at::kDouble ? at::kDouble : at::kFloat;
+  return {angles.cos().to(type), angles.sin().to(type)};
+}
+
+}  // namespace phalanx::ops
