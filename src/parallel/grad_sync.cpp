@@ -37,7 +37,7 @@ class BucketedGradSync : public GradSync {
     for (Bucket& bucket : buckets_) bucket.num_ready = 0;
   }
 
-  void before_backward(int64_t micro_step) override { last_ = micro_step + 1 == num_micro_steps_; ready_.begin_backward(); }
+  void before_backward(int64_t micro_step) override { last_ = micro_step + 1 == num_micro_steps_; }
   void after_backward(int64_t) override { ready_.end_backward(); }
 
   void finish() override {
@@ -95,7 +95,7 @@ class TreeGradSync : public GradSync {
     depth_ = 0;
   }
 
-  void before_backward(int64_t) override { ready_.begin_backward(); }
+  void before_backward(int64_t) override {}
 
   void after_backward(int64_t micro_step) override {
     ready_.end_backward();

@@ -1,0 +1,68 @@
+#pragma once
+#include <functional>
+#include <memory>
+#include <optional>
+
+#include "checkpoint/state.h"
+#include "comm/communicator.h"
+#include "model/causal_lm.h"
+#include "parallel/flat_parameters.h"
+#include "parallel/grad_sync.h"
+#include "parallel/schedule.h"
+#include "trainer/loader.h"
+#include "trainer/method.h"
+#include "trainer/optimizer.h"
+#include "trainer/options.h"
+
+namespace phalanx::trainer {
+
+/// What one optimizer step did; equal on every rank.
+struct StepStats {
+  int64_t step = 0;           ///< from 1
+  double loss = 0;            ///< mean over the targets of the global batch, nats
+  double grad_norm = 0;       ///< global L2 norm before clipping
+  double learning_rate = 0;   ///< the one used
+  int64_t tokens = 0;         ///< of the global batch
+  int64_t target_tokens = 0;  ///< those with a loss
+};
+
+struct TrainerOptions {
+  OptimizerOptions optimizer;
+  ScheduleOptions schedule;
+  double max_grad_norm = 1.0;
+  int64_t max_steps = 1;
+};
+
+/// One optimizer step over all ranks of `group`. Everything it works with is handed in and outlives it.
+class Trainer {
+ public:
+  Trainer(model::CausalLm& model, const Method& method, const Loader& loader, parallel::FlatParameters& parameters,
+          parallel::Schedule& schedule, parallel::GradSync& grad_sync, Optimizer& optimizer, comm::Communicator& group,
+          const TrainerOptions& options);
+
+  /// @throws core::Error (76) on every rank, before any weight moved, if loss or gradient norm is not finite.
+  StepStats train_step();
+
+  int64_t steps_done() const { return step_; }
+  int64_t tokens_seen() const { return tokens_seen_; }
+
+  /// What a checkpoint of this moment holds: master weights and optimizer state under global names, step and counters.
+  checkpoint::State state() const;
+  /// After the tensors of state() were filled by a load: takes over the counters and refreshes the compute weights.
+  void restore(const nlohmann::ordered_json& scalars);
+
+ private:
+  model::CausalLm& model_;
+  const Method& method_;
+  const Loader& loader_;
+  parallel::FlatParameters& parameters_;
+  parallel::Schedule& schedule_;
+  parallel::GradSync& grad_sync_;
+  Optimizer& optimizer_;
+  comm::Communicator& group_;
+  TrainerOptions options_;
+  int64_t step_ = 0;
+  int64_t tokens_seen_ = 0;
+};
+
+}  // namespace phalanx::trainer
