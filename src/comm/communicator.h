@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "core/error.h"
+
 namespace phalanx::comm {
 
 enum class ReduceOp { kSum, kMax, kMin };
@@ -18,8 +20,10 @@ class Work {
   virtual void wait() = 0;  ///< throws what the collective threw; calling it twice is allowed
 };
 
-/// What this rank has put on the wire since the last reset, by collective name ("all_reduce", ...). Bytes are those a
-/// ring algorithm sends from one rank (docs/architecture.md lists the formulas), so that tests can hold them against theory.
+/// What this rank has put on the wire since the last reset, by collective name ("all_reduce",
+/// "reduce_scatter", "all_gather", "all_to_all", "broadcast", "send", "recv", "barrier"). Bytes are those
+/// that a ring algorithm sends from one rank, whatever the backend really does, so that tests can hold them
+/// against theory; see traffic.h for the formulas.
 struct Traffic {
   struct Count {
     int64_t calls = 0;
@@ -29,11 +33,14 @@ struct Traffic {
   int64_t total_bytes() const;
 };
 
-/// A group of ranks. Every method is collective over the group (send/recv over two ranks of it) and must be called in
-/// the same order by all of them. Tensors are contiguous, of equal dtype and size on all ranks, in host memory
-/// (in_process, mpi) or device memory (nccl). dtypes: float64 float32 bfloat16 float16 int64 int32 uint8.
-/// bf16 and fp16 sums accumulate in fp32 per pair. Results are the same bits on every rank.
-/// @throws core::Error when another rank has failed or aborted: the message carries that rank and its error.
+/// A group of ranks. Every method is collective over the group (send/recv over two ranks of it) and must be
+/// called in the same order by all of them. Tensors are contiguous, of equal dtype and size on all ranks, in
+/// host memory (in_process, mpi) or device memory (nccl). dtypes: float64 float32 bfloat16 float16 int64
+/// int32 uint8. Host backends add in one fixed binary tree over the rank index, ((0+1)+(2+3))+..., so results
+/// are the same bits on every rank, in every run and on either backend; bf16 and fp16 sums stay in fp32 up
+/// the tree and are rounded once.
+/// @throws PeerFailure (a core::Error, failure.h) when another rank has failed or aborted: it carries that
+/// rank and its error.
 class Communicator {
  public:
   virtual ~Communicator() = default;
@@ -42,12 +49,15 @@ class Communicator {
   virtual int size() const = 0;
   virtual std::string backend() const = 0;  ///< "in_process", "mpi" or "nccl"
 
-  virtual std::unique_ptr<Work> all_reduce_async(at::Tensor tensor, ReduceOp op) = 0;                       // in place
-  virtual std::unique_ptr<Work> reduce_scatter_async(at::Tensor output, at::Tensor input, ReduceOp op) = 0;  // input: size() x output
-  virtual std::unique_ptr<Work> all_gather_async(at::Tensor output, at::Tensor input) = 0;                   // output: size() x input
-  virtual std::unique_ptr<Work> all_to_all_async(at::Tensor output, at::Tensor input,
-                                                 std::vector<int64_t> output_splits,   // elements from each rank
-                                                 std::vector<int64_t> input_splits) = 0;  // elements to each rank
+  virtual std::unique_ptr<Work> all_reduce_async(at::Tensor tensor, ReduceOp op) = 0;  // in place
+  virtual std::unique_ptr<Work> reduce_scatter_async(at::Tensor output, at::Tensor input,
+                                                     ReduceOp op) = 0;  // input: size() x output
+  virtual std::unique_ptr<Work> all_gather_async(at::Tensor output,
+                                                 at::Tensor input) = 0;  // output: size() x input
+  virtual std::unique_ptr<Work> all_to_all_async(
+      at::Tensor output, at::Tensor input,
+      std::vector<int64_t> output_splits,      // elements from each rank
+      std::vector<int64_t> input_splits) = 0;  // elements to each rank
   virtual std::unique_ptr<Work> broadcast_async(at::Tensor tensor, int root) = 0;
   virtual std::unique_ptr<Work> send_async(at::Tensor tensor, int to, int tag) = 0;
   virtual std::unique_ptr<Work> recv_async(at::Tensor tensor, int from, int tag) = 0;
@@ -56,11 +66,14 @@ class Communicator {
   /// The ranks with the same `color` form a new group, ordered by `key`, then by rank. Collective.
   virtual std::unique_ptr<Communicator> split(int color, int key) = 0;
 
-  /// This rank has failed: every other rank's pending and later calls throw `error`. Never blocks, may be called by any thread.
-  virtual void abort(const std::string& error) = 0;
+  /// This rank has failed: every other rank's pending and later calls throw `error`. Never blocks, may be
+  /// called by any thread. `code` is the exit code that the others' errors carry.
+  virtual void abort(const std::string& error, core::ExitCode code = core::ExitCode::kBug) = 0;
 
   void all_reduce(at::Tensor tensor, ReduceOp op = ReduceOp::kSum) { all_reduce_async(tensor, op)->wait(); }
-  void reduce_scatter(at::Tensor output, at::Tensor input, ReduceOp op = ReduceOp::kSum) { reduce_scatter_async(output, input, op)->wait(); }
+  void reduce_scatter(at::Tensor output, at::Tensor input, ReduceOp op = ReduceOp::kSum) {
+    reduce_scatter_async(output, input, op)->wait();
+  }
   void all_gather(at::Tensor output, at::Tensor input) { all_gather_async(output, input)->wait(); }
   void broadcast(at::Tensor tensor, int root = 0) { broadcast_async(tensor, root)->wait(); }
   void send(at::Tensor tensor, int to, int tag = 0) { send_async(tensor, to, tag)->wait(); }
@@ -76,6 +89,9 @@ class Communicator {
 
  protected:
   void count(const std::string& collective, int64_t bytes);
+  virtual at::Device device() const {
+    return at::kCPU;
+  }  ///< where the scalar and string helpers put their tensors
 
  private:
   Traffic traffic_;

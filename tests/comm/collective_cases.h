@@ -1,0 +1,22 @@
+#pragma once
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "comm/communicator.h"
+
+namespace phalanx::comm {
+
+/// One test body, run by every rank of a group; the same on every backend and number of ranks.
+struct CollectiveCase {
+  std::string name;
+  std::function<void(Communicator&)> body;
+};
+
+const std::vector<CollectiveCase>& collective_cases();
+
+/// The tensor that `rank` brings to a test: small whole numbers (all dtypes hold the results of any order
+/// exactly), the same in every process.
+at::Tensor example(int rank, int64_t numel, at::ScalarType dtype);
+
+}  // namespace phalanx::comm
