@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Compares this build with the field's reference implementations, live. They are Python packages in a virtual
+# environment of their own (third_party/oracles); the program never needs them.
+#   scripts/oracles.sh [check...]     all checks, or those named: tokenizer score train export tensorboard checkpoint
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+PHALANX=${PHALANX:-$ROOT/build/release/phalanx}
+ORACLES=${PHALANX_ORACLES:-$THIRD_PARTY/oracles}
+MODEL=$ROOT/models/SmolLM2-135M-Instruct.Q4_1.gguf
+CHECKS=("$@")
+[ "${#CHECKS[@]}" -gt 0 ] || CHECKS=(tokenizer score train export tensorboard checkpoint)
+
+install_oracles() {
+  if [ -x "$ORACLES/bin/python" ]; then echo "$ORACLES is there"; return; fi
+  python3 -m venv "$ORACLES"
+  "$ORACLES/bin/pip" install -q --disable-pip-version-check -r scripts/oracles/requirements.txt
+}
+
+run_check() { HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false "$ORACLES/bin/python" "scripts/oracles/$1_check.py" "$PHALANX" "$MODEL"; }
+
+step "oracles" install_oracles
+for check in "${CHECKS[@]}"; do step "check: $check" run_check "$check"; done
