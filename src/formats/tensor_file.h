@@ -28,6 +28,9 @@ class TensorFile {
   /// The stored bytes of one tensor, in the file's element type. Valid as long as this object lives.
   virtual std::span<const std::byte> bytes(const TensorInfo& tensor) const = 0;
 
+  /// @throws FormatError if the file was truncated while it was mapped (what was read may be zeros). Call it after reading.
+  virtual void check_unchanged() const {}
+
   const TensorInfo* find(std::string_view name) const;  ///< nullptr if absent
 };
 

@@ -1,0 +1,257 @@
+// Loops over many blocks are what a start-up waits for: let GCC vectorise them, but never fuse a product and a sum,
+// which would change bits on machines with FMA.
+#pragma GCC optimize("O3", "fp-contract=off")
+#include "formats/quantisation.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <thread>
+
+#include "core/error.h"
+#include "formats/tensor_file.h"
+
+namespace phalanx::formats {
+namespace {
+
+using core::DType;
+using Bytes = const uint8_t*;
+
+template <typename T>
+T load(Bytes source) {
+  T value;
+  std::memcpy(&value, source, sizeof value);
+  return value;
+}
+
+// Without branches, so that loops over it vectorise, and without fp32 subnormals, so that flush-to-zero cannot hurt.
+inline float decode_half(uint16_t half) {
+  const uint32_t magnitude = uint32_t(half & 0x7fff) << 13;
+  const uint32_t exponent = magnitude & 0x0f800000;
+  const uint32_t normal = magnitude + (112u << 23);
+  const uint32_t infinite = magnitude + (224u << 23);
+  const uint32_t subnormal = std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude + (113u << 23)) - 0x1p-14f);
+  const uint32_t bits = exponent == 0x0f800000 ? infinite : exponent == 0 ? subnormal : normal;
+  return std::bit_cast<float>(bits | uint32_t(half & 0x8000) << 16);
+}
+
+inline uint16_t encode_half(float value) {
+  const uint32_t bits = std::bit_cast<uint32_t>(value);
+  const uint32_t magnitude = bits & 0x7fffffff;
+  const uint32_t nan = 0x7e00 | (magnitude >> 13 & 0x3ff);
+  const uint32_t normal = (magnitude - (112u << 23) + 0xfff + (magnitude >> 13 & 1)) >> 13;
+  const uint32_t subnormal = std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude) + 0.5f) - 0x3f000000;
+  const uint32_t half = magnitude > 0x7f800000    ? nan
+                        : magnitude >= 0x47800000 ? 0x7c00
+                        : magnitude < 0x38800000  ? subnormal
+                                                  : normal;
+  return uint16_t(half | (bits >> 16 & 0x8000));
+}
+
+inline uint16_t encode_bfloat16(float value) {
+  const uint32_t bits = std::bit_cast<uint32_t>(value);
+  const uint32_t rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+  return uint16_t((bits & 0x7fffffff) > 0x7f800000 ? bits >> 16 | 64 : rounded);
+}
+
+void decode_f64(Bytes source, int64_t count, float* out) {
+  for (int64_t i = 0; i < count; ++i) out[i] = float(load<double>(source + 8 * i));
+}
+
+void decode_f16(Bytes source, int64_t count, float* out) {
+  for (int64_t i = 0; i < count; ++i) out[i] = decode_half(load<uint16_t>(source + 2 * i));
+}
+
+void decode_bf16(Bytes source, int64_t count, float* out) {
+  for (int64_t i = 0; i < count; ++i) out[i] = std::bit_cast<float>(uint32_t(load<uint16_t>(source + 2 * i)) << 16);
+}
+
+// In the block decoders, value i < 16 sits in the low nibble of q[i], value 16 + i in the high one.
+
+void decode_q8_0(Bytes block, float* out) {
+  const float d = decode_half(load<uint16_t>(block));
+  for (int i = 0; i < 32; ++i) out[i] = float(int8_t(block[2 + i])) * d;
+}
+
+void decode_q4_0(Bytes block, float* out) {
+  const float d = decode_half(load<uint16_t>(block));
+  for (int i = 0; i < 16; ++i) {
+    out[i] = d * float((block[2 + i] & 15) - 8);
+    out[16 + i] = d * float((block[2 + i] >> 4) - 8);
+  }
+}
+
+void decode_q4_1(Bytes block, float* out) {
+  const float d = decode_half(load<uint16_t>(block)), m = decode_half(load<uint16_t>(block + 2));
+  for (int i = 0; i < 16; ++i) {
+    out[i] = d * float(block[4 + i] & 15) + m;
+    out[16 + i] = d * float(block[4 + i] >> 4) + m;
+  }
+}
+
+void decode_q5_0(Bytes block, float* out) {
+  const float d = decode_half(load<uint16_t>(block));
+  const uint32_t high = load<uint32_t>(block + 2);
+  for (int i = 0; i < 16; ++i) {
+    out[i] = d * float(int((block[6 + i] & 15) | (high >> i & 1) << 4) - 16);
+    out[16 + i] = d * float(int((block[6 + i] >> 4) | (high >> (16 + i) & 1) << 4) - 16);
+  }
+}
+
+void decode_q5_1(Bytes block, float* out) {
+  const float d = decode_half(load<uint16_t>(block)), m = decode_half(load<uint16_t>(block + 2));
+  const uint32_t high = load<uint32_t>(block + 4);
+  for (int i = 0; i < 16; ++i) {
+    out[i] = d * float(int((block[8 + i] & 15) | (high >> i & 1) << 4)) + m;
+    out[16 + i] = d * float(int((block[8 + i] >> 4) | (high >> (16 + i) & 1) << 4)) + m;
+  }
+}
+
+// 8 groups of 32 with 6-bit scales and minima, packed into 12 bytes.
+void decode_q4_k(Bytes block, float* out) {
+  const float d = decode_half(load<uint16_t>(block)), d_min = decode_half(load<uint16_t>(block + 2));
+  const Bytes s = block + 4;
+  for (int j = 0; j < 8; ++j) {
+    const int scale = j < 4 ? s[j] & 63 : (s[j + 4] & 15) | (s[j - 4] >> 6) << 4;
+    const int minimum = j < 4 ? s[j + 4] & 63 : (s[j + 4] >> 4) | (s[j] >> 6) << 4;
+    const float group_d = d * float(scale), group_min = d_min * float(minimum);
+    const Bytes q = block + 16 + 32 * (j / 2);
+    const int shift = 4 * (j % 2);
+    for (int i = 0; i < 32; ++i) out[32 * j + i] = group_d * float(q[i] >> shift & 15) - group_min;
+  }
+}
+
+// 16 groups of 16 with 8-bit scales; a value is 4 low bits and 2 high bits, less 32.
+void decode_q6_k(Bytes block, float* out) {
+  const float d = decode_half(load<uint16_t>(block + 208));
+  for (int group = 0; group < 16; ++group) {
+    const float group_d = d * float(int8_t(block[192 + group]));
+    const int half = group / 8, r = 16 * (group % 8);  // r: index in the half of 128
+    const Bytes low = block + 64 * half + r % 64, high = block + 128 + 32 * half + r % 32;
+    const int low_shift = 4 * (r / 64), high_shift = 2 * (r / 32);
+    for (int i = 0; i < 16; ++i) {
+      const int value = (low[i] >> low_shift & 15) | (high[i] >> high_shift & 3) << 4;
+      out[16 * group + i] = group_d * float(value - 32);
+    }
+  }
+}
+
+template <void (*decode)(Bytes, float*)>
+void decode_blocks(Bytes source, int64_t count, float* out, int64_t elements, int64_t bytes) {
+  for (int64_t i = 0; i < count / elements; ++i) decode(source + i * bytes, out + i * elements);
+}
+
+void decode_range(DType dtype, Bytes source, int64_t count, float* out) {
+  const int64_t elements = core::block_elements(dtype), bytes = core::block_bytes(dtype);
+  switch (dtype) {
+    case DType::kF64: return decode_f64(source, count, out);
+    case DType::kF32: std::memcpy(out, source, size_t(count) * 4); return;
+    case DType::kF16: return decode_f16(source, count, out);
+    case DType::kBF16: return decode_bf16(source, count, out);
+    case DType::kQ8_0: return decode_blocks<decode_q8_0>(source, count, out, elements, bytes);
+    case DType::kQ4_0: return decode_blocks<decode_q4_0>(source, count, out, elements, bytes);
+    case DType::kQ4_1: return decode_blocks<decode_q4_1>(source, count, out, elements, bytes);
+    case DType::kQ5_0: return decode_blocks<decode_q5_0>(source, count, out, elements, bytes);
+    case DType::kQ5_1: return decode_blocks<decode_q5_1>(source, count, out, elements, bytes);
+    case DType::kQ4_K: return decode_blocks<decode_q4_k>(source, count, out, elements, bytes);
+    case DType::kQ6_K: return decode_blocks<decode_q6_k>(source, count, out, elements, bytes);
+    default: break;
+  }
+  core::fail(core::ExitCode::kBadInput, "a tensor of type {} has no floating-point values; weights are F64, F32, F16, "
+             "BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K or Q6_K", core::name(dtype));
+}
+
+// d = max|x| / 127, q = x / d rounded half away from zero. A block with NaN or infinity keeps a NaN or infinite scale.
+void encode_q8_0(const float* x, uint8_t* block) {
+  float largest = 0;
+  for (int i = 0; i < 32; ++i) {
+    const float magnitude = std::fabs(x[i]);
+    largest = magnitude > largest || magnitude != magnitude ? magnitude : largest;
+  }
+  const float d = largest / 127;
+  const float inverse = d == 0 ? 0 : 1 / d;
+  const uint16_t half = encode_half(d);
+  std::memcpy(block, &half, 2);
+  for (int i = 0; i < 32; ++i) {
+    const float scaled = x[i] * inverse;
+    const float magnitude = std::min(std::fabs(scaled), 127.0f);  // false for NaN: 127, whatever its sign
+    const float floored = std::floor(magnitude);
+    const float rounded = floored + std::floor(2 * (magnitude - floored));
+    block[2 + i] = uint8_t(int8_t(std::copysign(rounded, scaled)));
+  }
+}
+
+void encode_range(DType dtype, const float* source, int64_t count, uint8_t* out) {
+  switch (dtype) {
+    case DType::kF32: std::memcpy(out, source, size_t(count) * 4); return;
+    case DType::kF16:
+      for (int64_t i = 0; i < count; ++i) {
+        const uint16_t half = encode_half(source[i]);
+        std::memcpy(out + 2 * i, &half, 2);
+      }
+      return;
+    case DType::kBF16:
+      for (int64_t i = 0; i < count; ++i) {
+        const uint16_t bits = encode_bfloat16(source[i]);
+        std::memcpy(out + 2 * i, &bits, 2);
+      }
+      return;
+    case DType::kQ8_0:
+      for (int64_t i = 0; i < count / 32; ++i) encode_q8_0(source + 32 * i, out + 34 * i);
+      return;
+    default: break;
+  }
+  core::fail(core::ExitCode::kBadConfig, "values cannot be written as {}; possible are F32, F16, BF16 and Q8_0",
+             core::name(dtype));
+}
+
+// Below this a thread costs more than it saves.
+constexpr int64_t kElementsPerThread = 1 << 20;
+
+/// Calls run(first, count) for consecutive pieces that are multiples of `block`, on as many threads as pay.
+template <typename Run>
+void in_pieces(int64_t num_elements, int64_t block, const Run& run) {
+  const int64_t cores = std::max(1u, std::thread::hardware_concurrency());
+  const int64_t pieces = std::clamp<int64_t>(num_elements / kElementsPerThread, 1, cores);
+  const int64_t piece = (num_elements / block + pieces - 1) / pieces * block;
+  std::vector<std::jthread> threads;
+  for (int64_t first = piece; first < num_elements; first += piece)
+    threads.emplace_back([&run, first, count = std::min(piece, num_elements - first)] { run(first, count); });
+  run(0, std::min(piece, num_elements));
+}
+
+void check_whole_blocks(DType dtype, int64_t num_elements) {
+  if (num_elements % core::block_elements(dtype) != 0)
+    core::fail(core::ExitCode::kBadInput, "{} values are not a multiple of the {} block of {}", num_elements,
+               core::name(dtype), core::block_elements(dtype));
+}
+
+}  // namespace
+
+float half_to_float(uint16_t half) { return decode_half(half); }
+uint16_t float_to_half(float value) { return encode_half(value); }
+float bfloat16_to_float(uint16_t bits) { return std::bit_cast<float>(uint32_t(bits) << 16); }
+uint16_t float_to_bfloat16(float value) { return encode_bfloat16(value); }
+
+void to_float(DType dtype, const std::byte* source, int64_t num_elements, float* destination) {
+  check_whole_blocks(dtype, num_elements);
+  if (num_elements == 0) return;
+  decode_range(dtype, reinterpret_cast<Bytes>(source), 0, destination);  // an unknown type throws here, not in a thread
+  const int64_t elements = core::block_elements(dtype), bytes = core::block_bytes(dtype);
+  in_pieces(num_elements, elements, [&](int64_t first, int64_t count) {
+    decode_range(dtype, reinterpret_cast<Bytes>(source) + first / elements * bytes, count, destination + first);
+  });
+}
+
+void from_float(DType dtype, const float* source, int64_t num_elements, std::byte* destination) {
+  check_whole_blocks(dtype, num_elements);
+  if (num_elements == 0) return;
+  encode_range(dtype, source, 0, reinterpret_cast<uint8_t*>(destination));
+  const int64_t elements = core::block_elements(dtype), bytes = core::block_bytes(dtype);
+  in_pieces(num_elements, elements, [&](int64_t first, int64_t count) {
+    encode_range(dtype, source + first, count, reinterpret_cast<uint8_t*>(destination) + first / elements * bytes);
+  });
+}
+
+}  // namespace phalanx::formats
