@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace phalanx::model {
 
@@ -9,6 +10,7 @@ namespace phalanx::model {
 struct RopeScaling {
   double factor, low_freq_factor, high_freq_factor;
   int64_t original_max_position_embeddings;
+  bool operator==(const RopeScaling&) const = default;
 };
 
 /// Architecture and sizes under config.json's names. @throws core::Error from validate() naming key, value and range.
@@ -21,11 +23,14 @@ struct TransformerConfig {
   double rope_theta = 10000.0;
   std::optional<RopeScaling> rope_scaling;
   bool tie_word_embeddings = false;
+  bool attention_bias = false, mlp_bias = false;
   double initializer_range = 0.02;
-  std::optional<int64_t> bos_token_id, eos_token_id, pad_token_id;
+  std::optional<int64_t> bos_token_id, pad_token_id;
+  std::vector<int64_t> eos_token_ids;  ///< config.json's eos_token_id, which may be one id or a list
 
   void validate(const std::string& where) const;
   int64_t num_parameters() const;
+  bool operator==(const TransformerConfig&) const = default;
 };
 
 }  // namespace phalanx::model

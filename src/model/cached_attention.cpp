@@ -1,0 +1,217 @@
+#include "model/cached_attention.h"
+
+#include <ATen/Functions.h>
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "model/wide.h"
+
+namespace phalanx::model {
+namespace {
+
+constexpr int64_t kPiece = 512;   // cached tokens that one task looks at
+constexpr int64_t kMaxSteps = 8;  // head sizes up to 256
+constexpr int64_t kBlock = 64;    // scores that are held at a time
+
+// One new token, one key/value head with the `group` query heads that share it, one piece of the context.
+struct Task {
+  int64_t row, kv_head, entry, begin, end;
+};
+
+struct Shapes {
+  int64_t num_heads, num_kv_heads, group, head_dim, capacity, steps;
+};
+
+// Softmax numerator of one piece: sum of exp(score - max) and of exp(score - max) v, in fp32.
+struct Partial {
+  float max, sum;
+};
+
+template <typename T>
+struct Run {
+  const T *q, *keys, *values;
+  Shapes shapes;
+  float scale;
+  Partial* partials;  // [tasks][group]
+  float* outputs;     // [tasks][group][steps * kStep], in lane order
+};
+
+template <typename T>
+[[gnu::always_inline]] inline wide::Pair load_step(const T* row, int64_t step, int64_t head_dim) {
+  const int64_t left = head_dim - step * wide::kStep;
+  return left >= wide::kStep ? wide::load(row + step * wide::kStep) : wide::load_tail(row + step * wide::kStep, left);
+}
+
+// scores[i] = scale * q . k_i for one query head.
+template <typename T>
+[[gnu::always_inline]] inline void block_scores(const Run<T>& run, const T* q, const T* keys, int64_t count, float* scores) {
+  const int64_t steps = run.shapes.steps, d = run.shapes.head_dim;
+  wide::Pair query[kMaxSteps];
+  for (int64_t s = 0; s < steps; ++s) query[s] = load_step(q, s, d);
+  for (int64_t i = 0; i < count; ++i) {
+    wide::Floats first = {}, second = {};
+    for (int64_t s = 0; s < steps; ++s) {
+      const wide::Pair key = load_step(keys + i * d, s, d);
+      first += query[s].first * key.first;
+      second += query[s].second * key.second;
+    }
+    scores[i] = run.scale * wide::sum(first + second);
+  }
+}
+
+template <typename T>
+[[gnu::always_inline]] inline void add_values(const Run<T>& run, const T* values, int64_t count, const float* weights,
+                                              float rescale, float* output) {
+  const int64_t steps = run.shapes.steps, d = run.shapes.head_dim;
+  wide::Pair sums[kMaxSteps];
+  for (int64_t s = 0; s < steps; ++s) {
+    sums[s] = wide::load(output + s * wide::kStep);
+    sums[s].first *= rescale;
+    sums[s].second *= rescale;
+  }
+  for (int64_t i = 0; i < count; ++i) {
+    for (int64_t s = 0; s < steps; ++s) {
+      const wide::Pair value = load_step(values + i * d, s, d);
+      sums[s].first += weights[i] * value.first;
+      sums[s].second += weights[i] * value.second;
+    }
+  }
+  for (int64_t s = 0; s < steps; ++s) std::memcpy(output + s * wide::kStep, &sums[s], sizeof(wide::Pair));
+}
+
+template <typename T>
+[[gnu::always_inline]] inline void attend_body(const Run<T>& run, const Task& task, int64_t index) {
+  const Shapes& shapes = run.shapes;
+  const int64_t d = shapes.head_dim;
+  const int64_t base = (task.entry * shapes.num_kv_heads + task.kv_head) * shapes.capacity * d;
+  for (int64_t g = 0; g < shapes.group; ++g) {
+    const T* q = run.q + (task.row * shapes.num_heads + task.kv_head * shapes.group + g) * d;
+    float* output = run.outputs + (index * shapes.group + g) * shapes.steps * wide::kStep;
+    std::fill(output, output + shapes.steps * wide::kStep, 0.0F);
+    Partial total{-std::numeric_limits<float>::infinity(), 0};
+    for (int64_t begin = task.begin; begin < task.end; begin += kBlock) {
+      const int64_t count = std::min(kBlock, task.end - begin);
+      float scores[kBlock];
+      block_scores(run, q, run.keys + base + begin * d, count, scores);
+      const float max = std::max(total.max, *std::max_element(scores, scores + count));
+      const float rescale = std::exp(total.max - max);
+      total.sum *= rescale;
+      for (int64_t i = 0; i < count; ++i) total.sum += scores[i] = std::exp(scores[i] - max);
+      add_values(run, run.values + base + begin * d, count, scores, rescale, output);
+      total.max = max;
+    }
+    run.partials[index * shapes.group + g] = total;
+  }
+}
+PHALANX_DISPATCH(attend, attend_body, (const Run<T>& run, const Task& task, int64_t index), (run, task, index))
+
+std::vector<Task> make_tasks(const Shapes& shapes, const std::vector<int64_t>& lengths,
+                             const std::vector<int32_t>& cu_seqlens) {
+  std::vector<Task> tasks;
+  for (int64_t e = 0; e < static_cast<int64_t>(lengths.size()); ++e) {
+    for (int64_t row = cu_seqlens[e]; row < cu_seqlens[e + 1]; ++row) {
+      const int64_t visible = lengths[e] + (row - cu_seqlens[e]) + 1;
+      for (int64_t head = 0; head < shapes.num_kv_heads; ++head) {
+        for (int64_t begin = 0; begin < visible; begin += kPiece) {
+          tasks.push_back({row, head, e, begin, std::min(visible, begin + kPiece)});
+        }
+      }
+    }
+  }
+  return tasks;
+}
+
+// Joins the pieces of one token and head: they stand next to each other in `tasks`.
+template <typename T>
+void merge(const Run<T>& run, const std::vector<Task>& tasks, size_t first, size_t last, T* out) {
+  const Shapes& shapes = run.shapes;
+  const int64_t padded = shapes.steps * wide::kStep;
+  std::vector<float> sums(padded), ordered(padded);
+  for (int64_t g = 0; g < shapes.group; ++g) {
+    float max = -std::numeric_limits<float>::infinity(), total = 0;
+    for (size_t t = first; t < last; ++t) max = std::max(max, run.partials[t * shapes.group + g].max);
+    std::fill(sums.begin(), sums.end(), 0.0F);
+    for (size_t t = first; t < last; ++t) {
+      const Partial& partial = run.partials[t * shapes.group + g];
+      const float weight = std::exp(partial.max - max);
+      total += weight * partial.sum;
+      const float* piece = run.outputs + (t * shapes.group + g) * padded;
+      for (int64_t i = 0; i < padded; ++i) sums[i] += weight * piece[i];
+    }
+    for (int64_t s = 0; s < shapes.steps; ++s) {
+      wide::unstage(wide::load(sums.data() + s * wide::kStep), ordered.data() + s * wide::kStep, static_cast<T*>(nullptr));
+    }
+    T* row = out + (tasks[first].row * shapes.num_heads + tasks[first].kv_head * shapes.group + g) * shapes.head_dim;
+    for (int64_t i = 0; i < shapes.head_dim; ++i) row[i] = static_cast<T>(ordered[i] / total);
+  }
+}
+
+template <typename T>
+void run_tasks(const at::Tensor& q, const at::Tensor& keys, const at::Tensor& values, const Shapes& shapes,
+               const std::vector<Task>& tasks, double scale, at::Tensor& out) {
+  static thread_local std::vector<Partial> partials;
+  static thread_local std::vector<float> outputs;
+  partials.resize(tasks.size() * shapes.group);
+  outputs.resize(tasks.size() * shapes.group * shapes.steps * wide::kStep);
+  const Run<T> run{q.const_data_ptr<T>(), keys.const_data_ptr<T>(), values.const_data_ptr<T>(), shapes,
+                   static_cast<float>(scale), partials.data(), outputs.data()};
+  int64_t work = 0;
+  for (const Task& task : tasks) work += (task.end - task.begin) * shapes.group * shapes.head_dim;
+  const int64_t num_tasks = static_cast<int64_t>(tasks.size());
+  const int64_t grain = work < 20000 ? num_tasks : 1;  // below ~5 us threads cost more than they bring
+  at::parallel_for(0, num_tasks, grain, [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t) attend<T>(run, tasks[t], t);
+  });
+  for (size_t first = 0, last; first < tasks.size(); first = last) {
+    for (last = first + 1; last < tasks.size() && tasks[last].begin > 0; ++last) {
+    }
+    merge(run, tasks, first, last, out.mutable_data_ptr<T>());
+  }
+}
+
+// Any dtype and device, one entry at a time.
+at::Tensor through_aten(const at::Tensor& q, const at::Tensor& keys, const at::Tensor& values,
+                        const std::vector<int64_t>& lengths, const std::vector<int32_t>& cu_seqlens, double scale) {
+  at::Tensor out = at::empty_like(q);
+  const int64_t group = q.size(1) / keys.size(1);
+  for (size_t e = 0; e < lengths.size(); ++e) {
+    const int64_t count = cu_seqlens[e + 1] - cu_seqlens[e], visible = lengths[e] + count;
+    if (count == 0) continue;
+    const at::Tensor k = keys[e].narrow(1, 0, visible).repeat_interleave(group, 0);    // [H, visible, d]
+    const at::Tensor v = values[e].narrow(1, 0, visible).repeat_interleave(group, 0);  // [H, visible, d]
+    at::Tensor scores = at::matmul(q.narrow(0, cu_seqlens[e], count).transpose(0, 1), k.transpose(1, 2)) * scale;
+    const at::Tensor hidden =
+        at::ones({count, visible}, q.options().dtype(at::kBool)).triu(static_cast<int64_t>(lengths[e]) + 1);
+    scores = scores.masked_fill(hidden, -std::numeric_limits<double>::infinity()).softmax(-1);
+    out.narrow(0, cu_seqlens[e], count).copy_(at::matmul(scores, v).transpose(0, 1));
+  }
+  return out;
+}
+
+}  // namespace
+
+at::Tensor cached_attention(const at::Tensor& q, const at::Tensor& keys, const at::Tensor& values,
+                            const std::vector<int64_t>& lengths, const std::vector<int32_t>& cu_seqlens, double scale) {
+  const Shapes shapes{.num_heads = q.size(1),
+                      .num_kv_heads = keys.size(1),
+                      .group = q.size(1) / keys.size(1),
+                      .head_dim = q.size(2),
+                      .capacity = keys.size(2),
+                      .steps = wide::num_steps(q.size(2))};
+  const bool own = q.is_cpu() && shapes.steps <= kMaxSteps &&
+                   (q.scalar_type() == at::kBFloat16 || q.scalar_type() == at::kFloat);
+  if (!own) return through_aten(q, keys, values, lengths, cu_seqlens, scale);
+  at::Tensor out = at::empty(q.sizes(), q.options());
+  const std::vector<Task> tasks = make_tasks(shapes, lengths, cu_seqlens);
+  if (q.scalar_type() == at::kBFloat16) {
+    run_tasks<at::BFloat16>(q.contiguous(), keys, values, shapes, tasks, scale, out);
+  } else {
+    run_tasks<float>(q.contiguous(), keys, values, shapes, tasks, scale, out);
+  }
+  return out;
+}
+
+}  // namespace phalanx::model

@@ -1,0 +1,14 @@
+#include "model/embedding.h"
+
+#include "model/parameter.h"
+#include "ops/embedding.h"
+
+namespace phalanx::model {
+
+Embedding::Embedding(int64_t vocab_size, int64_t hidden_size) {
+  weight = register_parameter("weight", unallocated({vocab_size, hidden_size}));
+}
+
+at::Tensor Embedding::forward(const at::Tensor& ids) const { return ops::embedding(ids, weight); }
+
+}  // namespace phalanx::model

@@ -1,0 +1,31 @@
+#pragma once
+#include <ATen/core/Tensor.h>
+#include <torch/nn/module.h>
+
+#include <functional>
+
+namespace phalanx::model {
+
+/// y = x W^T (+ b), x [N, in] -> y [N, out]. How the product is made can be replaced from outside: adapters and parallel
+/// schemes install a Product that uses `weight` and `bias`, and the layers that own a Linear never know.
+class Linear : public torch::nn::Module {
+ public:
+  using Product = std::function<at::Tensor(const Linear& linear, const at::Tensor& x)>;
+
+  Linear(int64_t in_features, int64_t out_features, bool has_bias);
+
+  at::Tensor forward(const at::Tensor& x) const { return product_(*this, x); }
+  /// The plain product, whatever is installed.
+  at::Tensor base(const at::Tensor& x) const;
+
+  void set_product(Product product) { product_ = std::move(product); }
+  void reset_product();
+
+  at::Tensor weight;  // [out, in]
+  at::Tensor bias;    // [out] or undefined
+
+ private:
+  Product product_;
+};
+
+}  // namespace phalanx::model

@@ -1,0 +1,35 @@
+#include "model/parameter.h"
+
+namespace phalanx::model {
+
+at::Tensor unallocated(at::IntArrayRef shape) {
+  at::Tensor tensor = at::empty({0}, at::kFloat);
+  // The shape without the memory: a meta tensor would say the same, but set_data() cannot turn it into a real one.
+  tensor.unsafeGetTensorImpl()->set_sizes_contiguous(shape);
+  return tensor;
+}
+
+bool is_allocated(const at::Tensor& tensor) {
+  return static_cast<int64_t>(tensor.storage().nbytes()) >= tensor.numel() * static_cast<int64_t>(tensor.element_size());
+}
+
+void allocate(torch::nn::Module& module, at::ScalarType dtype, at::Device device) {
+  for (at::Tensor& parameter : module.parameters()) {
+    if (is_allocated(parameter)) continue;
+    parameter.set_data(at::empty(parameter.sizes(), at::TensorOptions().dtype(dtype).device(device)));
+  }
+}
+
+NamedTensors all_parameters(const torch::nn::Module& module) {
+  NamedTensors parameters;
+  for (const auto& item : module.named_parameters()) parameters.emplace_back(item.key(), item.value());
+  return parameters;
+}
+
+NamedTensors trainable_parameters(const torch::nn::Module& module) {
+  NamedTensors parameters = all_parameters(module);
+  std::erase_if(parameters, [](const auto& item) { return !item.second.requires_grad(); });
+  return parameters;
+}
+
+}  // namespace phalanx::model

@@ -1,0 +1,24 @@
+#pragma once
+#include <ATen/core/Tensor.h>
+#include <torch/nn/module.h>
+
+#include <utility>
+
+namespace phalanx::model {
+
+/// Root-mean-square norm with a learned factor (ops::rms_norm); joins the residual addition before it into one pass.
+class RmsNorm : public torch::nn::Module {
+ public:
+  RmsNorm(int64_t hidden_size, double eps);
+
+  at::Tensor forward(const at::Tensor& x) const;
+  /// {norm(x + residual), x + residual}
+  std::pair<at::Tensor, at::Tensor> forward(const at::Tensor& x, const at::Tensor& residual) const;
+
+  at::Tensor weight;  // [hidden_size]
+
+ private:
+  double eps_;
+};
+
+}  // namespace phalanx::model
