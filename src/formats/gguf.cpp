@@ -25,7 +25,7 @@ GgufFile::GgufFile(const std::filesystem::path& path) {
 }
 
 void GgufFile::open_part(const std::filesystem::path& path) {
-  auto file = std::make_unique<MappedFile>(path);
+  auto file = std::make_unique<GuardedFile>(path);
   GgufHeader header = parse_gguf_header(*file);
   if (header.unused_bytes > 0)
     notices_.push_back(fmt::format("{}: {} bytes follow the last tensor and are not read", path.string(),

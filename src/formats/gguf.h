@@ -27,7 +27,7 @@ class GgufFile : public TensorFile {
 
  private:
   struct Part {
-    std::unique_ptr<MappedFile> file;
+    std::unique_ptr<GuardedFile> file;
     GgufHeader header;
   };
 

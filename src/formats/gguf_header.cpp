@@ -45,7 +45,7 @@ constexpr std::array<TypeNumber, 15> kTensorTypes = {{
 /// Walks over the bytes; every step checks what is left.
 class Cursor {
  public:
-  explicit Cursor(const MappedFile& file) : file_(file) {}
+  explicit Cursor(const GuardedFile& file) : file_(file) {}
 
   uint64_t offset() const { return offset_; }
   uint64_t left() const { return file_.bytes().size() - offset_; }
@@ -74,7 +74,7 @@ class Cursor {
   }
 
  private:
-  const MappedFile& file_;
+  const GuardedFile& file_;
   uint64_t offset_ = 0;
 };
 
@@ -311,7 +311,7 @@ void place_data(GgufHeader& header, const Cursor& cursor, uint64_t file_bytes) {
 
 }  // namespace
 
-GgufHeader parse_gguf_header(const MappedFile& file) {
+GgufHeader parse_gguf_header(const GuardedFile& file) {
   Cursor cursor(file);
   check_magic(cursor);
   const uint32_t version = read_version(cursor);

@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "formats/gguf_metadata.h"
-#include "formats/mapped_file.h"
+#include "formats/guarded_file.h"
 #include "formats/tensor_file.h"
 
 namespace phalanx::formats {
@@ -21,7 +21,7 @@ struct GgufHeader {
 
 /// Reads and validates the header. What it allocates is bounded by the bytes that are there.
 /// @throws FormatError with the byte offset of the first thing that is wrong.
-GgufHeader parse_gguf_header(const MappedFile& file);
+GgufHeader parse_gguf_header(const GuardedFile& file);
 
 /// Type numbers of tensors in a GGUF file; nothing for a type that we do not read.
 std::optional<core::DType> dtype_of_gguf(uint32_t ggml_type);

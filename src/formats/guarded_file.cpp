@@ -1,14 +1,12 @@
-#include "formats/mapped_file.h"
+#include "formats/guarded_file.h"
 
-#include <fcntl.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
-#include <cerrno>
-#include <cstring>
+#include <atomic>
 #include <mutex>
 
 #include "formats/format_error.h"
@@ -24,6 +22,7 @@ struct Guard {
 };
 constexpr int kMaxGuards = 1024;
 std::array<Guard, kMaxGuards> guards;
+std::mutex guards_mutex;  // taking and releasing slots; the handler does without
 struct sigaction previous_action;
 uintptr_t page_bytes = 4096;  // the machine's, from install_bus_handler on
 
@@ -37,13 +36,10 @@ void pass_on(int signal, siginfo_t* info, void* context) {
 void on_bus_error(int signal, siginfo_t* info, void* context) {
   const auto address = reinterpret_cast<uintptr_t>(info->si_addr);
   for (Guard& guard : guards) {
-    const uintptr_t begin = guard.begin.load(), end = guard.end.load();
-    if (address < begin || address >= end) continue;
-    const uintptr_t page = address & ~(page_bytes - 1);
+    if (address < guard.begin.load() || address >= guard.end.load()) continue;
     guard.damaged = true;
-    void* repaired = ::mmap(reinterpret_cast<void*>(page), page_bytes, PROT_READ,
-                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
-    if (repaired != MAP_FAILED) return;
+    void* const page = reinterpret_cast<void*>(address & ~(page_bytes - 1));
+    if (::mmap(page, page_bytes, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED) return;
   }
   pass_on(signal, info, context);
 }
@@ -60,9 +56,8 @@ void install_bus_handler() {
   });
 }
 
-std::mutex guards_mutex;
-
 int take_guard(std::span<const std::byte> bytes) {
+  if (bytes.empty()) return -1;
   install_bus_handler();
   const std::scoped_lock lock(guards_mutex);
   for (int slot = 0; slot < kMaxGuards; ++slot) {
@@ -76,47 +71,33 @@ int take_guard(std::span<const std::byte> bytes) {
   return -1;
 }
 
-void release_guard(int slot) {
-  if (slot < 0) return;
-  const std::scoped_lock lock(guards_mutex);
-  guards[size_t(slot)].end = 0;
-  guards[size_t(slot)].begin = 0;
+core::MappedFile open_mapping(const std::filesystem::path& path) {
+  try {
+    return core::MappedFile(path.string());
+  } catch (const core::Error& error) {
+    throw FormatError(FormatErrorKind::kNotRegular, path.string(), FormatError::kNowhere, error.what());
+  }
 }
-
-struct Descriptor {
-  int fd;
-  ~Descriptor() { ::close(fd); }
-};
 
 }  // namespace
 
-MappedFile::MappedFile(std::filesystem::path path) : path_(std::move(path)) {
-  const Descriptor file{::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
-  if (file.fd < 0) fail_in(FormatErrorKind::kNotRegular, path_, "cannot be opened: {}", std::strerror(errno));
-  struct stat status = {};
-  if (::fstat(file.fd, &status) != 0 || !S_ISREG(status.st_mode))
-    fail_in(FormatErrorKind::kNotRegular, path_, "is not a regular file; give the path of a file");
-  if (status.st_size == 0) return;
-  const auto size = size_t(status.st_size);
-  void* address = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.fd, 0);
-  if (address == MAP_FAILED)
-    fail_in(FormatErrorKind::kNotRegular, path_, "cannot be mapped ({} bytes): {}", size, std::strerror(errno));
-  bytes_ = {static_cast<const std::byte*>(address), size};
-  guard_slot_ = take_guard(bytes_);
+GuardedFile::GuardedFile(std::filesystem::path path)
+    : path_(std::move(path)), file_(open_mapping(path_)), guard_slot_(take_guard(file_.bytes())) {}
+
+GuardedFile::~GuardedFile() {
+  if (guard_slot_ < 0) return;
+  const std::scoped_lock lock(guards_mutex);
+  guards[size_t(guard_slot_)].end = 0;
+  guards[size_t(guard_slot_)].begin = 0;
 }
 
-MappedFile::~MappedFile() {
-  release_guard(guard_slot_);
-  if (!bytes_.empty()) ::munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
-}
-
-void MappedFile::check_unchanged() const {
+void GuardedFile::check_unchanged() const {
   struct stat status = {};
   const bool damaged = guard_slot_ >= 0 && guards[size_t(guard_slot_)].damaged;
-  const bool shrunk = ::stat(path_.c_str(), &status) == 0 && size_t(status.st_size) < bytes_.size();
+  const bool shrunk = ::stat(path_.c_str(), &status) == 0 && size_t(status.st_size) < bytes().size();
   if (damaged || shrunk)
     fail_in(FormatErrorKind::kChanged, path_,
-            "became shorter than its {} bytes while it was read; start again when nobody writes it", bytes_.size());
+            "became shorter than its {} bytes while it was read; start again when nobody writes it", bytes().size());
 }
 
 }  // namespace phalanx::formats

@@ -1,0 +1,34 @@
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string_view>
+
+namespace phalanx::formats {
+
+/// A file that is written whole or not at all: bytes go to "PATH.partial", finish() syncs and renames it.
+/// Every failure is a core::Error kStorage with path and reason; the partial file is removed by the destructor.
+class OutputFile {
+ public:
+  explicit OutputFile(std::filesystem::path path);
+  ~OutputFile();
+  OutputFile(const OutputFile&) = delete;
+  OutputFile& operator=(const OutputFile&) = delete;
+
+  /// Sets the size and reserves the space, so that a full disk shows now. Bytes never written are zero.
+  void reserve(uint64_t num_bytes);
+  void write_at(uint64_t offset_bytes, std::span<const std::byte> bytes);
+  void write_at(uint64_t offset_bytes, std::string_view text);
+  void finish();
+
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  [[noreturn]] void fail_with_errno(const char* what) const;
+
+  std::filesystem::path path_, partial_;
+  int fd_ = -1;
+};
+
+}  // namespace phalanx::formats

@@ -1,0 +1,64 @@
+#include "formats/safetensors.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+
+namespace phalanx::formats {
+namespace {
+
+uint64_t bytes_of(const TensorSpec& tensor) {
+  const std::optional<uint64_t> bytes = count_bytes(tensor.dtype, tensor.shape);
+  if (!bytes || core::is_quantised(tensor.dtype))
+    core::fail(core::ExitCode::kBug, "tensor {} of type {} and shape {} does not fit into safetensors",
+               core::printable(tensor.name), core::name(tensor.dtype), shape_text(tensor.shape));
+  return *bytes;
+}
+
+std::vector<TensorSpec> in_file_order(std::vector<TensorSpec> tensors) {
+  std::ranges::sort(tensors, {}, [](const TensorSpec& t) { return std::pair(-core::block_bytes(t.dtype), t.name); });
+  return tensors;
+}
+
+}  // namespace
+
+SafetensorsFile::SafetensorsFile(const std::filesystem::path& path)
+    : file_(path), header_(parse_safetensors_header(file_)) {}
+
+std::span<const std::byte> SafetensorsFile::bytes(const TensorInfo& tensor) const {
+  return file_.bytes().subspan(tensor.offset_bytes, tensor.size_bytes);
+}
+
+SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path, std::vector<TensorSpec> tensors,
+                                     const std::map<std::string, std::string>& metadata)
+    : tensors_(in_file_order(std::move(tensors))), file_(path) {
+  std::string text = metadata.empty() ? "{" : "{\"__metadata__\":" + nlohmann::json(metadata).dump();
+  uint64_t end = 0;
+  for (const TensorSpec& tensor : tensors_) {
+    const uint64_t begin = end;
+    end += bytes_of(tensor);
+    offsets_.push_back(begin);
+    text += fmt::format("{}{}:{{\"dtype\":\"{}\",\"shape\":{},\"data_offsets\":[{},{}]}}", text.size() > 1 ? "," : "",
+                        nlohmann::json(tensor.name).dump(), core::name(tensor.dtype),
+                        nlohmann::json(tensor.shape).dump(), begin, end);
+  }
+  text += "}";
+  text.resize((text.size() + 7) / 8 * 8, ' ');
+  const uint64_t length = text.size();
+  for (uint64_t& offset : offsets_) offset += 8 + length;
+  file_.reserve(8 + length + end);
+  file_.write_at(0, std::as_bytes(std::span(&length, 1)));
+  file_.write_at(8, text);
+}
+
+void SafetensorsWriter::write_part(size_t index, uint64_t offset_bytes, std::span<const std::byte> bytes) {
+  file_.write_at(offsets_[index] + offset_bytes, bytes);
+}
+
+void SafetensorsWriter::finish() {
+  check_all_written();
+  file_.finish();
+}
+
+}  // namespace phalanx::formats
