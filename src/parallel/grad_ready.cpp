@@ -40,7 +40,7 @@ void GradReady::end_backward() {
     if (ops::GradSink* sink = ops::grad_sink(slot.param)) sink->reset();
     if (!slot.param.grad().defined()) continue;
     FlatParameters::view(parameters_.grad(), slot).add_(slot.param.grad());
-    slot.param.mutable_grad() = {};
+    slot.param.mutable_grad() = at::Tensor();
   }
 }
 

@@ -1,6 +1,7 @@
 #include "trainer/method.h"
 
 #include <ATen/ATen.h>
+#include <fmt/format.h>
 
 #include <fmt/format.h>
 

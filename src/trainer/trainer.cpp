@@ -44,6 +44,13 @@ void check_finite(double loss, double grad_norm, int64_t step) {
              step, loss, grad_norm);
 }
 
+std::vector<std::pair<std::string, at::Tensor>> saved_buffers(const parallel::FlatParameters& parameters,
+                                                              const Optimizer& optimizer) {
+  std::vector<std::pair<std::string, at::Tensor>> buffers = {{"param", parameters.master()}};
+  for (const auto& [name, buffer] : optimizer.state()) buffers.emplace_back("optimizer." + name, buffer);
+  return buffers;
+}
+
 }  // namespace
 
 Trainer::Trainer(model::CausalLm& model, const Method& method, const Loader& loader, parallel::FlatParameters& parameters,
@@ -72,6 +79,25 @@ StepStats Trainer::train_step() {
   optimizer_.step(parameters_, ++step_, rate, clip_scale);
   tokens_seen_ += counts.tokens;
   return {step_, loss, grad_norm, rate, counts.tokens, counts.targets};
+}
+
+checkpoint::State Trainer::state() const {
+  checkpoint::State state;
+  for (const auto& [prefix, buffer] : saved_buffers(parameters_, optimizer_)) {
+    for (const parallel::ParameterSlot& slot : parameters_.slots()) {
+      state.tensors.push_back(
+          checkpoint::whole_tensor(prefix + "." + slot.name, parallel::FlatParameters::view(buffer, slot)));
+    }
+  }
+  state.scalars["step"] = step_;
+  state.scalars["num_tokens"] = tokens_seen_;
+  return state;
+}
+
+void Trainer::restore(const nlohmann::ordered_json& scalars) {
+  step_ = scalars.at("step").get<int64_t>();
+  tokens_seen_ = scalars.at("num_tokens").get<int64_t>();
+  parameters_.copy_master_to_compute();
 }
 
 }  // namespace phalanx::trainer
