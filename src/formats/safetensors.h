@@ -27,7 +27,7 @@ class SafetensorsFile : public TensorFile {
 
 /// Writes one safetensors file as the reference does: tensors by element size (largest first), then by name; header
 /// padded with spaces so that 8 + N is a multiple of 8. The file appears under its name in finish().
-class SafetensorsWriter : public TensorWriter {
+class SafetensorsWriter : public SingleFileWriter {
  public:
   SafetensorsWriter(const std::filesystem::path& path, std::vector<TensorSpec> tensors,
                     const std::map<std::string, std::string>& metadata = {{"format", "pt"}});

@@ -8,7 +8,7 @@ namespace {
 constexpr int64_t kPieceElements = 1 << 21;  // a multiple of every block
 }
 
-size_t TensorWriter::claim(std::string_view name) {
+size_t SingleFileWriter::claim(std::string_view name) {
   const std::vector<TensorSpec>& specs = tensors();
   if (index_of_.empty()) {
     for (size_t i = 0; i < specs.size(); ++i) index_of_.emplace(specs[i].name, i);
@@ -22,7 +22,7 @@ size_t TensorWriter::claim(std::string_view name) {
   return found->second;
 }
 
-void TensorWriter::write(std::string_view name, std::span<const std::byte> bytes) {
+void SingleFileWriter::write(std::string_view name, std::span<const std::byte> bytes) {
   const size_t index = claim(name);
   const TensorSpec& spec = tensors()[index];
   if (bytes.size() != count_bytes(spec.dtype, spec.shape))
@@ -31,7 +31,7 @@ void TensorWriter::write(std::string_view name, std::span<const std::byte> bytes
   write_part(index, 0, bytes);
 }
 
-void TensorWriter::write_floats(std::string_view name, std::span<const float> values) {
+void SingleFileWriter::write_floats(std::string_view name, std::span<const float> values) {
   const size_t index = claim(name);
   const TensorSpec& spec = tensors()[index];
   if (values.size() != count_elements(spec.shape))
@@ -48,7 +48,7 @@ void TensorWriter::write_floats(std::string_view name, std::span<const float> va
   }
 }
 
-void TensorWriter::check_all_written() const {
+void SingleFileWriter::check_all_written() const {
   const std::vector<TensorSpec>& specs = tensors();
   for (size_t i = 0; i < specs.size(); ++i)
     if (i >= written_.size() || !written_[i])
