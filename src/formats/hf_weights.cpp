@@ -84,14 +84,20 @@ std::vector<std::vector<TensorSpec>> into_shards(const std::vector<TensorSpec>& 
 }  // namespace
 
 HfWeights::HfWeights(const fs::path& path) {
-  if (!fs::is_directory(path)) return add_file(path);
+  if (!fs::is_directory(path)) {
+    add_file(path);
+    return;
+  }
   const bool has_single = fs::exists(path / kSingleName), has_index = fs::exists(path / kIndexName);
   if (has_single && has_index)
     fail_in(Kind::kIndex, path, "has both {} and {}; remove the one that is out of date", kSingleName, kIndexName);
-  if (has_index) return open_sharded(path);
-  if (!has_single) fail_without_weights(path);
-  require_inside(path, path / kSingleName);
-  add_file(path / kSingleName);
+  if (!has_single && !has_index) fail_without_weights(path);
+  if (has_index) {
+    open_sharded(path);
+  } else {
+    require_inside(path, path / kSingleName);
+    add_file(path / kSingleName);
+  }
 }
 
 void HfWeights::add_file(const fs::path& path) {
