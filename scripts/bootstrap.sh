@@ -39,6 +39,7 @@ unpack_libtorch() {
   unzip -q -o "$wheels"/torch-*.whl 'torch/lib/*' 'torch/include/*' -d "$THIRD_PARTY/unpacked"
   unzip -q -o "$wheels"/nvidia_cuda_runtime-*.whl 'nvidia/*/lib/*.so*' -d "$THIRD_PARTY/unpacked"
   unzip -q -o "$wheels"/nvidia_cuda_cupti-*.whl 'nvidia/*/lib/*.so*' -d "$THIRD_PARTY/unpacked"
+  rm -rf "$THIRD_PARTY/unpacked/torch/include/fmt"  # the wheel's copy would hide Debian's, which spdlog is built with
   mv "$THIRD_PARTY/unpacked/torch" "$THIRD_PARTY/libtorch"
   mv "$THIRD_PARTY/unpacked/nvidia" "$THIRD_PARTY/nvidia"
   rm -rf "$THIRD_PARTY/unpacked" "$wheels"
