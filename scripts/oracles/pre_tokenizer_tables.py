@@ -94,7 +94,7 @@ def main():
                     line = ""
                 line += piece
             lines.append(line)
-            out.write(f'  {{"{name}",\n' + "\n".join(f'   "{x}"' for x in lines) + "},\n")
+            out.write(f'  {{"{name}",' + "".join(f'\n   "{x}"' for x in lines if x) + ('""' if not text else "") + "},\n")
         out.write(f"}};\nconst size_t kNumSupplements = {len(supplement)};\n\n}}  // namespace phalanx::data\n")
 
 

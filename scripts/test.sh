@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Sets up what is missing, builds and runs every test; the last lines are ctest's.
+#   scripts/test.sh           what every change must pass
+#   scripts/test.sh --full    the long sweeps too
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+FULL=${1:-}
+[ "$FULL" = --full ] && export PHALANX_FULL=1
+
+cuda_present() { command -v nvcc >/dev/null && [ -e "$(dirname "$(dirname "$(readlink -f "$(command -v nvcc)")")")/include/cuda_runtime.h" ]; }
+
+bash scripts/build.sh release
+bash scripts/fetch_example.sh
+if cuda_present; then
+  bash scripts/build.sh cuda phx_comm comm_tests
+else
+  say "no nvcc here: the CUDA part was not compiled (not run: no GPU tools)"
+fi
+say "tests (set-up took $(elapsed "$SCRIPT_START"))"
+ctest --test-dir build/release --output-on-failure --parallel 2 --timeout 300
