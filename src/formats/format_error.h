@@ -55,7 +55,10 @@ class FormatError : public core::Error {
   static constexpr uint64_t kNowhere = ~uint64_t{0};  ///< the error has no place in the file
 
   FormatError(FormatErrorKind kind, std::string path, uint64_t offset, const std::string& message)
-      : Error(core::ExitCode::kBadInput, message), kind_(kind), path_(std::move(path)), offset_bytes_(offset) {}
+      : Error(core::ExitCode::kBadInput, message),
+        kind_(kind),
+        path_(std::move(path)),
+        offset_bytes_(offset) {}
 
   FormatErrorKind kind() const { return kind_; }
   const std::string& path() const { return path_; }

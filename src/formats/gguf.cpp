@@ -8,8 +8,10 @@ namespace {
 using Kind = FormatErrorKind;
 constexpr int64_t kMaxShards = 9999;
 
-/// "NAME-00001-of-00003.gguf" with another number; nothing if `path` is not spelled like the first of `count`.
-std::optional<std::filesystem::path> shard_path(const std::filesystem::path& path, int64_t number, int64_t count) {
+/// "NAME-00001-of-00003.gguf" with another number; nothing if `path` is not spelled like the first of
+/// `count`.
+std::optional<std::filesystem::path> shard_path(const std::filesystem::path& path, int64_t number,
+                                                int64_t count) {
   const std::string first = fmt::format("-00001-of-{:05}.gguf", count);
   const std::string name = path.filename().string();
   if (!name.ends_with(first)) return std::nullopt;
@@ -50,15 +52,18 @@ void GgufFile::open_other_shards(const std::filesystem::path& path) {
   for (int64_t other = 1; other < count; ++other) {
     const auto next = shard_path(path, other + 1, count);
     if (!next)
-      fail_in(Kind::kSplit, path, "has {} shards, so its name must end in -00001-of-{:05}.gguf", count, count);
+      fail_in(Kind::kSplit, path, "has {} shards, so its name must end in -00001-of-{:05}.gguf", count,
+              count);
     open_part(*next);
     const GgufMetadata& metadata = parts_.back().header.metadata;
     if (metadata.integer("split.no") != other || metadata.integer("split.count") != count)
-      fail_in(Kind::kSplit, *next, "says that it is shard {} of {}, but stands in the place of shard {} of {}",
+      fail_in(Kind::kSplit, *next,
+              "says that it is shard {} of {}, but stands in the place of shard {} of {}",
               metadata.integer("split.no"), metadata.integer("split.count"), other, count);
   }
   if (int64_t(tensors_.size()) != num_tensors)
-    fail_in(Kind::kSplit, path, "says {} tensors, but its {} shards have {}", num_tensors, count, tensors_.size());
+    fail_in(Kind::kSplit, path, "says {} tensors, but its {} shards have {}", num_tensors, count,
+            tensors_.size());
 }
 
 std::span<const std::byte> GgufFile::bytes(const TensorInfo& tensor) const {

@@ -23,7 +23,9 @@ class GgufFile : public TensorFile {
   const GgufMetadata& metadata() const { return parts_.front().header.metadata; }
   uint32_t version() const { return parts_.front().header.version; }
   size_t num_shards() const { return parts_.size(); }
-  const std::vector<std::string>& notices() const { return notices_; }  ///< oddities that a report should show
+  const std::vector<std::string>& notices() const {
+    return notices_;
+  }  ///< oddities that a report should show
 
  private:
   struct Part {

@@ -60,8 +60,8 @@ class Cursor {
 
   std::span<const std::byte> take(uint64_t count, std::string_view what) {
     if (count > left())
-      fail_at(Kind::kHeaderTooSmall, path(), offset_, "{} needs {} bytes, but the file ends after {}; copy it again",
-              what, count, left());
+      fail_at(Kind::kHeaderTooSmall, path(), offset_,
+              "{} needs {} bytes, but the file ends after {}; copy it again", what, count, left());
     const auto bytes = file_.bytes().subspan(offset_, count);
     offset_ += count;
     return bytes;
@@ -116,11 +116,13 @@ std::string read_key(Cursor& cursor) {
   const uint64_t offset = cursor.offset();
   const auto length = cursor.read<uint64_t>("key length");
   if (length == 0 || length > kMaxKeyBytes)
-    fail_at(Kind::kKey, cursor.path(), offset, "a key of {} bytes; 1 to {} are allowed", length, kMaxKeyBytes);
+    fail_at(Kind::kKey, cursor.path(), offset, "a key of {} bytes; 1 to {} are allowed", length,
+            kMaxKeyBytes);
   const auto bytes = cursor.take(length, "key");
   std::string key(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   if (!is_utf8(key) || key.find('\0') != std::string::npos)
-    fail_at(Kind::kKey, cursor.path(), offset, "the key {} is not UTF-8 text without NUL", core::printable(key));
+    fail_at(Kind::kKey, cursor.path(), offset, "the key {} is not UTF-8 text without NUL",
+            core::printable(key));
   return key;
 }
 
@@ -128,7 +130,8 @@ GgufType read_type(Cursor& cursor, std::string_view key) {
   const uint64_t offset = cursor.offset();
   const auto type = cursor.read<uint32_t>("value type");
   if (type > uint32_t(GgufType::kF64))
-    fail_at(Kind::kType, cursor.path(), offset, "{} has value type {}; 0 to 12 exist", core::printable(key), type);
+    fail_at(Kind::kType, cursor.path(), offset, "{} has value type {}; 0 to 12 exist", core::printable(key),
+            type);
   return GgufType(type);
 }
 
@@ -148,14 +151,16 @@ GgufArray read_array(Cursor& cursor, std::string_view key) {
   const auto count = cursor.read<uint64_t>("array length");
   const uint64_t each = type == GgufType::kString ? 8 : gguf_scalar_bytes(type);
   if (count > cursor.left() / each)
-    fail_at(Kind::kArray, cursor.path(), offset, "{} has {} elements, more than the remaining {} bytes can hold",
-            core::printable(key), count, cursor.left());
+    fail_at(Kind::kArray, cursor.path(), offset,
+            "{} has {} elements, more than the remaining {} bytes can hold", core::printable(key), count,
+            cursor.left());
   GgufArray array{type, count, {}, {}};
   if (type != GgufType::kString) {
     array.bytes = cursor.take(count * each, "array");
     const auto is_no_bool = [](std::byte byte) { return byte > std::byte{1}; };
     if (type == GgufType::kBool && std::ranges::any_of(array.bytes, is_no_bool))
-      fail_at(Kind::kValue, cursor.path(), offset, "{} has a bool that is neither 0 nor 1", core::printable(key));
+      fail_at(Kind::kValue, cursor.path(), offset, "{} has a bool that is neither 0 nor 1",
+              core::printable(key));
     return array;
   }
   array.strings.reserve(count);
@@ -167,19 +172,45 @@ GgufValue read_value(Cursor& cursor, std::string_view key) {
   const GgufType type = read_type(cursor, key);
   GgufValue value{type, cursor.offset(), false};
   switch (type) {
-    case GgufType::kU8: value.value = uint64_t(cursor.read<uint8_t>(key)); break;
-    case GgufType::kI8: value.value = int64_t(cursor.read<int8_t>(key)); break;
-    case GgufType::kU16: value.value = uint64_t(cursor.read<uint16_t>(key)); break;
-    case GgufType::kI16: value.value = int64_t(cursor.read<int16_t>(key)); break;
-    case GgufType::kU32: value.value = uint64_t(cursor.read<uint32_t>(key)); break;
-    case GgufType::kI32: value.value = int64_t(cursor.read<int32_t>(key)); break;
-    case GgufType::kU64: value.value = uint64_t(cursor.read<uint64_t>(key)); break;
-    case GgufType::kI64: value.value = int64_t(cursor.read<int64_t>(key)); break;
-    case GgufType::kF32: value.value = double(cursor.read<float>(key)); break;
-    case GgufType::kF64: value.value = cursor.read<double>(key); break;
-    case GgufType::kBool: value.value = read_bool(cursor, key); break;
-    case GgufType::kString: value.value = cursor.string(core::printable(key)); break;
-    case GgufType::kArray: value.value = read_array(cursor, key); break;
+    case GgufType::kU8:
+      value.value = uint64_t(cursor.read<uint8_t>(key));
+      break;
+    case GgufType::kI8:
+      value.value = int64_t(cursor.read<int8_t>(key));
+      break;
+    case GgufType::kU16:
+      value.value = uint64_t(cursor.read<uint16_t>(key));
+      break;
+    case GgufType::kI16:
+      value.value = int64_t(cursor.read<int16_t>(key));
+      break;
+    case GgufType::kU32:
+      value.value = uint64_t(cursor.read<uint32_t>(key));
+      break;
+    case GgufType::kI32:
+      value.value = int64_t(cursor.read<int32_t>(key));
+      break;
+    case GgufType::kU64:
+      value.value = uint64_t(cursor.read<uint64_t>(key));
+      break;
+    case GgufType::kI64:
+      value.value = int64_t(cursor.read<int64_t>(key));
+      break;
+    case GgufType::kF32:
+      value.value = double(cursor.read<float>(key));
+      break;
+    case GgufType::kF64:
+      value.value = cursor.read<double>(key);
+      break;
+    case GgufType::kBool:
+      value.value = read_bool(cursor, key);
+      break;
+    case GgufType::kString:
+      value.value = cursor.string(core::printable(key));
+      break;
+    case GgufType::kArray:
+      value.value = read_array(cursor, key);
+      break;
   }
   return value;
 }
@@ -214,7 +245,8 @@ DType read_tensor_type(Cursor& cursor, const std::string& name) {
   const auto number = cursor.read<uint32_t>("tensor type");
   if (const std::optional<DType> dtype = dtype_of_gguf(number)) return *dtype;
   fail_at(Kind::kTensorType, cursor.path(), offset,
-          "tensor {} has type number {}, which is not read; F32, F16, BF16, F64, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, "
+          "tensor {} has type number {}, which is not read; F32, F16, BF16, F64, Q8_0, Q4_0, Q4_1, Q5_0, "
+          "Q5_1, Q4_K, "
           "Q6_K and I8 to I64 are: convert the model to one of them",
           core::printable(name), number);
 }
@@ -243,8 +275,8 @@ std::vector<int64_t> read_shape(Cursor& cursor, const std::string& name) {
   for (uint32_t i = 0; i < num_dims; ++i) {
     const auto dimension = cursor.read<uint64_t>("dimension");
     if (dimension == 0 || dimension > uint64_t(std::numeric_limits<int64_t>::max()))
-      fail_at(Kind::kOverflow, cursor.path(), offset, "tensor {} has a dimension of {}", core::printable(name),
-              dimension);
+      fail_at(Kind::kOverflow, cursor.path(), offset, "tensor {} has a dimension of {}",
+              core::printable(name), dimension);
     shape[num_dims - 1 - i] = int64_t(dimension);  // the file has the fastest dimension first
   }
   return shape;
@@ -253,8 +285,8 @@ std::vector<int64_t> read_shape(Cursor& cursor, const std::string& name) {
 uint64_t size_of(Cursor& cursor, const std::string& name, DType dtype, const std::vector<int64_t>& shape) {
   if (shape.back() % core::block_elements(dtype) != 0)
     fail_at(Kind::kBlock, cursor.path(), cursor.offset(),
-            "tensor {} has rows of {} values, but {} needs a multiple of {}", core::printable(name), shape.back(),
-            core::name(dtype), core::block_elements(dtype));
+            "tensor {} has rows of {} values, but {} needs a multiple of {}", core::printable(name),
+            shape.back(), core::name(dtype), core::block_elements(dtype));
   const std::optional<uint64_t> bytes = count_bytes(dtype, shape);
   if (!bytes)
     fail_at(Kind::kOverflow, cursor.path(), cursor.offset(), "tensor {} of shape {} is too large",
@@ -262,8 +294,8 @@ uint64_t size_of(Cursor& cursor, const std::string& name, DType dtype, const std
   return *bytes;
 }
 
-/// Reads the entries; offsets are still relative to the data. Tensors follow each other without holes, as every
-/// engine demands: the padded end of one is the start of the next.
+/// Reads the entries; offsets are still relative to the data. Tensors follow each other without holes, as
+/// every engine demands: the padded end of one is the start of the next.
 std::vector<TensorInfo> read_tensors(Cursor& cursor, uint64_t count, uint64_t alignment) {
   std::vector<TensorInfo> tensors;
   tensors.reserve(count);
@@ -302,8 +334,8 @@ void place_data(GgufHeader& header, const Cursor& cursor, uint64_t file_bytes) {
     end = tensor.offset_bytes + tensor.size_bytes;
     if (end > file_bytes)
       fail_at(Kind::kData, cursor.path(), file_bytes,
-              "the file ends inside tensor {}, which needs bytes {} to {}; copy it again", core::printable(tensor.name),
-              tensor.offset_bytes, end);
+              "the file ends inside tensor {}, which needs bytes {} to {}; copy it again",
+              core::printable(tensor.name), tensor.offset_bytes, end);
   }
   const uint64_t padded_end = (end + alignment - 1) / alignment * alignment;
   header.unused_bytes = file_bytes > padded_end ? file_bytes - padded_end : 0;

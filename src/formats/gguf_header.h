@@ -13,8 +13,8 @@ namespace phalanx::formats {
 struct GgufHeader {
   uint32_t version;
   uint64_t alignment_bytes;
-  uint64_t data_offset_bytes;   ///< where the tensor data starts in the file
-  uint64_t unused_bytes;        ///< after the last tensor
+  uint64_t data_offset_bytes;  ///< where the tensor data starts in the file
+  uint64_t unused_bytes;       ///< after the last tensor
   GgufMetadata metadata;
   std::vector<TensorInfo> tensors;  ///< in file order
 };

@@ -14,8 +14,19 @@ struct TypeTraits {
 };
 
 constexpr std::array<TypeTraits, 13> kTypes = {{
-    {"u8", 1},   {"i8", 1},     {"u16", 2},   {"i16", 2}, {"u32", 4}, {"i32", 4}, {"f32", 4},
-    {"bool", 1}, {"string", 0}, {"array", 0}, {"u64", 8}, {"i64", 8}, {"f64", 8},
+    {"u8", 1},
+    {"i8", 1},
+    {"u16", 2},
+    {"i16", 2},
+    {"u32", 4},
+    {"i32", 4},
+    {"f32", 4},
+    {"bool", 1},
+    {"string", 0},
+    {"array", 0},
+    {"u64", 8},
+    {"i64", 8},
+    {"f64", 8},
 }};
 
 bool is_integer(GgufType type) {
@@ -24,8 +35,10 @@ bool is_integer(GgufType type) {
     case GgufType::kF64:
     case GgufType::kBool:
     case GgufType::kString:
-    case GgufType::kArray: return false;
-    default: return true;
+    case GgufType::kArray:
+      return false;
+    default:
+      return true;
   }
 }
 
@@ -46,8 +59,12 @@ std::string type_of(const GgufValue& value) {
 
 }  // namespace
 
-std::string_view gguf_type_name(GgufType type) { return kTypes.at(size_t(type)).name; }
-size_t gguf_scalar_bytes(GgufType type) { return kTypes.at(size_t(type)).bytes; }
+std::string_view gguf_type_name(GgufType type) {
+  return kTypes.at(size_t(type)).name;
+}
+size_t gguf_scalar_bytes(GgufType type) {
+  return kTypes.at(size_t(type)).bytes;
+}
 
 const GgufValue* GgufMetadata::find(std::string_view key) const {
   const auto found = values_.find(key);
@@ -56,8 +73,8 @@ const GgufValue* GgufMetadata::find(std::string_view key) const {
 
 const GgufValue& GgufMetadata::require(std::string_view key) const {
   if (const GgufValue* value = find(key)) return *value;
-  fail_in(FormatErrorKind::kMissing, path_, "has no metadata key {}; the file is incomplete, convert the model again",
-          core::printable(key));
+  fail_in(FormatErrorKind::kMissing, path_,
+          "has no metadata key {}; the file is incomplete, convert the model again", core::printable(key));
 }
 
 void GgufMetadata::wrong_type(std::string_view key, const GgufValue& found, std::string_view wanted) const {
@@ -77,8 +94,8 @@ int64_t GgufMetadata::integer(std::string_view key) const {
   const auto* number = std::get_if<uint64_t>(&value.value);
   if (number == nullptr) wrong_type(key, value, "an integer");
   if (*number > uint64_t(INT64_MAX))
-    fail_at(FormatErrorKind::kValue, path_, value.offset_bytes, "{} is {}, which is too large", core::printable(key),
-            *number);
+    fail_at(FormatErrorKind::kValue, path_, value.offset_bytes, "{} is {}, which is too large",
+            core::printable(key), *number);
   return int64_t(*number);
 }
 
@@ -113,15 +130,32 @@ std::vector<int64_t> GgufMetadata::integers(std::string_view key) const {
   std::vector<int64_t> out;
   out.reserve(array.count);
   switch (array.element_type) {
-    case GgufType::kU8: append<uint8_t>(array, out); break;
-    case GgufType::kI8: append<int8_t>(array, out); break;
-    case GgufType::kU16: append<uint16_t>(array, out); break;
-    case GgufType::kI16: append<int16_t>(array, out); break;
-    case GgufType::kU32: append<uint32_t>(array, out); break;
-    case GgufType::kI32: append<int32_t>(array, out); break;
-    case GgufType::kU64: append<uint64_t>(array, out); break;
-    case GgufType::kI64: append<int64_t>(array, out); break;
-    default: wrong_type(key, *find(key), kWanted);
+    case GgufType::kU8:
+      append<uint8_t>(array, out);
+      break;
+    case GgufType::kI8:
+      append<int8_t>(array, out);
+      break;
+    case GgufType::kU16:
+      append<uint16_t>(array, out);
+      break;
+    case GgufType::kI16:
+      append<int16_t>(array, out);
+      break;
+    case GgufType::kU32:
+      append<uint32_t>(array, out);
+      break;
+    case GgufType::kI32:
+      append<int32_t>(array, out);
+      break;
+    case GgufType::kU64:
+      append<uint64_t>(array, out);
+      break;
+    case GgufType::kI64:
+      append<int64_t>(array, out);
+      break;
+    default:
+      wrong_type(key, *find(key), kWanted);
   }
   return out;
 }
@@ -132,9 +166,14 @@ std::vector<float> GgufMetadata::floats(std::string_view key) const {
   std::vector<float> out;
   out.reserve(array.count);
   switch (array.element_type) {
-    case GgufType::kF32: append<float>(array, out); break;
-    case GgufType::kF64: append<double>(array, out); break;
-    default: wrong_type(key, *find(key), kWanted);
+    case GgufType::kF32:
+      append<float>(array, out);
+      break;
+    case GgufType::kF64:
+      append<double>(array, out);
+      break;
+    default:
+      wrong_type(key, *find(key), kWanted);
   }
   return out;
 }

@@ -36,8 +36,8 @@ size_t gguf_scalar_bytes(GgufType type);         ///< 0 for strings and arrays
 struct GgufArray {
   GgufType element_type;
   uint64_t count;
-  std::span<const std::byte> bytes;        ///< elements of a fixed size, unaligned
-  std::vector<std::string_view> strings;   ///< when element_type is kString
+  std::span<const std::byte> bytes;       ///< elements of a fixed size, unaligned
+  std::vector<std::string_view> strings;  ///< when element_type is kString
 };
 
 struct GgufValue {
@@ -46,8 +46,8 @@ struct GgufValue {
   std::variant<int64_t, uint64_t, double, bool, std::string_view, GgufArray> value;
 };
 
-/// The metadata of a GGUF file. Getters without a default throw FormatError kMissing when the key is absent; all throw
-/// kType when it has another type, naming file, key, the type found and the type wanted.
+/// The metadata of a GGUF file. Getters without a default throw FormatError kMissing when the key is absent;
+/// all throw kType when it has another type, naming file, key, the type found and the type wanted.
 class GgufMetadata {
  public:
   explicit GgufMetadata(std::filesystem::path path) : path_(std::move(path)) {}

@@ -19,7 +19,9 @@ void append(std::string& out, std::string_view text) {
   out.append(text);
 }
 
-uint64_t padded(uint64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+uint64_t padded(uint64_t bytes) {
+  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
+}
 
 uint64_t checked_bytes(const TensorSpec& tensor) {
   const std::string name = core::printable(tensor.name);
@@ -31,11 +33,12 @@ uint64_t checked_bytes(const TensorSpec& tensor) {
                tensor.shape.size(), kMaxDims);
   if (tensor.shape.back() % core::block_elements(tensor.dtype) != 0)
     core::fail(core::ExitCode::kBadConfig,
-               "tensor {} has rows of {} values, and {} needs a multiple of {}; export it as F16 or F32", name,
-               tensor.shape.back(), core::name(tensor.dtype), core::block_elements(tensor.dtype));
+               "tensor {} has rows of {} values, and {} needs a multiple of {}; export it as F16 or F32",
+               name, tensor.shape.back(), core::name(tensor.dtype), core::block_elements(tensor.dtype));
   const std::optional<uint64_t> bytes = count_bytes(tensor.dtype, tensor.shape);
   if (!bytes || *bytes == 0)
-    core::fail(core::ExitCode::kBug, "tensor {} has shape {}, which GGUF cannot hold", name, shape_text(tensor.shape));
+    core::fail(core::ExitCode::kBug, "tensor {} has shape {}, which GGUF cannot hold", name,
+               shape_text(tensor.shape));
   return *bytes;
 }
 
@@ -130,7 +133,8 @@ GgufPairs& GgufPairs::copy(std::string_view key, const GgufValue& value) {
   return *this;
 }
 
-GgufWriter::GgufWriter(const std::filesystem::path& path, std::vector<TensorSpec> tensors, const GgufPairs& metadata)
+GgufWriter::GgufWriter(const std::filesystem::path& path, std::vector<TensorSpec> tensors,
+                       const GgufPairs& metadata)
     : tensors_(std::move(tensors)), file_(path) {
   std::string header = "GGUF";
   append(header, uint32_t{3});

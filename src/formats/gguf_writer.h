@@ -11,8 +11,8 @@
 
 namespace phalanx::formats {
 
-/// Metadata of a GGUF file to be written, in the order of the calls. llama.cpp wants the integers of "{arch}." keys as
-/// u32 and their numbers as f32, and refuses others. A key twice is a core::Error kBug.
+/// Metadata of a GGUF file to be written, in the order of the calls. llama.cpp wants the integers of
+/// "{arch}." keys as u32 and their numbers as f32, and refuses others. A key twice is a core::Error kBug.
 class GgufPairs {
  public:
   GgufPairs& u16(std::string_view key, uint16_t value);
@@ -39,11 +39,12 @@ class GgufPairs {
   std::string bytes_;
 };
 
-/// Writes a GGUF version 3 file with tensors of type F32, F16, BF16, Q8_0 or whatever raw bytes are given, in the order
-/// of `tensors`. The file appears under its name in finish().
+/// Writes a GGUF version 3 file with tensors of type F32, F16, BF16, Q8_0 or whatever raw bytes are given, in
+/// the order of `tensors`. The file appears under its name in finish().
 class GgufWriter : public SingleFileWriter {
  public:
-  /// @throws core::Error kBadConfig for a name over 63 bytes, more than 4 dimensions, or rows that Q8_0 cannot hold.
+  /// @throws core::Error kBadConfig for a name over 63 bytes, more than 4 dimensions, or rows that Q8_0
+  /// cannot hold.
   GgufWriter(const std::filesystem::path& path, std::vector<TensorSpec> tensors, const GgufPairs& metadata);
 
   const std::vector<TensorSpec>& tensors() const override { return tensors_; }

@@ -14,8 +14,8 @@
 namespace phalanx::formats {
 namespace {
 
-// The mappings that the SIGBUS handler may repair. A fixed table of atomics, because a signal handler can neither lock
-// nor allocate. Mappings beyond the table still work; they only lack the repair.
+// The mappings that the SIGBUS handler may repair. A fixed table of atomics, because a signal handler can
+// neither lock nor allocate. Mappings beyond the table still work; they only lack the repair.
 struct Guard {
   std::atomic<uintptr_t> begin{0}, end{0};
   std::atomic<bool> damaged{false};
@@ -39,7 +39,8 @@ void on_bus_error(int signal, siginfo_t* info, void* context) {
     if (address < guard.begin.load() || address >= guard.end.load()) continue;
     guard.damaged = true;
     void* const page = reinterpret_cast<void*>(address & ~(page_bytes - 1));
-    if (::mmap(page, page_bytes, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED) return;
+    if (::mmap(page, page_bytes, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED)
+      return;
   }
   pass_on(signal, info, context);
 }
@@ -97,7 +98,8 @@ void GuardedFile::check_unchanged() const {
   const bool shrunk = ::stat(path_.c_str(), &status) == 0 && size_t(status.st_size) < bytes().size();
   if (damaged || shrunk)
     fail_in(FormatErrorKind::kChanged, path_,
-            "became shorter than its {} bytes while it was read; start again when nobody writes it", bytes().size());
+            "became shorter than its {} bytes while it was read; start again when nobody writes it",
+            bytes().size());
 }
 
 }  // namespace phalanx::formats

@@ -7,8 +7,9 @@
 
 namespace phalanx::formats {
 
-/// core::MappedFile that survives truncation: if somebody shortens the file under the mapping, reading the lost pages
-/// gives zeros instead of ending the process by SIGBUS, and `check_unchanged` throws. Call it after having read.
+/// core::MappedFile that survives truncation: if somebody shortens the file under the mapping, reading the
+/// lost pages gives zeros instead of ending the process by SIGBUS, and `check_unchanged` throws. Call it
+/// after having read.
 class GuardedFile {
  public:
   explicit GuardedFile(std::filesystem::path path);

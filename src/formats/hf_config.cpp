@@ -21,17 +21,66 @@ constexpr int64_t kMaxTokenId = std::numeric_limits<int32_t>::max();
 
 /// Keys of transformers' PretrainedConfig and of generation that leave the logits alone.
 const std::set<std::string, std::less<>> kHarmless = {
-    "_name_or_path", "transformers_version", "use_cache", "torchscript", "auto_map", "architectures",
-    "initializer_range", "pretraining_tp", "return_dict", "output_hidden_states", "output_attentions",
-    "use_bfloat16", "tf_legacy_loss", "pruned_heads", "chunk_size_feed_forward", "is_encoder_decoder", "is_decoder",
-    "add_cross_attention", "tie_encoder_decoder", "finetuning_task", "id2label", "label2id", "problem_type",
-    "tokenizer_class", "prefix", "sep_token_id", "decoder_start_token_id", "task_specific_params", "max_length",
-    "min_length", "do_sample", "early_stopping", "num_beams", "num_beam_groups", "diversity_penalty", "temperature",
-    "top_k", "top_p", "typical_p", "repetition_penalty", "length_penalty", "no_repeat_ngram_size",
-    "encoder_no_repeat_ngram_size", "bad_words_ids", "num_return_sequences", "output_scores",
-    "return_dict_in_generate", "forced_bos_token_id", "forced_eos_token_id", "remove_invalid_values",
-    "exponential_decay_length_penalty", "suppress_tokens", "begin_suppress_tokens", "unk_token_id",
-    "transformers.js_config", "is_llama_config", "trust_remote_code", "custom_pipelines", "torch_dtype", "dtype",
+    "_name_or_path",
+    "transformers_version",
+    "use_cache",
+    "torchscript",
+    "auto_map",
+    "architectures",
+    "initializer_range",
+    "pretraining_tp",
+    "return_dict",
+    "output_hidden_states",
+    "output_attentions",
+    "use_bfloat16",
+    "tf_legacy_loss",
+    "pruned_heads",
+    "chunk_size_feed_forward",
+    "is_encoder_decoder",
+    "is_decoder",
+    "add_cross_attention",
+    "tie_encoder_decoder",
+    "finetuning_task",
+    "id2label",
+    "label2id",
+    "problem_type",
+    "tokenizer_class",
+    "prefix",
+    "sep_token_id",
+    "decoder_start_token_id",
+    "task_specific_params",
+    "max_length",
+    "min_length",
+    "do_sample",
+    "early_stopping",
+    "num_beams",
+    "num_beam_groups",
+    "diversity_penalty",
+    "temperature",
+    "top_k",
+    "top_p",
+    "typical_p",
+    "repetition_penalty",
+    "length_penalty",
+    "no_repeat_ngram_size",
+    "encoder_no_repeat_ngram_size",
+    "bad_words_ids",
+    "num_return_sequences",
+    "output_scores",
+    "return_dict_in_generate",
+    "forced_bos_token_id",
+    "forced_eos_token_id",
+    "remove_invalid_values",
+    "exponential_decay_length_penalty",
+    "suppress_tokens",
+    "begin_suppress_tokens",
+    "unk_token_id",
+    "transformers.js_config",
+    "is_llama_config",
+    "trust_remote_code",
+    "custom_pipelines",
+    "torch_dtype",
+    "dtype",
 };
 
 struct RopeType {
@@ -53,7 +102,8 @@ const std::array<RopeType, 6> kRopeTypes = {{
 const RopeType& find_rope_type(const HfConfig& config, const std::string& name) {
   for (const RopeType& type : kRopeTypes)
     if (type.name == name) return type;
-  fail_in(Kind::kRange, config.path(), "rope_type is {}; default, linear, dynamic, yarn, longrope and llama3 exist",
+  fail_in(Kind::kRange, config.path(),
+          "rope_type is {}; default, linear, dynamic, yarn, longrope and llama3 exist",
           core::printable(name));
 }
 
@@ -79,7 +129,8 @@ std::optional<Spelling> read_spelling(const HfConfig& config, const std::string&
   for (const std::string& key : fields->keys()) {
     if (key == "rope_type" || key == "type" || !fields->has(key)) continue;
     const json& value = *fields->raw(key);
-    if (key == "truncate" || key == "short_factor" || key == "long_factor") continue;  // not numbers; yarn, longrope
+    if (key == "truncate" || key == "short_factor" || key == "long_factor")
+      continue;  // not numbers; yarn, longrope
     if (!value.is_number()) fields->fail_value(key, "a number");
     spelling.numbers[key] = fields->number(key, key == "rope_theta" ? 0 : -kHuge, kHuge);
   }
@@ -89,15 +140,16 @@ std::optional<Spelling> read_spelling(const HfConfig& config, const std::string&
 void require_equal(const HfConfig& config, const std::string& a, double value_a, const std::string& b,
                    double value_b) {
   if (value_a != value_b)
-    fail_in(Kind::kRange, config.path(), "{} is {}, but {} is {}; remove the one that is wrong", a, value_a, b,
-            value_b);
+    fail_in(Kind::kRange, config.path(), "{} is {}, but {} is {}; remove the one that is wrong", a, value_a,
+            b, value_b);
 }
 
 void require_agreement(const HfConfig& config, const Spelling& a, const Spelling& b) {
   const std::string type_a = a.type.value_or("default"), type_b = b.type.value_or("default");
   if (type_a != type_b)
-    fail_in(Kind::kRange, config.path(), "{}.rope_type is {}, but {}.rope_type is {}; remove the one that is wrong",
-            a.name, core::printable(type_a), b.name, core::printable(type_b));
+    fail_in(Kind::kRange, config.path(),
+            "{}.rope_type is {}, but {}.rope_type is {}; remove the one that is wrong", a.name,
+            core::printable(type_a), b.name, core::printable(type_b));
   for (const auto& [key, value] : a.numbers)
     if (const auto other = b.numbers.find(key); other != b.numbers.end())
       require_equal(config, a.name + "." + key, value, b.name + "." + key, other->second);
@@ -115,9 +167,9 @@ void check_keys(const HfConfig& config, const RopeParameters& rope) {
 }
 
 constexpr std::array<std::pair<std::string_view, DType>, 4> kDTypeNames = {{{"float64", DType::kF64},
-                                                                             {"float32", DType::kF32},
-                                                                             {"float16", DType::kF16},
-                                                                             {"bfloat16", DType::kBF16}}};
+                                                                            {"float32", DType::kF32},
+                                                                            {"float16", DType::kF16},
+                                                                            {"bfloat16", DType::kBF16}}};
 
 /// Integers stay integers in JSON: 8192, not 8192.0.
 json as_json_number(double value) {
@@ -139,7 +191,8 @@ std::vector<std::string> HfConfig::notices() const {
   std::vector<std::string> notices;
   for (const char* key : {"auto_map", "trust_remote_code", "custom_pipelines"})
     if (has(key))
-      notices.push_back(fmt::format("{}: {} is ignored; no code of a model folder is ever run", path().string(), key));
+      notices.push_back(
+          fmt::format("{}: {} is ignored; no code of a model folder is ever run", path().string(), key));
   return notices;
 }
 

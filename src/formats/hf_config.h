@@ -10,15 +10,17 @@
 
 namespace phalanx::formats {
 
-/// config.json of a Hugging Face model folder: JsonFields, plus what transformers spells in two ways. model/ turns it
-/// into a TransformerConfig. Paths and names inside the file are never opened, code beside it is never run.
+/// config.json of a Hugging Face model folder: JsonFields, plus what transformers spells in two ways. model/
+/// turns it into a TransformerConfig. Paths and names inside the file are never opened, code beside it is
+/// never run.
 class HfConfig : public JsonFields {
  public:
   explicit HfConfig(const std::filesystem::path& file);
-  HfConfig(nlohmann::json object, std::filesystem::path where) : JsonFields(std::move(object), std::move(where)) {}
+  HfConfig(nlohmann::json object, std::filesystem::path where)
+      : JsonFields(std::move(object), std::move(where)) {}
 
-  /// `unread()` without the keys that are known not to change the logits: what a report should name. Nothing is lost
-  /// unseen, but nobody is bothered with use_cache.
+  /// `unread()` without the keys that are known not to change the logits: what a report should name. Nothing
+  /// is lost unseen, but nobody is bothered with use_cache.
   std::vector<std::string> unread_that_may_matter() const;
   /// Sentences for the user, e.g. that auto_map is ignored.
   std::vector<std::string> notices() const;
@@ -26,13 +28,14 @@ class HfConfig : public JsonFields {
 
 /// Rotary embedding parameters, from `rope_parameters` (v5) or `rope_theta` + `rope_scaling` (v4).
 struct RopeParameters {
-  std::string rope_type = "default";       ///< default linear dynamic yarn longrope llama3
-  std::optional<double> rope_theta;        ///< absent: the family's default
-  std::map<std::string, double> numbers;   ///< factor, low_freq_factor, ...: keys of the type, as far as present
+  std::string rope_type = "default";  ///< default linear dynamic yarn longrope llama3
+  std::optional<double> rope_theta;   ///< absent: the family's default
+  std::map<std::string, double>
+      numbers;  ///< factor, low_freq_factor, ...: keys of the type, as far as present
 };
 
-/// @throws FormatError if the two spellings disagree (both are named), if the type is unknown, if a key that the type
-/// needs is missing, or if it has a key that we do not know.
+/// @throws FormatError if the two spellings disagree (both are named), if the type is unknown, if a key that
+/// the type needs is missing, or if it has a key that we do not know.
 RopeParameters read_rope(const HfConfig& config);
 
 /// `dtype` (v5) or `torch_dtype` (v4): F64, F32, F16 or BF16; nothing if neither is there.

@@ -30,7 +30,8 @@ bool stays_inside(const fs::path& folder, const fs::path& file) {
 
 void require_inside(const fs::path& folder, const fs::path& file) {
   if (!stays_inside(folder, file))
-    fail_in(Kind::kIndex, file, "is a link out of its folder, which is not followed; copy the file into the folder");
+    fail_in(Kind::kIndex, file,
+            "is a link out of its folder, which is not followed; copy the file into the folder");
 }
 
 std::map<std::string, std::string> read_weight_map(const json& index, const fs::path& path) {
@@ -39,7 +40,8 @@ std::map<std::string, std::string> read_weight_map(const json& index, const fs::
   std::map<std::string, std::string> map;
   for (const auto& [tensor, file] : index["weight_map"].items()) {
     if (!file.is_string() || !is_plain_name(file.get<std::string>()))
-      fail_in(Kind::kIndex, path, "places tensor {} in {}, but only a *.safetensors file of the same folder is allowed",
+      fail_in(Kind::kIndex, path,
+              "places tensor {} in {}, but only a *.safetensors file of the same folder is allowed",
               core::printable(tensor), core::printable(file.dump()));
     map.emplace(tensor, file.get<std::string>());
   }
@@ -51,8 +53,8 @@ void check_total_size(const json& index, uint64_t found_bytes, const fs::path& p
   if (metadata == index.end() || !metadata->is_object() || !metadata->contains("total_size")) return;
   const json& total = (*metadata)["total_size"];
   if (!total.is_number() || total.get<double>() != double(found_bytes))
-    fail_in(Kind::kIndex, path, "says total_size {}, but the tensors have {} bytes", core::printable(total.dump()),
-            found_bytes);
+    fail_in(Kind::kIndex, path, "says total_size {}, but the tensors have {} bytes",
+            core::printable(total.dump()), found_bytes);
 }
 
 [[noreturn]] void fail_without_weights(const fs::path& folder) {
@@ -90,7 +92,8 @@ HfWeights::HfWeights(const fs::path& path) {
   }
   const bool has_single = fs::exists(path / kSingleName), has_index = fs::exists(path / kIndexName);
   if (has_single && has_index)
-    fail_in(Kind::kIndex, path, "has both {} and {}; remove the one that is out of date", kSingleName, kIndexName);
+    fail_in(Kind::kIndex, path, "has both {} and {}; remove the one that is out of date", kSingleName,
+            kIndexName);
   if (!has_single && !has_index) fail_without_weights(path);
   if (has_index) {
     open_sharded(path);
@@ -104,7 +107,8 @@ void HfWeights::add_file(const fs::path& path) {
   files_.push_back(std::make_unique<SafetensorsFile>(path));
   for (const TensorInfo& tensor : files_.back()->tensors()) {
     if (!file_of_.emplace(tensor.name, files_.size() - 1).second)
-      fail_in(Kind::kIndex, path, "has tensor {}, which an earlier shard has too", core::printable(tensor.name));
+      fail_in(Kind::kIndex, path, "has tensor {}, which an earlier shard has too",
+              core::printable(tensor.name));
     tensors_.push_back(tensor);
   }
 }
@@ -123,15 +127,15 @@ void HfWeights::open_sharded(const fs::path& folder) {
     for (const TensorInfo& tensor : files_.back()->tensors()) {
       const auto mapped = weight_map.find(tensor.name);
       if (mapped == weight_map.end() || mapped->second != name)
-        fail_in(Kind::kIndex, index_path, "does not place tensor {} in {}, where it is", core::printable(tensor.name),
-                core::printable(name));
+        fail_in(Kind::kIndex, index_path, "does not place tensor {} in {}, where it is",
+                core::printable(tensor.name), core::printable(name));
       total_bytes += tensor.size_bytes;
     }
   }
   for (const auto& [tensor, file] : weight_map)
     if (!file_of_.contains(tensor))
-      fail_in(Kind::kIndex, index_path, "places tensor {} in {}, which does not have it", core::printable(tensor),
-              core::printable(file));
+      fail_in(Kind::kIndex, index_path, "places tensor {} in {}, which does not have it",
+              core::printable(tensor), core::printable(file));
   check_total_size(index, total_bytes, index_path);
 }
 
@@ -143,12 +147,14 @@ void HfWeights::check_unchanged() const {
   for (const auto& file : files_) file->check_unchanged();
 }
 
-HfWeightsWriter::HfWeightsWriter(const fs::path& folder, std::vector<TensorSpec> tensors, uint64_t max_shard_bytes)
+HfWeightsWriter::HfWeightsWriter(const fs::path& folder, std::vector<TensorSpec> tensors,
+                                 uint64_t max_shard_bytes)
     : folder_(folder), tensors_(std::move(tensors)) {
   const std::vector<std::vector<TensorSpec>> shards = into_shards(tensors_, max_shard_bytes);
   for (size_t i = 0; i < shards.size(); ++i) {
-    file_names_.push_back(shards.size() == 1 ? std::string(kSingleName)
-                                             : fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, shards.size()));
+    file_names_.push_back(shards.size() == 1
+                              ? std::string(kSingleName)
+                              : fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, shards.size()));
     shards_.push_back(std::make_unique<SafetensorsWriter>(folder / file_names_.back(), shards[i]));
     for (const TensorSpec& tensor : shards_.back()->tensors()) shard_index_.emplace(tensor.name, i);
   }

@@ -8,9 +8,10 @@ namespace phalanx::formats {
 
 constexpr uint64_t kDefaultShardBytes = 5'000'000'000;  ///< as transformers cuts
 
-/// The weights of a Hugging Face folder: model.safetensors, or the shards of model.safetensors.index.json with every
-/// tensor in exactly the file that the index names. Also takes the path of one .safetensors file.
-/// Never follows a path out of the folder, except into the blobs of the Hugging Face cache that the folder belongs to.
+/// The weights of a Hugging Face folder: model.safetensors, or the shards of model.safetensors.index.json
+/// with every tensor in exactly the file that the index names. Also takes the path of one .safetensors file.
+/// Never follows a path out of the folder, except into the blobs of the Hugging Face cache that the folder
+/// belongs to.
 class HfWeights : public TensorFile {
  public:
   explicit HfWeights(const std::filesystem::path& path);
@@ -29,8 +30,8 @@ class HfWeights : public TensorFile {
   std::unordered_map<std::string, size_t> file_of_;  // tensor name -> index in files_
 };
 
-/// Writes model.safetensors, or shards of at most `max_shard_bytes` (one tensor at least) in the order of `tensors`, and
-/// their index. The index comes last, so that a folder without it is visibly incomplete.
+/// Writes model.safetensors, or shards of at most `max_shard_bytes` (one tensor at least) in the order of
+/// `tensors`, and their index. The index comes last, so that a folder without it is visibly incomplete.
 class HfWeightsWriter : public TensorWriter {
  public:
   HfWeightsWriter(const std::filesystem::path& folder, std::vector<TensorSpec> tensors,

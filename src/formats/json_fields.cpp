@@ -16,7 +16,9 @@ bool fits(const json& value, int64_t min, int64_t max) {
   return value.get<int64_t>() >= min && value.get<int64_t>() <= max;
 }
 
-std::string integer_range(int64_t min, int64_t max) { return fmt::format("an integer from {} to {}", min, max); }
+std::string integer_range(int64_t min, int64_t max) {
+  return fmt::format("an integer from {} to {}", min, max);
+}
 
 void collect_unread(const json& object, const std::string& prefix, const std::set<std::string>& read,
                     std::vector<std::string>& out) {
@@ -39,7 +41,8 @@ JsonFields::JsonFields(json object, std::filesystem::path path)
 JsonFields::JsonFields(json object, std::filesystem::path path, std::string prefix,
                        std::shared_ptr<std::set<std::string>> read)
     : object_(std::move(object)), path_(std::move(path)), prefix_(std::move(prefix)), read_(std::move(read)) {
-  if (!object_.is_object()) fail_in(Kind::kType, path_, "must hold a JSON object, but holds {}", object_.type_name());
+  if (!object_.is_object())
+    fail_in(Kind::kType, path_, "must hold a JSON object, but holds {}", object_.type_name());
 }
 
 bool JsonFields::has(const std::string& key) const {
@@ -59,9 +62,10 @@ const json& JsonFields::require(const std::string& key) const {
 
 void JsonFields::fail_value(const std::string& key, const std::string& allowed) const {
   const json* value = raw(key);
-  const std::string found = value == nullptr ? "missing" : value->dump(-1, ' ', true, json::error_handler_t::replace);
-  fail_in(Kind::kRange, path_, "{}{} is {}, but must be {}", prefix_, core::printable(key), core::printable(found),
-          allowed);
+  const std::string found =
+      value == nullptr ? "missing" : value->dump(-1, ' ', true, json::error_handler_t::replace);
+  fail_in(Kind::kRange, path_, "{}{} is {}, but must be {}", prefix_, core::printable(key),
+          core::printable(found), allowed);
 }
 
 int64_t JsonFields::integer(const std::string& key, int64_t min, int64_t max) const {
@@ -77,7 +81,8 @@ std::optional<int64_t> JsonFields::find_integer(const std::string& key, int64_t 
 double JsonFields::number(const std::string& key, double above, double max) const {
   const json& value = require(key);
   const double number = value.is_number() ? value.get<double>() : std::nan("");
-  if (!(number > above && number <= max)) fail_value(key, fmt::format("a number above {} up to {}", above, max));
+  if (!(number > above && number <= max))
+    fail_value(key, fmt::format("a number above {} up to {}", above, max));
   return number;
 }
 

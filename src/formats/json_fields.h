@@ -10,9 +10,9 @@
 
 namespace phalanx::formats {
 
-/// The keys of a JSON object that somebody else wrote, asked for one by one. Every getter throws FormatError naming file,
-/// key, value and what is allowed; a key whose value is null counts as absent. What was never asked for is known
-/// afterwards, so that nothing is ignored unnoticed. Copies share that knowledge.
+/// The keys of a JSON object that somebody else wrote, asked for one by one. Every getter throws FormatError
+/// naming file, key, value and what is allowed; a key whose value is null counts as absent. What was never
+/// asked for is known afterwards, so that nothing is ignored unnoticed. Copies share that knowledge.
 class JsonFields {
  public:
   JsonFields(nlohmann::json object, std::filesystem::path path);  ///< @throws FormatError if it is no object
@@ -27,8 +27,9 @@ class JsonFields {
   std::optional<bool> find_boolean(const std::string& key) const;
   std::string text(const std::string& key) const;
   std::optional<std::string> find_text(const std::string& key) const;
-  std::vector<int64_t> integers(const std::string& key, int64_t min, int64_t max) const;  ///< one or a list; [] if absent
-  std::vector<std::string> texts(const std::string& key) const;                           ///< a list; [] if absent
+  std::vector<int64_t> integers(const std::string& key, int64_t min,
+                                int64_t max) const;              ///< one or a list; [] if absent
+  std::vector<std::string> texts(const std::string& key) const;  ///< a list; [] if absent
   std::optional<JsonFields> find_object(const std::string& key) const;
 
   const nlohmann::json* raw(const std::string& key) const;  ///< nullptr if absent; the caller checks the type

@@ -34,8 +34,10 @@ class SaxAdapter : public nlohmann::json_sax<json> {
     const std::string_view message = error.what();
     const bool encoding = message.find("UTF-8") != message.npos || message.find("surrogate") != message.npos;
     const bool number = error.id == 406;  // out_of_range: a number beyond fp64
-    fail_at(encoding ? Kind::kInvalidUtf8 : number ? Kind::kNumber : Kind::kInvalidJson, path_,
-            offset_ + (position > 0 ? position - 1 : 0), "{}",
+    fail_at(encoding ? Kind::kInvalidUtf8
+            : number ? Kind::kNumber
+                     : Kind::kInvalidJson,
+            path_, offset_ + (position > 0 ? position - 1 : 0), "{}",
             encoding ? "is not UTF-8 text"
             : number ? "has a number that is too large for 64-bit floating point"
                      : "is not valid JSON here");
@@ -91,10 +93,12 @@ class TreeBuilder : public JsonHandler {
 
 }  // namespace
 
-void parse_json(std::string_view text, const std::filesystem::path& path, uint64_t text_offset, JsonHandler& handler) {
+void parse_json(std::string_view text, const std::filesystem::path& path, uint64_t text_offset,
+                JsonHandler& handler) {
   // The parser below would skip a byte order mark and take a NUL for the end.
   if (text.starts_with("\xEF\xBB\xBF"))
-    fail_at(Kind::kInvalidJson, path, text_offset, "begins with a byte order mark; save it as UTF-8 without one");
+    fail_at(Kind::kInvalidJson, path, text_offset,
+            "begins with a byte order mark; save it as UTF-8 without one");
   if (const size_t nul = text.find('\0'); nul != text.npos)
     fail_at(Kind::kInvalidJson, path, text_offset + nul, "has a NUL byte, which JSON does not allow");
   SaxAdapter adapter(path, text_offset, handler);

@@ -9,17 +9,19 @@ namespace phalanx::formats {
 constexpr size_t kMaxJsonDepth = 64;
 constexpr size_t kMaxJsonBytes = 64u << 20;
 
-/// Parses strict RFC 8259 JSON. A byte order mark, a NUL, invalid UTF-8, a lone surrogate, a number beyond fp64, a
-/// duplicate key and anything behind the value are errors; so is text beyond the limits above.
+/// Parses strict RFC 8259 JSON. A byte order mark, a NUL, invalid UTF-8, a lone surrogate, a number beyond
+/// fp64, a duplicate key and anything behind the value are errors; so is text beyond the limits above.
 /// @throws FormatError naming `path` and the byte.
 nlohmann::json parse_json(std::string_view text, const std::filesystem::path& path);
 
 /// The same for a whole file.
 nlohmann::json read_json(const std::filesystem::path& path);
 
-/// Feeds `text` to a handler with nlohmann's SAX functions (see JsonHandler). Checks the encoding, not the limits.
+/// Feeds `text` to a handler with nlohmann's SAX functions (see JsonHandler). Checks the encoding, not the
+/// limits.
 class JsonHandler;
-void parse_json(std::string_view text, const std::filesystem::path& path, uint64_t text_offset, JsonHandler& handler);
+void parse_json(std::string_view text, const std::filesystem::path& path, uint64_t text_offset,
+                JsonHandler& handler);
 
 /// Base of handlers: every event is refused unless overridden. Overrides throw on what they do not accept.
 class JsonHandler {

@@ -12,7 +12,8 @@
 
 namespace phalanx::formats {
 
-OutputFile::OutputFile(std::filesystem::path path) : path_(std::move(path)), partial_(path_.string() + ".partial") {
+OutputFile::OutputFile(std::filesystem::path path)
+    : path_(std::move(path)), partial_(path_.string() + ".partial") {
   fd_ = ::open(partial_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
   if (fd_ < 0) fail_with_errno("cannot be created");
 }
@@ -36,7 +37,8 @@ void OutputFile::reserve(uint64_t num_bytes) {
 
 void OutputFile::write_at(uint64_t offset_bytes, std::span<const std::byte> bytes) {
   while (!bytes.empty()) {
-    const ssize_t written = ::pwrite(fd_, bytes.data(), std::min<size_t>(bytes.size(), 1 << 30), off_t(offset_bytes));
+    const ssize_t written =
+        ::pwrite(fd_, bytes.data(), std::min<size_t>(bytes.size(), 1 << 30), off_t(offset_bytes));
     if (written < 0 && errno == EINTR) continue;
     if (written < 0) fail_with_errno("cannot be written");
     bytes = bytes.subspan(size_t(written));

@@ -8,7 +8,8 @@
 namespace phalanx::formats {
 
 /// A file that is written whole or not at all: bytes go to "PATH.partial", finish() syncs and renames it.
-/// Every failure is a core::Error kStorage with path and reason; the partial file is removed by the destructor.
+/// Every failure is a core::Error kStorage with path and reason; the partial file is removed by the
+/// destructor.
 class OutputFile {
  public:
   explicit OutputFile(std::filesystem::path path);

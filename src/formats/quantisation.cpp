@@ -1,5 +1,5 @@
-// Loops over many blocks are what a start-up waits for: let GCC vectorise them, but never fuse a product and a sum,
-// which would change bits on machines with FMA.
+// Loops over many blocks are what a start-up waits for: let GCC vectorise them, but never fuse a product and
+// a sum, which would change bits on machines with FMA.
 #pragma GCC optimize("O3", "fp-contract=off")
 #include "formats/quantisation.h"
 
@@ -25,13 +25,15 @@ T load(Bytes source) {
   return value;
 }
 
-// Without branches, so that loops over it vectorise, and without fp32 subnormals, so that flush-to-zero cannot hurt.
+// Without branches, so that loops over it vectorise, and without fp32 subnormals, so that flush-to-zero
+// cannot hurt.
 inline float decode_half(uint16_t half) {
   const uint32_t magnitude = uint32_t(half & 0x7fff) << 13;
   const uint32_t exponent = magnitude & 0x0f800000;
   const uint32_t normal = magnitude + (112u << 23);
   const uint32_t infinite = magnitude + (224u << 23);
-  const uint32_t subnormal = std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude + (113u << 23)) - 0x1p-14f);
+  const uint32_t subnormal =
+      std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude + (113u << 23)) - 0x1p-14f);
   const uint32_t bits = exponent == 0x0f800000 ? infinite : exponent == 0 ? subnormal : normal;
   return std::bit_cast<float>(bits | uint32_t(half & 0x8000) << 16);
 }
@@ -64,7 +66,8 @@ void decode_f16(Bytes source, int64_t count, float* out) {
 }
 
 void decode_bf16(Bytes source, int64_t count, float* out) {
-  for (int64_t i = 0; i < count; ++i) out[i] = std::bit_cast<float>(uint32_t(load<uint16_t>(source + 2 * i)) << 16);
+  for (int64_t i = 0; i < count; ++i)
+    out[i] = std::bit_cast<float>(uint32_t(load<uint16_t>(source + 2 * i)) << 16);
 }
 
 // In the block decoders, value i < 16 sits in the low nibble of q[i], value 16 + i in the high one.
@@ -145,24 +148,40 @@ void decode_blocks(Bytes source, int64_t count, float* out, int64_t elements, in
 void decode_range(DType dtype, Bytes source, int64_t count, float* out) {
   const int64_t elements = core::block_elements(dtype), bytes = core::block_bytes(dtype);
   switch (dtype) {
-    case DType::kF64: return decode_f64(source, count, out);
-    case DType::kF32: std::memcpy(out, source, size_t(count) * 4); return;
-    case DType::kF16: return decode_f16(source, count, out);
-    case DType::kBF16: return decode_bf16(source, count, out);
-    case DType::kQ8_0: return decode_blocks<decode_q8_0>(source, count, out, elements, bytes);
-    case DType::kQ4_0: return decode_blocks<decode_q4_0>(source, count, out, elements, bytes);
-    case DType::kQ4_1: return decode_blocks<decode_q4_1>(source, count, out, elements, bytes);
-    case DType::kQ5_0: return decode_blocks<decode_q5_0>(source, count, out, elements, bytes);
-    case DType::kQ5_1: return decode_blocks<decode_q5_1>(source, count, out, elements, bytes);
-    case DType::kQ4_K: return decode_blocks<decode_q4_k>(source, count, out, elements, bytes);
-    case DType::kQ6_K: return decode_blocks<decode_q6_k>(source, count, out, elements, bytes);
-    default: break;
+    case DType::kF64:
+      return decode_f64(source, count, out);
+    case DType::kF32:
+      std::memcpy(out, source, size_t(count) * 4);
+      return;
+    case DType::kF16:
+      return decode_f16(source, count, out);
+    case DType::kBF16:
+      return decode_bf16(source, count, out);
+    case DType::kQ8_0:
+      return decode_blocks<decode_q8_0>(source, count, out, elements, bytes);
+    case DType::kQ4_0:
+      return decode_blocks<decode_q4_0>(source, count, out, elements, bytes);
+    case DType::kQ4_1:
+      return decode_blocks<decode_q4_1>(source, count, out, elements, bytes);
+    case DType::kQ5_0:
+      return decode_blocks<decode_q5_0>(source, count, out, elements, bytes);
+    case DType::kQ5_1:
+      return decode_blocks<decode_q5_1>(source, count, out, elements, bytes);
+    case DType::kQ4_K:
+      return decode_blocks<decode_q4_k>(source, count, out, elements, bytes);
+    case DType::kQ6_K:
+      return decode_blocks<decode_q6_k>(source, count, out, elements, bytes);
+    default:
+      break;
   }
-  core::fail(core::ExitCode::kBadInput, "a tensor of type {} has no floating-point values; weights are F64, F32, F16, "
-             "BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K or Q6_K", core::name(dtype));
+  core::fail(core::ExitCode::kBadInput,
+             "a tensor of type {} has no floating-point values; weights are F64, F32, F16, "
+             "BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K or Q6_K",
+             core::name(dtype));
 }
 
-// d = max|x| / 127, q = x / d rounded half away from zero. A block with NaN or infinity keeps a NaN or infinite scale.
+// d = max|x| / 127, q = x / d rounded half away from zero. A block with NaN or infinity keeps a NaN or
+// infinite scale.
 void encode_q8_0(const float* x, uint8_t* block) {
   float largest = 0;
   for (int i = 0; i < 32; ++i) {
@@ -184,7 +203,9 @@ void encode_q8_0(const float* x, uint8_t* block) {
 
 void encode_range(DType dtype, const float* source, int64_t count, uint8_t* out) {
   switch (dtype) {
-    case DType::kF32: std::memcpy(out, source, size_t(count) * 4); return;
+    case DType::kF32:
+      std::memcpy(out, source, size_t(count) * 4);
+      return;
     case DType::kF16:
       for (int64_t i = 0; i < count; ++i) {
         const uint16_t half = encode_half(source[i]);
@@ -200,10 +221,11 @@ void encode_range(DType dtype, const float* source, int64_t count, uint8_t* out)
     case DType::kQ8_0:
       for (int64_t i = 0; i < count / 32; ++i) encode_q8_0(source + 32 * i, out + 34 * i);
       return;
-    default: break;
+    default:
+      break;
   }
-  core::fail(core::ExitCode::kBadConfig, "values cannot be written as {}; possible are F32, F16, BF16 and Q8_0",
-             core::name(dtype));
+  core::fail(core::ExitCode::kBadConfig,
+             "values cannot be written as {}; possible are F32, F16, BF16 and Q8_0", core::name(dtype));
 }
 
 // Below this a thread costs more than it saves.
@@ -229,18 +251,28 @@ void check_whole_blocks(DType dtype, int64_t num_elements) {
 
 }  // namespace
 
-float half_to_float(uint16_t half) { return decode_half(half); }
-uint16_t float_to_half(float value) { return encode_half(value); }
-float bfloat16_to_float(uint16_t bits) { return std::bit_cast<float>(uint32_t(bits) << 16); }
-uint16_t float_to_bfloat16(float value) { return encode_bfloat16(value); }
+float half_to_float(uint16_t half) {
+  return decode_half(half);
+}
+uint16_t float_to_half(float value) {
+  return encode_half(value);
+}
+float bfloat16_to_float(uint16_t bits) {
+  return std::bit_cast<float>(uint32_t(bits) << 16);
+}
+uint16_t float_to_bfloat16(float value) {
+  return encode_bfloat16(value);
+}
 
 void to_float(DType dtype, const std::byte* source, int64_t num_elements, float* destination) {
   check_whole_blocks(dtype, num_elements);
   if (num_elements == 0) return;
-  decode_range(dtype, reinterpret_cast<Bytes>(source), 0, destination);  // an unknown type throws here, not in a thread
+  decode_range(dtype, reinterpret_cast<Bytes>(source), 0,
+               destination);  // an unknown type throws here, not in a thread
   const int64_t elements = core::block_elements(dtype), bytes = core::block_bytes(dtype);
   in_pieces(num_elements, elements, [&](int64_t first, int64_t count) {
-    decode_range(dtype, reinterpret_cast<Bytes>(source) + first / elements * bytes, count, destination + first);
+    decode_range(dtype, reinterpret_cast<Bytes>(source) + first / elements * bytes, count,
+                 destination + first);
   });
 }
 
@@ -250,7 +282,8 @@ void from_float(DType dtype, const float* source, int64_t num_elements, std::byt
   encode_range(dtype, source, 0, reinterpret_cast<uint8_t*>(destination));
   const int64_t elements = core::block_elements(dtype), bytes = core::block_bytes(dtype);
   in_pieces(num_elements, elements, [&](int64_t first, int64_t count) {
-    encode_range(dtype, source + first, count, reinterpret_cast<uint8_t*>(destination) + first / elements * bytes);
+    encode_range(dtype, source + first, count,
+                 reinterpret_cast<uint8_t*>(destination) + first / elements * bytes);
   });
 }
 

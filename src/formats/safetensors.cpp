@@ -17,7 +17,8 @@ uint64_t bytes_of(const TensorSpec& tensor) {
 }
 
 std::vector<TensorSpec> in_file_order(std::vector<TensorSpec> tensors) {
-  std::ranges::sort(tensors, {}, [](const TensorSpec& t) { return std::pair(-core::block_bytes(t.dtype), t.name); });
+  std::ranges::sort(tensors, {},
+                    [](const TensorSpec& t) { return std::pair(-core::block_bytes(t.dtype), t.name); });
   return tensors;
 }
 
@@ -39,9 +40,9 @@ SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path, std::vec
     const uint64_t begin = end;
     end += bytes_of(tensor);
     offsets_.push_back(begin);
-    text += fmt::format("{}{}:{{\"dtype\":\"{}\",\"shape\":{},\"data_offsets\":[{},{}]}}", text.size() > 1 ? "," : "",
-                        nlohmann::json(tensor.name).dump(), core::name(tensor.dtype),
-                        nlohmann::json(tensor.shape).dump(), begin, end);
+    text += fmt::format("{}{}:{{\"dtype\":\"{}\",\"shape\":{},\"data_offsets\":[{},{}]}}",
+                        text.size() > 1 ? "," : "", nlohmann::json(tensor.name).dump(),
+                        core::name(tensor.dtype), nlohmann::json(tensor.shape).dump(), begin, end);
   }
   text += "}";
   text.resize((text.size() + 7) / 8 * 8, ' ');

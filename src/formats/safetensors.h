@@ -25,8 +25,8 @@ class SafetensorsFile : public TensorFile {
   SafetensorsHeader header_;
 };
 
-/// Writes one safetensors file as the reference does: tensors by element size (largest first), then by name; header
-/// padded with spaces so that 8 + N is a multiple of 8. The file appears under its name in finish().
+/// Writes one safetensors file as the reference does: tensors by element size (largest first), then by name;
+/// header padded with spaces so that 8 + N is a multiple of 8. The file appears under its name in finish().
 class SafetensorsWriter : public SingleFileWriter {
  public:
   SafetensorsWriter(const std::filesystem::path& path, std::vector<TensorSpec> tensors,

@@ -28,10 +28,12 @@ struct Entry {
   bool has_dtype = false, has_shape = false, has_offsets = false;
 };
 
-/// The header's grammar: {"__metadata__": {string: string}, NAME: {"dtype": D, "shape": [..], "data_offsets": [..]}}.
+/// The header's grammar: {"__metadata__": {string: string}, NAME: {"dtype": D, "shape": [..], "data_offsets":
+/// [..]}}.
 class HeaderHandler : public JsonHandler {
  public:
-  HeaderHandler(const std::filesystem::path& path, SafetensorsHeader& header) : path_(path), header_(header) {}
+  HeaderHandler(const std::filesystem::path& path, SafetensorsHeader& header)
+      : path_(path), header_(header) {}
 
   void on_null() override { on_other("null"); }
   void on_bool(bool) override { on_other("a bool"); }
@@ -41,7 +43,8 @@ class HeaderHandler : public JsonHandler {
   void on_unsigned(uint64_t value) override {
     if (state_ == State::kShape) return add_dimension(value);
     if (state_ == State::kOffsets) {
-      if (entry_.offsets.size() == 2) fail_in(Kind::kOffset, path_, "{} has more than two data_offsets", tensor());
+      if (entry_.offsets.size() == 2)
+        fail_in(Kind::kOffset, path_, "{} has more than two data_offsets", tensor());
       return entry_.offsets.push_back(value);
     }
     on_other("a number");
@@ -74,7 +77,8 @@ class HeaderHandler : public JsonHandler {
     if (state_ == State::kStart && is_object) {
       state_ = State::kTop;
     } else if (state_ == State::kTop && key_ == "__metadata__") {
-      if (!is_object || has_metadata_) fail_in(Kind::kMetadata, path_, "__metadata__ must be one object of strings");
+      if (!is_object || has_metadata_)
+        fail_in(Kind::kMetadata, path_, "__metadata__ must be one object of strings");
       has_metadata_ = true;
       state_ = State::kMetadata;
     } else if (state_ == State::kTop && is_object) {
@@ -93,18 +97,25 @@ class HeaderHandler : public JsonHandler {
   void on_end() override {
     --depth_;
     switch (state_) {
-      case State::kTop: state_ = State::kDone; break;
-      case State::kMetadata: state_ = State::kTop; break;
+      case State::kTop:
+        state_ = State::kDone;
+        break;
+      case State::kMetadata:
+        state_ = State::kTop;
+        break;
       case State::kTensor:
         finish_tensor();
         state_ = State::kTop;
         break;
       case State::kShape:
-      case State::kOffsets: state_ = State::kTensor; break;
+      case State::kOffsets:
+        state_ = State::kTensor;
+        break;
       case State::kSkip:
         if (--skipped_ == 0) state_ = State::kTensor;
         break;
-      default: break;
+      default:
+        break;
     }
   }
 
@@ -112,7 +123,9 @@ class HeaderHandler : public JsonHandler {
   enum class State { kStart, kTop, kMetadata, kTensor, kShape, kOffsets, kSkip, kDone };
 
   std::string tensor() const { return fmt::format("tensor \"{}\"", core::printable(name_)); }
-  static bool is_known(std::string_view key) { return key == "dtype" || key == "shape" || key == "data_offsets"; }
+  static bool is_known(std::string_view key) {
+    return key == "dtype" || key == "shape" || key == "data_offsets";
+  }
 
   [[noreturn]] void duplicate(std::string_view key) {
     fail_in(Kind::kDuplicateKey, path_, "the header has \"{}\" twice", core::printable(key));
@@ -136,29 +149,36 @@ class HeaderHandler : public JsonHandler {
   /// A value that has no place here, unless it belongs to a field that we do not know.
   void on_other(std::string_view found) {
     switch (state_) {
-      case State::kStart: fail_in(Kind::kInvalidJson, path_, "the header is {}, but must be an object", found);
+      case State::kStart:
+        fail_in(Kind::kInvalidJson, path_, "the header is {}, but must be an object", found);
       case State::kTop:
-        if (key_ == "__metadata__") fail_in(Kind::kMetadata, path_, "__metadata__ is {}, but must be an object", found);
+        if (key_ == "__metadata__")
+          fail_in(Kind::kMetadata, path_, "__metadata__ is {}, but must be an object", found);
         fail_in(Kind::kInvalidHeader, path_, "{} is {}, but must be an object", tensor(), found);
       case State::kMetadata:
-        fail_in(Kind::kMetadata, path_, "__metadata__.{} is {}, but must be a string", core::printable(key_), found);
-      case State::kShape: fail_in(Kind::kShape, path_, "{} has {} in its shape", tensor(), found);
-      case State::kOffsets: fail_in(Kind::kOffset, path_, "{} has {} in its data_offsets", tensor(), found);
+        fail_in(Kind::kMetadata, path_, "__metadata__.{} is {}, but must be a string", core::printable(key_),
+                found);
+      case State::kShape:
+        fail_in(Kind::kShape, path_, "{} has {} in its shape", tensor(), found);
+      case State::kOffsets:
+        fail_in(Kind::kOffset, path_, "{} has {} in its data_offsets", tensor(), found);
       case State::kTensor:
         if (!is_known(key_)) return;
         fail_in(key_ == "dtype"   ? Kind::kDtype
                 : key_ == "shape" ? Kind::kShape
                                   : Kind::kOffset,
                 path_, "{}: {} is {}", tensor(), key_, found);
-      default: return;
+      default:
+        return;
     }
   }
 
   DType dtype() const {
     for (const DType candidate : kDTypes)
       if (core::name(candidate) == entry_.dtype) return candidate;
-    fail_in(Kind::kDtype, path_, "{} has dtype \"{}\"; F64, F32, F16, BF16, I64, I32, I16, I8, U8 and BOOL are read",
-            tensor(), core::printable(entry_.dtype));
+    fail_in(Kind::kDtype, path_,
+            "{} has dtype \"{}\"; F64, F32, F16, BF16, I64, I32, I16, I8, U8 and BOOL are read", tensor(),
+            core::printable(entry_.dtype));
   }
 
   void finish_tensor() {
@@ -168,12 +188,13 @@ class HeaderHandler : public JsonHandler {
       fail_in(Kind::kOffset, path_, "{} needs data_offsets [begin, end] with begin <= end", tensor());
     const DType type = dtype();
     const std::optional<uint64_t> expected = count_bytes(type, entry_.shape);
-    if (!expected) fail_in(Kind::kOverflow, path_, "{} of shape {} is too large", tensor(), shape_text(entry_.shape));
+    if (!expected)
+      fail_in(Kind::kOverflow, path_, "{} of shape {} is too large", tensor(), shape_text(entry_.shape));
     const uint64_t size = entry_.offsets[1] - entry_.offsets[0];
     if (size != *expected)
       fail_in(size == 0 ? Kind::kOffset : Kind::kSizeMismatch, path_,
-              "{} has {} bytes between its data_offsets, but {} {} needs {}", tensor(), size, core::name(type),
-              shape_text(entry_.shape), *expected);
+              "{} has {} bytes between its data_offsets, but {} {} needs {}", tensor(), size,
+              core::name(type), shape_text(entry_.shape), *expected);
     header_.tensors.push_back({name_, type, std::move(entry_.shape), entry_.offsets[0], size});
   }
 
@@ -190,15 +211,18 @@ class HeaderHandler : public JsonHandler {
 uint64_t read_header_length(const GuardedFile& file) {
   const uint64_t file_bytes = file.bytes().size();
   if (file_bytes < 8)
-    fail_at(Kind::kHeaderTooSmall, file.path(), 0, "has {} bytes, too few for a safetensors file", file_bytes);
+    fail_at(Kind::kHeaderTooSmall, file.path(), 0, "has {} bytes, too few for a safetensors file",
+            file_bytes);
   uint64_t length = 0;
   std::memcpy(&length, file.bytes().data(), 8);
   if (length > kMaxHeaderBytes)
-    fail_at(Kind::kHeaderTooLarge, file.path(), 0, "says its header has {} bytes; {} are allowed (is it a safetensors "
-            "file?)", length, kMaxHeaderBytes);
+    fail_at(Kind::kHeaderTooLarge, file.path(), 0,
+            "says its header has {} bytes; {} are allowed (is it a safetensors "
+            "file?)",
+            length, kMaxHeaderBytes);
   if (length > file_bytes - 8)
-    fail_at(Kind::kInvalidHeaderLength, file.path(), 0, "says its header has {} bytes, but {} are there; copy it again",
-            length, file_bytes - 8);
+    fail_at(Kind::kInvalidHeaderLength, file.path(), 0,
+            "says its header has {} bytes, but {} are there; copy it again", length, file_bytes - 8);
   if (length == 0) fail_at(Kind::kInvalidHeader, file.path(), 0, "has an empty header");
   return length;
 }
@@ -213,23 +237,27 @@ void check_unique_names(const std::vector<TensorInfo>& tensors, const std::files
     fail_in(Kind::kDuplicateKey, path, "the header has tensor \"{}\" twice", core::printable(**twice));
 }
 
-void check_coverage(const std::vector<TensorInfo>& tensors, uint64_t buffer_bytes, const std::filesystem::path& path) {
+void check_coverage(const std::vector<TensorInfo>& tensors, uint64_t buffer_bytes,
+                    const std::filesystem::path& path) {
   uint64_t end = 0;
   for (const TensorInfo& tensor : tensors) {
     const uint64_t begin = tensor.offset_bytes;
     if (begin < end)
       fail_in(Kind::kOverlap, path, "tensor \"{}\" overlaps the one before it", core::printable(tensor.name));
     if (begin > buffer_bytes)
-      fail_in(Kind::kOffset, path, "tensor \"{}\" begins behind the end of the file", core::printable(tensor.name));
-    if (begin > end)
-      fail_in(Kind::kIncompleteCoverage, path, "{} bytes before tensor \"{}\" belong to no tensor", begin - end,
+      fail_in(Kind::kOffset, path, "tensor \"{}\" begins behind the end of the file",
               core::printable(tensor.name));
+    if (begin > end)
+      fail_in(Kind::kIncompleteCoverage, path, "{} bytes before tensor \"{}\" belong to no tensor",
+              begin - end, core::printable(tensor.name));
     end = begin + tensor.size_bytes;  // both below 2^63
   }
   if (end > buffer_bytes)
-    fail_in(Kind::kIncompleteCoverage, path, "the file ends {} bytes too early; copy it again", end - buffer_bytes);
+    fail_in(Kind::kIncompleteCoverage, path, "the file ends {} bytes too early; copy it again",
+            end - buffer_bytes);
   if (end < buffer_bytes)
-    fail_in(Kind::kIncompleteCoverage, path, "{} bytes after the last tensor belong to no tensor", buffer_bytes - end);
+    fail_in(Kind::kIncompleteCoverage, path, "{} bytes after the last tensor belong to no tensor",
+            buffer_bytes - end);
 }
 
 }  // namespace
@@ -241,7 +269,8 @@ SafetensorsHeader parse_safetensors_header(const GuardedFile& file) {
   parse_json(file.text().substr(8, length), file.path(), 8, handler);
   check_unique_names(header.tensors, file.path());
   std::ranges::sort(header.tensors, {}, [](const TensorInfo& t) {
-    return std::pair(t.offset_bytes, t.size_bytes);  // an empty tensor stands before the one that shares its offset
+    return std::pair(t.offset_bytes,
+                     t.size_bytes);  // an empty tensor stands before the one that shares its offset
   });
   check_coverage(header.tensors, file.bytes().size() - 8 - length, file.path());
   for (TensorInfo& tensor : header.tensors) tensor.offset_bytes += 8 + length;

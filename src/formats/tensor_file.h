@@ -19,8 +19,8 @@ struct TensorInfo {
   uint64_t size_bytes;
 };
 
-/// A read-only file (or set of files) of named tensors. The whole header is validated by the constructor of the
-/// implementation, before any large allocation; it throws core::Error (kBadInput) naming the file.
+/// A read-only file (or set of files) of named tensors. The whole header is validated by the constructor of
+/// the implementation, before any large allocation; it throws core::Error (kBadInput) naming the file.
 class TensorFile {
  public:
   virtual ~TensorFile() = default;
@@ -28,7 +28,8 @@ class TensorFile {
   /// The stored bytes of one tensor, in the file's element type. Valid as long as this object lives.
   virtual std::span<const std::byte> bytes(const TensorInfo& tensor) const = 0;
 
-  /// @throws FormatError if the file was truncated while it was mapped (what was read may be zeros). Call it after reading.
+  /// @throws FormatError if the file was truncated while it was mapped (what was read may be zeros). Call it
+  /// after reading.
   virtual void check_unchanged() const {}
 
   const TensorInfo* find(std::string_view name) const;  ///< nullptr if absent

@@ -28,12 +28,15 @@ std::optional<uint64_t> count_bytes(core::DType dtype, std::span<const int64_t> 
   const uint64_t row = shape.empty() ? 1 : uint64_t(shape.back());
   if (!elements || row % block != 0) return std::nullopt;
   uint64_t bytes = 0;
-  if (__builtin_mul_overflow(*elements / block, uint64_t(core::block_bytes(dtype)), &bytes)) return std::nullopt;
+  if (__builtin_mul_overflow(*elements / block, uint64_t(core::block_bytes(dtype)), &bytes))
+    return std::nullopt;
   if (bytes > uint64_t(std::numeric_limits<int64_t>::max())) return std::nullopt;
   return bytes;
 }
 
-std::string shape_text(std::span<const int64_t> shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
+std::string shape_text(std::span<const int64_t> shape) {
+  return fmt::format("[{}]", fmt::join(shape, ", "));
+}
 
 const TensorInfo* TensorFile::find(std::string_view name) const {
   for (const TensorInfo& tensor : tensors())

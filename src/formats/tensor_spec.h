@@ -16,7 +16,8 @@ struct TensorSpec {
   std::vector<int64_t> shape;
 };
 
-/// Product of the dimensions; nothing if a dimension is negative or the product does not fit, even where a 0 follows.
+/// Product of the dimensions; nothing if a dimension is negative or the product does not fit, even where a 0
+/// follows.
 std::optional<uint64_t> count_elements(std::span<const int64_t> shape);
 
 /// Bytes of a tensor; nothing on overflow or when the last dimension is not a multiple of the block.

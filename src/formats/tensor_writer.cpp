@@ -17,7 +17,8 @@ size_t SingleFileWriter::claim(std::string_view name) {
   const auto found = index_of_.find(name);
   if (found == index_of_.end())
     core::fail(core::ExitCode::kBug, "tensor {} was not announced to the writer", core::printable(name));
-  if (written_[found->second]) core::fail(core::ExitCode::kBug, "tensor {} is written twice", core::printable(name));
+  if (written_[found->second])
+    core::fail(core::ExitCode::kBug, "tensor {} is written twice", core::printable(name));
   written_[found->second] = true;
   return found->second;
 }
@@ -26,8 +27,8 @@ void SingleFileWriter::write(std::string_view name, std::span<const std::byte> b
   const size_t index = claim(name);
   const TensorSpec& spec = tensors()[index];
   if (bytes.size() != count_bytes(spec.dtype, spec.shape))
-    core::fail(core::ExitCode::kBug, "tensor {} of shape {} {} is written with {} bytes", core::printable(name),
-               core::name(spec.dtype), shape_text(spec.shape), bytes.size());
+    core::fail(core::ExitCode::kBug, "tensor {} of shape {} {} is written with {} bytes",
+               core::printable(name), core::name(spec.dtype), shape_text(spec.shape), bytes.size());
   write_part(index, 0, bytes);
 }
 
@@ -52,7 +53,8 @@ void SingleFileWriter::check_all_written() const {
   const std::vector<TensorSpec>& specs = tensors();
   for (size_t i = 0; i < specs.size(); ++i)
     if (i >= written_.size() || !written_[i])
-      core::fail(core::ExitCode::kBug, "tensor {} was announced, but never written", core::printable(specs[i].name));
+      core::fail(core::ExitCode::kBug, "tensor {} was announced, but never written",
+                 core::printable(specs[i].name));
 }
 
 }  // namespace phalanx::formats

@@ -9,11 +9,11 @@
 
 namespace phalanx::formats {
 
-/// A file or folder of tensors in the making: names, types and shapes are known from the start, the bytes follow tensor
-/// by tensor in any order. Nothing appears under the final name before finish().
+/// A file or folder of tensors in the making: names, types and shapes are known from the start, the bytes
+/// follow tensor by tensor in any order. Nothing appears under the final name before finish().
 ///
-/// Mistakes of the caller (unknown name, wrong size, a tensor twice or never) are core::Error kBug, a failing disk is
-/// kStorage.
+/// Mistakes of the caller (unknown name, wrong size, a tensor twice or never) are core::Error kBug, a failing
+/// disk is kStorage.
 class TensorWriter {
  public:
   virtual ~TensorWriter() = default;
