@@ -36,11 +36,6 @@ if(NOT EXISTS "${torch_lib}/libtorch_cpu.so")
   message(FATAL_ERROR "LibTorch is not in ${PHALANX_THIRD_PARTY}/libtorch. Run scripts/bootstrap.sh first.")
 endif()
 add_library(libtorch INTERFACE)
-# LibTorch's include folder carries an fmt of its own, newer than the libfmt that we (and spdlog) link: ours goes first.
-find_path(fmt_include_dir fmt/core.h PATHS /usr/include NO_DEFAULT_PATH REQUIRED)
-file(MAKE_DIRECTORY "${CMAKE_BINARY_DIR}/include_first")
-file(CREATE_LINK "${fmt_include_dir}/fmt" "${CMAKE_BINARY_DIR}/include_first/fmt" SYMBOLIC)
-target_include_directories(libtorch SYSTEM INTERFACE "${CMAKE_BINARY_DIR}/include_first")
 target_include_directories(libtorch SYSTEM INTERFACE
   "${PHALANX_THIRD_PARTY}/libtorch/include" "${PHALANX_THIRD_PARTY}/libtorch/include/torch/csrc/api/include")
 target_link_libraries(libtorch INTERFACE "${torch_lib}/libtorch_cpu.so" "${torch_lib}/libc10.so" OpenMP::OpenMP_CXX)
