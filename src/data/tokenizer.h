@@ -18,7 +18,10 @@ struct SpecialTokens {
   std::optional<TokenId> bos, eos, pad, unk;
 };
 
-enum class SpecialText { kParse, kLiteral };  ///< is "<|im_end|>" inside text the control token, or plain characters?
+enum class SpecialText {
+  kParse,
+  kLiteral
+};  ///< is "<|im_end|>" inside text the control token, or plain characters?
 
 /// Text <-> token ids, byte for byte as the reference library (Hugging Face tokenizers 0.23) does it.
 /// Immutable after construction and safe to share between threads.
@@ -27,14 +30,17 @@ class Tokenizer {
   virtual ~Tokenizer() = default;
 
   /// ids of `text` (valid UTF-8, else core::Error). No BOS or EOS is added.
-  virtual std::vector<TokenId> encode(std::string_view text, SpecialText special = SpecialText::kParse) const = 0;
+  virtual std::vector<TokenId> encode(std::string_view text,
+                                      SpecialText special = SpecialText::kParse) const = 0;
   /// As encode, and with each token the half-open byte range of `text` that it covers.
   struct Encoding {
     std::vector<TokenId> ids;
     std::vector<std::pair<uint32_t, uint32_t>> byte_ranges;
   };
-  virtual Encoding encode_with_ranges(std::string_view text, SpecialText special = SpecialText::kParse) const = 0;
-  /// As encode, through the tokenizer's post-processor (adds BOS/EOS where tokenizer.json or add_bos_token says so).
+  virtual Encoding encode_with_ranges(std::string_view text,
+                                      SpecialText special = SpecialText::kParse) const = 0;
+  /// As encode, through the tokenizer's post-processor (adds BOS/EOS where tokenizer.json or add_bos_token
+  /// says so).
   virtual std::vector<TokenId> encode_with_post_processor(std::string_view text) const = 0;
 
   /// The bytes of one token (for control tokens their text); joined over ids they are the decoded text.
@@ -45,7 +51,8 @@ class Tokenizer {
   virtual std::optional<TokenId> token_to_id(std::string_view token) const = 0;
   virtual bool is_special(TokenId id) const = 0;
   virtual const SpecialTokens& special_tokens() const = 0;
-  /// End-of-generation ids: eos and the template's turn end (<|im_end|>, <|eot_id|>) where the vocabulary has one.
+  /// End-of-generation ids: eos and the template's turn end (<|im_end|>, <|eot_id|>) where the vocabulary has
+  /// one.
   virtual const std::vector<TokenId>& stop_ids() const = 0;
   virtual const std::string& chat_template() const = 0;  ///< Jinja source, empty if none
   /// xxh3 of everything that decides ids and template: part of the token cache's key.
@@ -55,13 +62,15 @@ class Tokenizer {
   virtual void save_hf(const std::string& folder) const = 0;
 };
 
-/// Reads tokenizer.json (+ tokenizer_config.json, chat_template.jinja, generation_config.json where present) from a folder.
+/// Reads tokenizer.json (+ tokenizer_config.json, chat_template.jinja, generation_config.json where present)
+/// from a folder.
 std::shared_ptr<const Tokenizer> load_hf_tokenizer(const std::string& folder);
-/// Builds the tokenizer from the `tokenizer.ggml.*` keys of a GGUF file (model "gpt2"; pre gpt-2, smollm, llama-bpe, qwen2).
+/// Builds the tokenizer from the `tokenizer.ggml.*` keys of a GGUF file (model "gpt2"; pre gpt-2, smollm,
+/// llama-bpe, qwen2).
 std::shared_ptr<const Tokenizer> load_gguf_tokenizer(const formats::GgufFile& file);
 
-/// Turns a stream of ids into text whose pieces are always whole UTF-8 characters: bytes of an incomplete character are
-/// held back; invalid ones come out as U+FFFD.
+/// Turns a stream of ids into text whose pieces are always whole UTF-8 characters: bytes of an incomplete
+/// character are held back; invalid ones come out as U+FFFD.
 class StreamDecoder {
  public:
   explicit StreamDecoder(const Tokenizer& tokenizer, bool skip_special_tokens = true);

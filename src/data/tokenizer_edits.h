@@ -1,0 +1,57 @@
+#pragma once
+#include <algorithm>
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace phalanx::data {
+
+/// A changed copy of a text, and where its bytes come from.
+class EditedText {
+ public:
+  const std::string& text() const { return text_; }
+
+  void copy(std::string_view unchanged) {
+    text_ += unchanged;
+    source_end_ += static_cast<uint32_t>(unchanged.size());
+  }
+
+  /// Puts `replacement` where the source has its next `num_source_bytes`.
+  void replace(std::string_view replacement, size_t num_source_bytes) {
+    const auto begin = static_cast<uint32_t>(text_.size());
+    text_ += replacement;
+    edits_.push_back({begin, static_cast<uint32_t>(text_.size()), source_end_,
+                      source_end_ + static_cast<uint32_t>(num_source_bytes)});
+    source_end_ += static_cast<uint32_t>(num_source_bytes);
+  }
+
+  /// The bytes of the source that [begin, end) of the new text stands for; a part of a replacement stands for
+  /// the whole of what it replaced. A binary search: O(log edits).
+  std::pair<uint32_t, uint32_t> to_source(uint32_t begin, uint32_t end) const {
+    return {map(begin, /*is_end=*/false), map(end, /*is_end=*/true)};
+  }
+
+ private:
+  struct Edit {
+    uint32_t begin, end, source_begin, source_end;
+  };
+
+  uint32_t map(uint32_t at, bool is_end) const {
+    // the last edit that begins before `at` (for a begin: at or before it)
+    const auto starts_after = [&](uint32_t place, const Edit& edit) {
+      return is_end ? place <= edit.begin : place < edit.begin;
+    };
+    const auto behind = std::upper_bound(edits_.begin(), edits_.end(), at, starts_after);
+    if (behind == edits_.begin()) return at;
+    const Edit& edit = *std::prev(behind);
+    if (is_end ? at <= edit.end : at < edit.end) return is_end ? edit.source_end : edit.source_begin;
+    return at - edit.end + edit.source_end;
+  }
+
+  std::string text_;
+  std::vector<Edit> edits_;
+  uint32_t source_end_ = 0;
+};
+
+}  // namespace phalanx::data

@@ -1,0 +1,204 @@
+#include <algorithm>
+#include <unordered_map>
+
+#include "data/tokenizer_bpe.h"
+#include "data/tokenizer_config.h"
+#include "data/tokenizer_error.h"
+#include "formats/gguf.h"
+
+namespace phalanx::data {
+
+namespace {
+
+using enum TokenizerErrorKind;
+using formats::GgufMetadata;
+
+constexpr std::string_view kKeyPrefix = "tokenizer.ggml.";
+
+enum GgufTokenType : int64_t {
+  kNormal = 1,
+  kUnknown = 2,
+  kControl = 3,
+  kUserDefined = 4,
+  kUnused = 5,
+  kByte = 6
+};
+
+/// One way of splitting, the names that files give it, and what else depends on the name in llama.cpp.
+struct PreName {
+  std::string_view name;
+  KnownPattern pattern;
+  bool digits_alone;
+  bool llama3;  ///< whole pre-tokens before merges; BOS unless add_bos_token says otherwise
+};
+constexpr PreName kPreNames[] = {
+    {"gpt-2", KnownPattern::kGpt2, false, false},    {"phi-2", KnownPattern::kGpt2, false, false},
+    {"smollm", KnownPattern::kGpt2, true, false},    {"starcoder", KnownPattern::kGpt2, true, false},
+    {"refact", KnownPattern::kGpt2, true, false},    {"command-r", KnownPattern::kGpt2, true, false},
+    {"codeshell", KnownPattern::kGpt2, true, false}, {"llama-bpe", KnownPattern::kLlama3, false, true},
+    {"llama3", KnownPattern::kLlama3, false, true},  {"llama-v3", KnownPattern::kLlama3, false, true},
+    {"qwen2", KnownPattern::kQwen2, false, false},   {"deepseek-r1-qwen", KnownPattern::kQwen2, false, false},
+};
+
+class Reader {
+ public:
+  explicit Reader(const GgufMetadata& metadata) : metadata_(metadata) {
+    spec_.source = metadata.path().string();
+  }
+
+  TokenizerSpec run() {
+    if (const auto model = metadata_.text(key("model")); model != "gpt2") {
+      fail(kSchema, "model", "is \"{}\"; supported is \"gpt2\" (byte-level BPE)", core::printable(model, 40));
+    }
+    const PreName& pre = find_pre();
+    read_tokens();
+    read_merges();
+    read_special_tokens();
+    set_pre_tokenizer(pre);
+    set_post_processor(pre);
+    if (const auto text = metadata_.find_text("tokenizer.chat_template"))
+      spec_.chat_template = std::string(*text);
+    spec_.stop_ids = collect_stop_ids(spec_, more_stops());
+    return std::move(spec_);
+  }
+
+ private:
+  static std::string key(std::string_view name) { return std::string(kKeyPrefix) + std::string(name); }
+
+  template <typename... Args>
+  [[noreturn]] void fail(TokenizerErrorKind kind, std::string_view name, fmt::format_string<Args...> format,
+                         Args&&... args) const {
+    fail_tokenizer(kind, "{}: {}{} {}", spec_.source, kKeyPrefix, name,
+                   fmt::format(format, std::forward<Args>(args)...));
+  }
+
+  const PreName& find_pre() const {
+    const auto name = metadata_.find_text(key("pre"));
+    std::string known;
+    for (const PreName& pre : kPreNames) {
+      if (name == pre.name) return pre;
+      known += fmt::format("{}{}", known.empty() ? "" : ", ", pre.name);
+    }
+    fail(kSchema, "pre", "is {}; supported: {}",
+         name ? fmt::format("\"{}\"", core::printable(*name, 40)) : std::string("missing"), known);
+  }
+
+  void read_tokens() {
+    const auto tokens = metadata_.texts(key("tokens"));
+    if (tokens.empty()) fail(kVocab, "tokens", "is empty");
+    spec_.tokens.assign(tokens.begin(), tokens.end());
+    spec_.num_model_tokens = static_cast<int64_t>(tokens.size());
+    ids_.reserve(tokens.size());
+    for (size_t id = 0; id < tokens.size(); ++id) {
+      const auto [found, is_new] = ids_.emplace(tokens[id], static_cast<TokenId>(id));
+      if (!is_new) {
+        fail(kVocab, "tokens", "has \"{}\" as id {} and as id {}; each token may occur once",
+             core::printable(tokens[id], 40), found->second, id);
+      }
+    }
+    read_token_types();
+  }
+
+  void read_token_types() {
+    if (!metadata_.has(key("token_type"))) return;
+    const auto types = metadata_.integers(key("token_type"));
+    if (types.size() != spec_.tokens.size()) {
+      fail(kVocab, "token_type", "has {} entries, tokens has {}", types.size(), spec_.tokens.size());
+    }
+    for (size_t id = 0; id < types.size(); ++id) {
+      const int64_t type = types[id];
+      if (type < kNormal || type > kByte)
+        fail(kVocab, "token_type", "entry {} is {}; 1 to 6 are known", id, type);
+      const bool special = type == kControl || type == kUnknown;
+      if (!special && type != kUserDefined) continue;
+      if (spec_.tokens[id].empty())
+        fail(kAddedTokens, "tokens", "entry {} is a control token without text", id);
+      spec_.added_tokens.push_back(
+          {.id = static_cast<TokenId>(id), .content = spec_.tokens[id], .special = special});
+    }
+  }
+
+  void read_merges() {
+    const auto merges = metadata_.texts(key("merges"));
+    spec_.merges.reserve(merges.size());
+    std::string joined;
+    for (size_t i = 0; i < merges.size(); ++i) {
+      const size_t space = merges[i].find(' ', 1);
+      if (space == std::string_view::npos || space + 1 == merges[i].size()) {
+        fail(kMerges, "merges", "entry {} is \"{}\"; must be two tokens with a space between", i,
+             core::printable(merges[i], 60));
+      }
+      const std::string_view left = merges[i].substr(0, space);
+      const std::string_view right = merges[i].substr(space + 1);
+      joined.assign(left).append(right);
+      spec_.merges.push_back({id_of(left, i), id_of(right, i), id_of(joined, i)});
+    }
+  }
+
+  TokenId id_of(std::string_view token, size_t merge) const {
+    const auto found = ids_.find(token);
+    if (found != ids_.end()) return found->second;
+    fail(kMerges, "merges", "entry {} needs the token \"{}\", which the vocabulary lacks", merge,
+         core::printable(token, 60));
+  }
+
+  std::optional<TokenId> special_id(std::string_view name) const {
+    const auto id = metadata_.find_integer(key(name));
+    if (!id) return std::nullopt;
+    if (*id >= 0 && *id < spec_.num_model_tokens) return static_cast<TokenId>(*id);
+    fail(kVocab, name, "is {}; there are {} tokens", *id, spec_.num_model_tokens);
+  }
+
+  void read_special_tokens() {
+    spec_.special_tokens.bos = special_id("bos_token_id");
+    spec_.special_tokens.eos = special_id("eos_token_id");
+    spec_.special_tokens.pad = special_id("padding_token_id");
+    spec_.special_tokens.unk = special_id("unknown_token_id");
+  }
+
+  std::vector<TokenId> more_stops() const {
+    std::vector<TokenId> ids;
+    for (const std::string_view name : {"eot_token_id", "eom_token_id"}) {
+      if (const auto id = special_id(name)) ids.push_back(*id);
+    }
+    return ids;
+  }
+
+  void set_pre_tokenizer(const PreName& pre) {
+    using Kind = PreTokenizerStep::Kind;
+    const bool is_gpt2 = pre.pattern == KnownPattern::kGpt2;
+    if (pre.digits_alone) spec_.pre_tokenizer.push_back({.kind = Kind::kDigits});
+    if (!is_gpt2) {
+      spec_.pre_tokenizer.push_back(
+          {.kind = Kind::kSplit, .pattern = std::string(pattern_text(pre.pattern))});
+    }
+    spec_.pre_tokenizer.push_back({.kind = Kind::kByteLevel, .use_regex = is_gpt2});
+    spec_.ignore_merges = pre.llama3;
+  }
+
+  void set_post_processor(const PreName& pre) {
+    const auto add = [&](std::string_view flag, bool when_absent, const std::optional<TokenId>& id,
+                         std::vector<TokenId>& target) {
+      if (!metadata_.find_boolean(key(flag)).value_or(when_absent)) return;
+      if (!id) fail(kPostProcessor, flag, "is set, but the id of that token is missing");
+      target.push_back(*id);
+    };
+    add("add_bos_token", pre.llama3, spec_.special_tokens.bos, spec_.prefix);
+    add("add_eos_token", false, spec_.special_tokens.eos, spec_.suffix);
+    if (metadata_.find_boolean(key("add_space_prefix")).value_or(false)) {
+      fail(kSchema, "add_space_prefix", "is true, which byte-level BPE does not have; supported: false");
+    }
+  }
+
+  const GgufMetadata& metadata_;
+  TokenizerSpec spec_;
+  std::unordered_map<std::string_view, TokenId> ids_;
+};
+
+}  // namespace
+
+std::shared_ptr<const Tokenizer> load_gguf_tokenizer(const formats::GgufFile& file) {
+  return std::make_shared<BpeTokenizer>(Reader(file.metadata()).run());
+}
+
+}  // namespace phalanx::data

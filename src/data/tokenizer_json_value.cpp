@@ -1,0 +1,120 @@
+#include "data/tokenizer_json_value.h"
+
+#include <algorithm>
+
+namespace phalanx::data {
+
+namespace {
+
+constexpr size_t kMaxFileBytes = size_t{256} << 20;
+constexpr size_t kMaxDepth = 64;
+
+void refuse_duplicate_keys(simdjson::dom::element element, const std::string& file) {
+  if (simdjson::dom::array array; element.get(array) == simdjson::SUCCESS) {
+    for (const auto item : array) {
+      if (item.is_object() || item.is_array()) refuse_duplicate_keys(item, file);
+    }
+  }
+  simdjson::dom::object object;
+  if (element.get(object) != simdjson::SUCCESS) return;
+  std::vector<std::string_view> keys;
+  for (const auto field : object) {
+    keys.push_back(field.key);
+    if (field.value.is_object() || field.value.is_array()) refuse_duplicate_keys(field.value, file);
+  }
+  if (!std::is_sorted(keys.begin(), keys.end())) std::sort(keys.begin(), keys.end());
+  const auto twice = std::adjacent_find(keys.begin(), keys.end());
+  if (twice == keys.end()) return;
+  fail_tokenizer(TokenizerErrorKind::kJson, "{}: the key \"{}\" occurs twice in one object; keep one of them",
+                 file, core::printable(*twice, 60));
+}
+
+}  // namespace
+
+std::string_view JsonValue::text() const {
+  std::string_view value;
+  if (element_.get(value) != simdjson::SUCCESS) wrong("a string");
+  return value;
+}
+
+bool JsonValue::boolean() const {
+  bool value;
+  if (element_.get(value) != simdjson::SUCCESS) wrong("true or false");
+  return value;
+}
+
+int64_t JsonValue::integer() const {
+  int64_t value;
+  if (element_.get(value) != simdjson::SUCCESS) wrong("an integer");
+  return value;
+}
+
+double JsonValue::number() const {
+  double value;
+  if (element_.get(value) != simdjson::SUCCESS) wrong("a number");
+  return value;
+}
+
+simdjson::dom::array JsonValue::array() const {
+  simdjson::dom::array value;
+  if (element_.get(value) != simdjson::SUCCESS) wrong("an array");
+  return value;
+}
+
+simdjson::dom::object JsonValue::object() const {
+  simdjson::dom::object value;
+  if (element_.get(value) != simdjson::SUCCESS) wrong("an object");
+  return value;
+}
+
+std::vector<JsonValue> JsonValue::items() const {
+  std::vector<JsonValue> values;
+  for (const auto item : array())
+    values.emplace_back(item, file_, fmt::format("{}[{}]", path_, values.size()));
+  return values;
+}
+
+JsonValue JsonValue::at(std::string_view key) const {
+  if (auto value = find(key)) return *value;
+  fail(TokenizerErrorKind::kSchema, "the key \"{}\" is missing", key);
+}
+
+std::optional<JsonValue> JsonValue::find(std::string_view key) const {
+  simdjson::dom::element value;
+  if (object().at_key(key).get(value) != simdjson::SUCCESS || value.is_null()) return std::nullopt;
+  return JsonValue(value, file_, path_ == "file" ? std::string(key) : fmt::format("{}.{}", path_, key));
+}
+
+bool JsonValue::flag(std::string_view key, bool when_absent) const {
+  const auto value = find(key);
+  return value ? value->boolean() : when_absent;
+}
+
+void JsonValue::wrong(std::string_view wanted) const {
+  fail(TokenizerErrorKind::kSchema, "is {}, must be {}", core::printable(simdjson::minify(element_), 40),
+       wanted);
+}
+
+JsonDocument::JsonDocument(std::string_view json, std::string file) : file_(std::move(file)) {
+  if (json.size() > kMaxFileBytes) {
+    fail_tokenizer(TokenizerErrorKind::kTooLarge, "{}: has {} bytes, {} at most are read", file_, json.size(),
+                   kMaxFileBytes);
+  }
+  if (json.starts_with("\xEF\xBB\xBF")) {
+    fail_tokenizer(TokenizerErrorKind::kJson,
+                   "{}: begins with a byte-order mark; save it as UTF-8 without one", file_);
+  }
+  auto error = parser_.allocate(json.size(), kMaxDepth);
+  if (error == simdjson::SUCCESS) error = parser_.parse(json.data(), json.size()).get(root_);
+  if (error == simdjson::DEPTH_ERROR) {
+    fail_tokenizer(TokenizerErrorKind::kDepth, "{}: is nested deeper than {} levels", file_, kMaxDepth);
+  }
+  if (error != simdjson::SUCCESS) {
+    fail_tokenizer(TokenizerErrorKind::kJson, "{}: is not valid JSON: {}", file_,
+                   simdjson::error_message(error));
+  }
+  if (!root_.is_object()) root().wrong("an object");
+  refuse_duplicate_keys(root_, file_);
+}
+
+}  // namespace phalanx::data

@@ -1,0 +1,58 @@
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+#include "data/tokenizer_bpe.h"
+#include "data/tokenizer_json.h"
+
+namespace phalanx::data {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+void write_file(const fs::path& path, const std::string& bytes) {
+  std::error_code ignored;
+  fs::create_directories(path.parent_path(), ignored);
+  std::ofstream file(path, std::ios::binary | std::ios::trunc);
+  file.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  file.close();
+  if (!file)
+    core::fail(core::ExitCode::kStorage, "{}: cannot be written: {}", path.string(), std::strerror(errno));
+}
+
+/// Keys that transformers 4 and 5 both read; 5 takes PreTrainedTokenizerFast as the old name of its own
+/// class.
+std::string tokenizer_config(const TokenizerSpec& spec) {
+  nlohmann::ordered_json config = {{"tokenizer_class", "PreTrainedTokenizerFast"},
+                                   {"clean_up_tokenization_spaces", false}};
+  const auto add = [&](const char* key, const std::optional<TokenId>& id) {
+    if (id) config[key] = spec.tokens[static_cast<size_t>(*id)];
+  };
+  add("bos_token", spec.special_tokens.bos);
+  add("eos_token", spec.special_tokens.eos);
+  add("pad_token", spec.special_tokens.pad);
+  add("unk_token", spec.special_tokens.unk);
+  return config.dump(2) + "\n";
+}
+
+}  // namespace
+
+void BpeTokenizer::save_hf(const std::string& folder) const {
+  const fs::path target(folder);
+  bool has_template = spec_.chat_template.empty();
+  for (const auto& [name, bytes] : spec_.files) {
+    write_file(target / name, bytes);
+    has_template = has_template || name == "chat_template.jinja";
+  }
+  if (spec_.files.empty()) {
+    write_file(target / "tokenizer.json", write_tokenizer_json(spec_));
+    write_file(target / "tokenizer_config.json", tokenizer_config(spec_));
+  }
+  if (!has_template) write_file(target / "chat_template.jinja", spec_.chat_template);
+}
+
+}  // namespace phalanx::data
