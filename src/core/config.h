@@ -25,6 +25,7 @@ struct Section {
 
 /// All of them, in the order in which they are printed and documented.
 const std::vector<Section>& sections();
+/// Always true. A name or an Options type that is registered already is our bug: the program ends before main.
 bool register_section(Section section);
 
 /// Declares the section `name` of the run config; call it once, from the .cpp that owns `Options`:
@@ -42,7 +43,7 @@ bool register_section(std::string name, std::string help,
 }
 
 /// Everything that is wrong with a config, sorted by position: each line is "FILE:LINE:COLUMN: error: message" (or
-/// "--set KEY=VALUE: error: message"). what() and report() are these lines joined by newlines.
+/// "--set KEY: error: message"). what() and report() are these lines joined by newlines.
 class ConfigErrors : public Error {
  public:
   explicit ConfigErrors(std::vector<std::string> lines);
@@ -54,6 +55,8 @@ class ConfigErrors : public Error {
 };
 
 struct YamlNode;
+struct Position;
+struct Problem;
 
 /// A checked run config: one Options object for each registered section, and where each value came from.
 class Config {
@@ -81,15 +84,19 @@ class Config {
   const std::string& file() const { return file_; }  ///< empty for defaults()
 
  private:
-  struct Loader;
   Config() = default;
+  static Config build(YamlNode root, std::string file, const std::vector<std::string>& sets,
+                      std::vector<Problem> problems);
+  std::vector<std::string> bind_sections(std::vector<Problem>& problems);  ///< returns the sections with a wrong value
+  void check_constraints(const std::vector<std::string>& wrong_sections, std::vector<Problem>& problems) const;
+  std::string place(const Position& position) const;
   const void* options_of(std::type_index type) const;
 
   std::string file_;
   std::vector<std::string> sets_;
   std::shared_ptr<const YamlNode> root_;
   std::map<std::string, std::shared_ptr<void>> options_;  // by section name
-  mutable std::vector<std::string> read_sections_;        // of the constraint under evaluation
+  mutable std::vector<std::string>* reads_ = nullptr;  // while a constraint runs: the sections that it asks for
 };
 
 /// What a constraint found: the key it concerns ("parallel.tp") and a message "parallel.tp is 3 but must ...; try 1 or 2".
