@@ -15,13 +15,12 @@ int64_t place_in(const Box& box, const std::vector<int64_t>& index) {
   return place;
 }
 
-/// Number of trailing dimensions that `region` spans completely in both arrays.
-size_t full_dimensions(const Box& region, const Box& from, const Box& to) {
-  size_t full = 0;
-  for (size_t d = region.shape.size(); d-- > 0; ++full) {
-    if (region.shape[d] != from.shape[d] || region.shape[d] != to.shape[d]) break;
-  }
-  return full;
+/// The number of leading dimensions that a run does not span: it takes all trailing dimensions that `region` fills in
+/// both arrays, and of one more a part.
+size_t outer_dimensions(const Box& region, const Box& from, const Box& to) {
+  size_t d = region.shape.size();
+  while (d > 0 && region.shape[d - 1] == from.shape[d - 1] && region.shape[d - 1] == to.shape[d - 1]) --d;
+  return d > 0 ? d - 1 : 0;
 }
 
 /// Counts `index` one up over the first `dimensions` dimensions of `region`; false after the last.
@@ -97,16 +96,20 @@ std::string why_no_partition(const std::vector<Box>& boxes, const std::vector<in
 
 void for_each_run(const Box& region, const Box& from, const Box& to,
                   const std::function<void(int64_t, int64_t, int64_t)>& visit) {
-  const size_t dimensions = region.shape.size();
-  const size_t full = full_dimensions(region, from, to);
-  // One run spans the full trailing dimensions and one more, of which it may take a part.
-  const size_t outer = dimensions > full ? dimensions - full - 1 : 0;
+  const size_t outer = outer_dimensions(region, from, to);
   int64_t length = 1;
-  for (size_t d = outer; d < dimensions; ++d) length *= region.shape[d];
+  for (size_t d = outer; d < region.shape.size(); ++d) length *= region.shape[d];
   std::vector<int64_t> index = region.offset;
   do {
     visit(place_in(from, index), place_in(to, index), length);
   } while (advance(index, region, outer));
+}
+
+std::optional<std::pair<int64_t, int64_t>> single_run(const Box& region, const Box& from, const Box& to) {
+  for (size_t d = 0; d < outer_dimensions(region, from, to); ++d) {
+    if (region.shape[d] != 1) return std::nullopt;
+  }
+  return std::pair(place_in(from, region.offset), place_in(to, region.offset));
 }
 
 }  // namespace phalanx::checkpoint

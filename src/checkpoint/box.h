@@ -4,6 +4,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace phalanx::checkpoint {
@@ -30,5 +31,7 @@ std::string why_no_partition(const std::vector<Box>& boxes, const std::vector<in
 /// (row-major): calls visit(first element in from, first element in to, number of elements) in increasing order.
 void for_each_run(const Box& region, const Box& from, const Box& to,
                   const std::function<void(int64_t, int64_t, int64_t)>& visit);
+/// Where that run begins in `from` and in `to`, if there is only one.
+std::optional<std::pair<int64_t, int64_t>> single_run(const Box& region, const Box& from, const Box& to);
 
 }  // namespace phalanx::checkpoint

@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 
 #include "checkpoint/agreement.h"
@@ -21,20 +22,29 @@ namespace {
 
 using Json = nlohmann::json;
 
-uint64_t mebibytes(uint64_t bytes) { return (bytes >> 20) + (bytes % (uint64_t{1} << 20) != 0 ? 1 : 0); }
+uint64_t needed_bytes(const WritePlan& plan, uint64_t spare_bytes) {
+  return plan.total_bytes() + plan.total_bytes() / 20 + spare_bytes;
+}
+
+/// For the alert of a full disk: what a checkpoint takes and what is there.
+std::string space_text(const std::string& folder, const WritePlan& plan, uint64_t spare_bytes) {
+  const uint64_t needed = needed_bytes(plan, spare_bytes);
+  try {
+    const Space space = space_at(folder);
+    return fmt::format("{} bytes ({:.1f} MiB) are needed, {} bytes ({:.1f} MiB) and {} inodes are free in {}", needed,
+                       static_cast<double>(needed) / (1 << 20), space.free_bytes,
+                       static_cast<double>(space.free_bytes) / (1 << 20), space.free_inodes, folder);
+  } catch (const StorageError& error) {
+    return fmt::format("{} bytes are needed, {}", needed, error.what());
+  }
+}
 
 /// Rank 0 looks before anything is written; the reservations of the ranks then make it certain.
 void check_space(const std::string& folder, const WritePlan& plan, uint64_t spare_bytes) {
   const Space space = space_at(folder);
-  const uint64_t needed_bytes = plan.total_bytes() + plan.total_bytes() / 20 + spare_bytes;
   const uint64_t needed_inodes = plan.rank_bytes.size() + 3;  // folder, index, manifest
-  if (space.free_bytes < needed_bytes) {
-    throw StorageError(folder, fmt::format("reserving space ({} bytes = {} MiB needed, {} bytes = {} MiB free)", needed_bytes,
-                                           mebibytes(needed_bytes), space.free_bytes, mebibytes(space.free_bytes)),
-                       ENOSPC);
-  }
-  if (space.free_inodes < needed_inodes) {
-    throw StorageError(folder, fmt::format("reserving inodes ({} needed, {} free)", needed_inodes, space.free_inodes), ENOSPC);
+  if (space.free_bytes < needed_bytes(plan, spare_bytes) || space.free_inodes < needed_inodes) {
+    throw StorageError(folder, "reserving space", ENOSPC);
   }
 }
 
@@ -157,9 +167,11 @@ Saved save(comm::Communicator& ranks, const State& state, const SaveOptions& opt
       rename_new(partial, committed);
       sync_folder(options.checkpoints);
     });
-  } catch (const PhaseFailed&) {
+  } catch (const PhaseFailed& failure) {
     if (leads) remove_tree(partial);
-    throw;
+    if (!failure.is_shortage()) throw;
+    const std::string space = ranks.broadcast_string(leads ? space_text(options.checkpoints, plan, options.spare_bytes) : "");
+    throw PhaseFailed(failure.code(), fmt::format("{}; {}", failure.what(), space), true);
   }
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
   return {.path = committed, .tensor_bytes = plan.total_bytes(), .seconds = elapsed.count()};

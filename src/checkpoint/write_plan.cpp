@@ -3,11 +3,10 @@
 #include <algorithm>
 #include <map>
 #include <numeric>
-#include <string_view>
 #include <utility>
 
-#include "checkpoint/agreement.h"
 #include "checkpoint/digest.h"
+#include "checkpoint/slice_table.h"
 #include "core/error.h"
 
 namespace phalanx::checkpoint {
@@ -17,38 +16,18 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr int64_t kSplitBytes = int64_t{1} << 20;  // a smaller slice is not worth a second dataset
-constexpr size_t kMaxNameBytes = 1024;
-
 [[noreturn]] void refuse(const std::string& name, const std::string& why) {
   core::fail(core::ExitCode::kBug, "checkpoint: tensor {}: {}", core::printable(name), why);
 }
 
-void check_name(const std::string& name) {
-  const bool has_control = std::any_of(name.begin(), name.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; });
-  if (name.empty() || name.size() > kMaxNameBytes || has_control || name.find('/') != std::string::npos || name == "." ||
-      core::printable(name, kMaxNameBytes) != name) {
-    refuse(name, "a name is UTF-8 of 1 to 1024 bytes without '/' and control characters");
-  }
-}
-
-/// What this rank has, for the others: [[name, dtype, shape, offset, extent], ...] and a digest of each scalar.
-std::string describe(const State& state) {
-  Json slices = Json::array();
-  for (const TensorSlice& slice : state.tensors) {
-    if (!slice.local.defined()) refuse(slice.name, "is not defined");
-    slices.push_back({slice.name, static_cast<int>(stored_dtype(slice.local.scalar_type())), slice.global_shape, slice.offset,
-                      slice.local.sizes().vec()});
-  }
-  Json scalars = Json::object();
-  for (const auto& [key, value] : state.scalars.items()) scalars[key] = to_hex(digest_of(value.dump()));
-  return Json{{"slices", std::move(slices)}, {"scalars", std::move(scalars)}}.dump();
-}
-
-void check_scalars(const std::vector<Json>& ranks) {
-  const Json& first = ranks[0].at("scalars");
-  for (size_t rank = 1; rank < ranks.size(); ++rank) {
-    const Json& other = ranks[rank].at("scalars");
-    if (other == first) continue;
+/// Rank 0's scalars are written, so they must be everyone's.
+void check_scalars(comm::Communicator& ranks, const State& state) {
+  Json mine = Json::object();
+  for (const auto& [key, value] : state.scalars.items()) mine[key] = to_hex(digest_of(value.dump()));
+  const std::vector<std::string> gathered = ranks.all_gather_strings(mine.dump());
+  for (size_t rank = 1; rank < gathered.size(); ++rank) {
+    if (gathered[rank] == gathered[0]) continue;
+    const Json first = Json::parse(gathered[0]), other = Json::parse(gathered[rank]);
     std::string key = "(a key is missing)";
     for (const auto& [name, digest] : first.items()) {
       if (!other.contains(name) || other.at(name) != digest) key = name;
@@ -58,31 +37,7 @@ void check_scalars(const std::vector<Json>& ranks) {
   }
 }
 
-struct GatheredTensor {
-  core::DType dtype;
-  std::vector<int64_t> shape;
-  std::vector<std::pair<Box, std::vector<int>>> slices;  // each box once, with the ranks that hold it
-};
-
-void add_slice(std::map<std::string, GatheredTensor>& tensors, const Json& item, int rank) {
-  const auto name = item.at(0).get<std::string>();
-  const auto dtype = static_cast<core::DType>(item.at(1).get<int>());
-  const auto shape = item.at(2).get<std::vector<int64_t>>();
-  const Box box{item.at(3).get<std::vector<int64_t>>(), item.at(4).get<std::vector<int64_t>>()};
-  const auto [it, is_new] = tensors.try_emplace(name, GatheredTensor{dtype, shape, {}});
-  GatheredTensor& tensor = it->second;
-  if (is_new) check_name(name);
-  if (tensor.dtype != dtype || tensor.shape != shape) refuse(name, "ranks do not agree on its dtype and global shape");
-  for (auto& [known, holders] : tensor.slices) {
-    if (known != box) continue;
-    if (holders.back() == rank) refuse(name, "the same slice is listed twice");
-    holders.push_back(rank);
-    return;
-  }
-  tensor.slices.push_back({box, {rank}});
-}
-
-void check_partition(const std::string& name, const GatheredTensor& tensor) {
+void check_partition(const std::string& name, const SharedTensor& tensor) {
   std::vector<Box> boxes;
   for (const auto& [box, holders] : tensor.slices) boxes.push_back(box);
   const std::string problem = why_no_partition(boxes, tensor.shape);
@@ -124,21 +79,12 @@ void assign_writers(WritePlan& plan) {
 uint64_t WritePlan::total_bytes() const { return std::accumulate(rank_bytes.begin(), rank_bytes.end(), uint64_t{0}); }
 
 WritePlan make_write_plan(comm::Communicator& ranks, const State& state) {
-  std::string mine;
-  agree(ranks, "plan", [&] { mine = describe(state); });
-  std::vector<Json> gathered;  // the same on all ranks, and so is every error from here on
-  for (const std::string& text : ranks.all_gather_strings(mine)) gathered.push_back(Json::parse(text));
-  check_scalars(gathered);
-  std::map<std::string, GatheredTensor> tensors;
-  for (size_t rank = 0; rank < gathered.size(); ++rank) {
-    for (const Json& item : gathered[rank].at("slices")) add_slice(tensors, item, static_cast<int>(rank));
-  }
+  check_scalars(ranks, state);
+  const std::map<std::string, SharedTensor> tensors = gather_slices(ranks, state.tensors);
 
-  WritePlan plan{.tensors = {}, .pieces = {}, .rank_bytes = std::vector<uint64_t>(gathered.size(), 0)};
-  for (auto& [name, tensor] : tensors) {
+  WritePlan plan{.tensors = {}, .pieces = {}, .rank_bytes = std::vector<uint64_t>(static_cast<size_t>(ranks.size()), 0)};
+  for (const auto& [name, tensor] : tensors) {
     check_partition(name, tensor);
-    std::sort(tensor.slices.begin(), tensor.slices.end(),
-              [](const auto& a, const auto& b) { return a.first.offset < b.first.offset; });
     for (const auto& [slice, holders] : tensor.slices) {
       for (Box& box : split(slice, holders.size(), slice.num_elements() * core::block_bytes(tensor.dtype))) {
         const auto size_bytes = static_cast<uint64_t>(box.num_elements() * core::block_bytes(tensor.dtype));

@@ -1,0 +1,15 @@
+#pragma once
+#include <cstdint>
+#include <string>
+
+namespace phalanx::checkpoint {
+
+/// Section `checkpoint`.
+struct CheckpointOptions {
+  int64_t every_steps = 0;      // 0: only at the end
+  int64_t keep_last = 2;        // 0: all
+  std::string resume = "auto";  // auto | never | must | a path
+  bool strict = false;
+};
+
+}  // namespace phalanx::checkpoint
