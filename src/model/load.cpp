@@ -1,0 +1,98 @@
+#include "model/load.h"
+
+#include <map>
+
+#include "core/error.h"
+#include "formats/hf_weights.h"
+#include "formats/llama_gguf.h"
+#include "formats/tensor_spec.h"
+#include "model/config_json.h"
+#include "model/initialize.h"
+#include "model/parameter.h"
+#include "model/stored_weights.h"
+
+namespace phalanx::model {
+namespace {
+
+namespace fs = std::filesystem;
+
+core::DType most_common_dtype(const formats::TensorFile& file) {
+  std::map<core::DType, uint64_t> elements;
+  for (const formats::TensorInfo& info : file.tensors()) {
+    elements[info.dtype] += formats::count_elements(info.shape).value_or(0);
+  }
+  core::DType best = core::DType::kF32;
+  uint64_t most = 0;
+  for (const auto& [dtype, count] : elements) {
+    if (count > most) {
+      most = count;
+      best = dtype;
+    }
+  }
+  return best;
+}
+
+void add_unread(const formats::HfConfig& config, std::vector<std::string>& notices) {
+  for (const std::string& key : config.unread_that_may_matter()) {
+    notices.push_back(fmt::format("{}: the key \"{}\" is not known and was ignored", config.path().string(),
+                                  core::printable(key)));
+  }
+  for (const std::string& notice : config.notices()) notices.push_back(notice);
+}
+
+[[noreturn]] void refuse(const fs::path& path, const char* found) {
+  core::fail(core::ExitCode::kBadInput,
+             "{}: {}; a model is a folder with config.json and model.safetensors, or a .gguf file",
+             core::printable(path.string()), found);
+}
+
+}  // namespace
+
+ModelFiles ModelFiles::open(const fs::path& path) {
+  ModelFiles files;
+  files.path_ = path;
+  std::error_code ignored;
+  if (!fs::exists(path, ignored)) refuse(path, "does not exist");
+  if (path.extension() == ".gguf") {
+    files.gguf_ = std::make_shared<formats::GgufFile>(path);
+    const formats::HfConfig config(formats::hf_config_of_llama_gguf(*files.gguf_), path);
+    files.config_ = parse_config(config);
+    files.weights_ = std::make_shared<formats::LlamaGgufWeights>(*files.gguf_);
+    files.notices_ = files.gguf_->notices();
+  } else {
+    if (!fs::is_directory(path, ignored)) refuse(path, "is a file, but not a GGUF");
+    if (!fs::exists(path / "config.json", ignored)) refuse(path, "has no config.json");
+    const formats::HfConfig config(path / "config.json");
+    files.config_ = parse_config(config);
+    files.weights_ = std::make_shared<formats::HfWeights>(path);
+    add_unread(config, files.notices_);
+  }
+  files.dtype_ = most_common_dtype(*files.weights_);
+  return files;
+}
+
+std::shared_ptr<CausalLm> build(const TransformerConfig& config) { return find_family(config.model_type).build(config); }
+
+void check_model(const ModelFiles& files) {
+  check_weights(all_parameters(*build(files.config())), files.weights(), files.path().string());
+}
+
+std::shared_ptr<CausalLm> load_model(const ModelFiles& files, at::ScalarType dtype) {
+  std::shared_ptr<CausalLm> model = build(files.config());
+  fill_weights(all_parameters(*model), files.weights(), dtype, files.path().string());
+  return model;
+}
+
+std::shared_ptr<CausalLm> load_model(const fs::path& path, at::ScalarType dtype) {
+  return load_model(ModelFiles::open(path), dtype);
+}
+
+std::shared_ptr<CausalLm> new_model(const TransformerConfig& config, at::ScalarType dtype, uint64_t seed) {
+  config.validate("model");
+  std::shared_ptr<CausalLm> model = build(config);
+  allocate(*model, dtype);
+  initialize(*model, seed);
+  return model;
+}
+
+}  // namespace phalanx::model

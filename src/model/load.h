@@ -1,0 +1,57 @@
+#pragma once
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "formats/hf_config.h"
+#include "formats/tensor_file.h"
+#include "model/causal_lm.h"
+
+namespace phalanx::formats {
+class GgufFile;
+}
+
+namespace phalanx::model {
+
+/// The files of a model, opened and checked but not read: config and weights under Hugging Face's names.
+class ModelFiles {
+ public:
+  /// @param path  a Hugging Face folder (config.json + safetensors) or a .gguf file.
+  /// @throws core::Error (kBadInput) naming the file, what was found and what is allowed.
+  static ModelFiles open(const std::filesystem::path& path);
+
+  const std::filesystem::path& path() const { return path_; }
+  bool is_gguf() const { return gguf_ != nullptr; }
+  const formats::GgufFile* gguf() const { return gguf_.get(); }  ///< its tokenizer keys; null for a folder
+  const TransformerConfig& config() const { return config_; }
+  const formats::TensorFile& weights() const { return *weights_; }
+  core::DType dtype() const { return dtype_; }  ///< the type that most of the weights have
+  /// Sentences for the start-up report: keys that were not understood, oddities of the file.
+  const std::vector<std::string>& notices() const { return notices_; }
+
+ private:
+  ModelFiles() = default;
+  std::filesystem::path path_;
+  std::shared_ptr<formats::GgufFile> gguf_;
+  std::shared_ptr<formats::TensorFile> weights_;
+  TransformerConfig config_;
+  core::DType dtype_ = core::DType::kF32;
+  std::vector<std::string> notices_;
+};
+
+/// A model of the family that the config names. Nothing is allocated yet.
+std::shared_ptr<CausalLm> build(const TransformerConfig& config);
+
+/// Checks names, shapes and types without reading a weight.
+void check_model(const ModelFiles& files);
+
+/// Builds and fills the model. @param dtype  compute dtype of the weights: fp64, fp32 or bf16.
+/// @throws core::Error listing every missing, unexpected or misshapen tensor; or for weights that are not finite.
+std::shared_ptr<CausalLm> load_model(const ModelFiles& files, at::ScalarType dtype);
+std::shared_ptr<CausalLm> load_model(const std::filesystem::path& path, at::ScalarType dtype);
+
+/// A new model with random weights (initialize.h).
+std::shared_ptr<CausalLm> new_model(const TransformerConfig& config, at::ScalarType dtype, uint64_t seed);
+
+}  // namespace phalanx::model

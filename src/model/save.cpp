@@ -1,0 +1,137 @@
+#include "model/save.h"
+
+#include <cstring>
+#include <span>
+
+#include "core/error.h"
+#include "core/files.h"
+#include "formats/llama_gguf.h"
+#include "formats/llama_names.h"
+#include "model/config_json.h"
+#include "model/parameter.h"
+#include "model/rotary.h"
+
+namespace phalanx::model {
+namespace {
+
+using core::DType;
+using formats::TensorSpec;
+
+constexpr const char* kRopeFreqs = "rope_freqs.weight";
+
+// The model's own weights: what an adapter added beside them is not part of the model's files.
+NamedTensors base_parameters(const CausalLm& model) { return all_parameters(*find_family(model.config().model_type).build(model.config())); }
+
+std::span<const std::byte> bytes_of(const at::Tensor& tensor) {
+  return {static_cast<const std::byte*>(tensor.const_data_ptr()), tensor.nbytes()};
+}
+std::span<const float> floats_of(const at::Tensor& tensor) {
+  return {tensor.const_data_ptr<float>(), static_cast<size_t>(tensor.numel())};
+}
+
+at::Tensor ask(const WeightSource& weights, const std::string& name, at::IntArrayRef shape) {
+  const at::Tensor tensor = weights(name).detach().to(at::kCPU).contiguous();
+  TORCH_INTERNAL_ASSERT(tensor.sizes() == shape, name, " came with another shape");
+  return tensor;
+}
+
+void write_weight(formats::TensorWriter& writer, const TensorSpec& spec, const std::string& name, const at::Tensor& tensor) {
+  const bool is_stored_type = (spec.dtype == DType::kF64 && tensor.scalar_type() == at::kDouble) ||
+                              (spec.dtype == DType::kF32 && tensor.scalar_type() == at::kFloat) ||
+                              (spec.dtype == DType::kF16 && tensor.scalar_type() == at::kHalf) ||
+                              (spec.dtype == DType::kBF16 && tensor.scalar_type() == at::kBFloat16);
+  if (is_stored_type) return writer.write(name, bytes_of(tensor));
+  if (spec.dtype == DType::kF64) return writer.write(name, bytes_of(tensor.to(at::kDouble)));
+  writer.write_floats(name, floats_of(tensor.to(at::kFloat)));
+}
+
+void check_dtype(DType dtype, std::initializer_list<DType> allowed, const char* where) {
+  std::string names;
+  for (const DType each : allowed) {
+    if (each == dtype) return;
+    names += (names.empty() ? "" : ", ") + std::string(core::name(each));
+  }
+  core::fail(core::ExitCode::kBadConfig, "{} cannot be written as {}; allowed are {}", where, core::name(dtype), names);
+}
+
+void write_generation_config(const std::filesystem::path& folder, const TransformerConfig& config) {
+  formats::GenerationConfig generation;
+  generation.bos_token_id = config.bos_token_id;
+  generation.pad_token_id = config.pad_token_id;
+  generation.eos_token_ids = config.eos_token_ids;
+  formats::write_generation_config(folder / "generation_config.json", generation);
+}
+
+// A matrix with rows that no block of 32 fits into is stored as F16, as llama.cpp's own converter does.
+DType gguf_dtype(const at::Tensor& parameter, DType wanted) {
+  if (parameter.dim() < 2) return DType::kF32;
+  return parameter.size(-1) % core::block_elements(wanted) == 0 ? wanted : DType::kF16;
+}
+
+// Rows of q and k: pairs (j, j + d/2) become neighbours.
+at::Tensor in_gguf_order(const at::Tensor& tensor, const std::string& gguf_name, int64_t head_dim) {
+  if (formats::rows_of_llama(gguf_name) == formats::LlamaRows::kAsTheyAre) return tensor;
+  at::Tensor out = at::empty_like(tensor);
+  formats::rows_to_gguf(bytes_of(tensor), tensor.size(0) / head_dim, head_dim,
+                        {static_cast<std::byte*>(out.mutable_data_ptr()), out.nbytes()});
+  return out;
+}
+
+}  // namespace
+
+WeightSource weights_of(const CausalLm& model) {
+  auto parameters = model.named_parameters();
+  return [parameters](const std::string& name) { return parameters[name]; };
+}
+
+void save_hf(const std::filesystem::path& folder, const CausalLm& model, const WeightSource& weights, DType dtype,
+             uint64_t max_shard_bytes) {
+  check_dtype(dtype, {DType::kF64, DType::kF32, DType::kF16, DType::kBF16}, "a Hugging Face folder");
+  core::make_directories(folder.string());
+  const NamedTensors parameters = base_parameters(model);
+  std::vector<TensorSpec> specs;
+  for (const auto& [name, parameter] : parameters) specs.push_back({name, dtype, parameter.sizes().vec()});
+  formats::HfWeightsWriter writer(folder, specs, max_shard_bytes);
+  for (size_t i = 0; i < specs.size(); ++i) {
+    write_weight(writer, specs[i], specs[i].name, ask(weights, specs[i].name, parameters[i].second.sizes()));
+  }
+  writer.finish();
+  write_generation_config(folder, model.config());
+  formats::write_hf_json(folder / "config.json", to_json(model.config(), dtype));  // last: a folder without it is no model
+}
+
+void save_gguf(const std::filesystem::path& file, const CausalLm& model, const WeightSource& weights, DType dtype,
+               formats::GgufPairs metadata) {
+  check_dtype(dtype, {DType::kF32, DType::kF16, DType::kBF16, DType::kQ8_0}, "a GGUF file");
+  const TransformerConfig& config = model.config();
+  formats::add_llama_metadata(metadata, formats::HfConfig(to_json(config, DType::kF32), file));
+  const NamedTensors parameters = base_parameters(model);
+  const std::vector<float> divisors = rope_divisors(config);
+  std::vector<TensorSpec> specs;
+  for (const auto& [name, parameter] : parameters) {
+    specs.push_back({formats::gguf_name_of_llama(name).value(), gguf_dtype(parameter, dtype), parameter.sizes().vec()});
+  }
+  if (!divisors.empty()) specs.push_back({kRopeFreqs, DType::kF32, {static_cast<int64_t>(divisors.size())}});
+  formats::GgufWriter writer(file, specs, metadata);
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    const at::Tensor weight = ask(weights, parameters[i].first, parameters[i].second.sizes());
+    write_weight(writer, specs[i], specs[i].name, in_gguf_order(weight, specs[i].name, config.head_dim));
+  }
+  if (!divisors.empty()) writer.write_floats(kRopeFreqs, divisors);
+  writer.finish();
+}
+
+uint32_t gguf_file_type(DType dtype) {
+  switch (dtype) {
+    case DType::kF16:
+      return 1;
+    case DType::kQ8_0:
+      return 7;
+    case DType::kBF16:
+      return 32;
+    default:
+      return 0;
+  }
+}
+
+}  // namespace phalanx::model
