@@ -18,8 +18,9 @@ namespace {
 using Kind = YamlNode::Kind;
 
 /// Sections appear in this order; others follow in alphabetical order.
-constexpr std::array<std::string_view, 13> kOrder = {"run",      "model",      "lora", "data", "method",    "optimizer", "schedule",
-                                                     "train",    "parallel",   "checkpoint", "log", "eval", "accounting"};
+constexpr std::array<std::string_view, 13> kOrder = {
+    "run",   "model",    "lora",       "data", "method", "optimizer", "schedule",
+    "train", "parallel", "checkpoint", "log",  "eval",   "accounting"};
 
 std::pair<size_t, std::string> order_of(const Section& section) {
   return {std::find(kOrder.begin(), kOrder.end(), section.name) - kOrder.begin(), section.name};
@@ -36,18 +37,25 @@ std::vector<Constraint>& constraint_registry() {
   return registry;
 }
 
-YamlNode empty_map() { return {.kind = Kind::kMap, .text = {}, .position = {}, .items = {}, .entries = {}}; }
+YamlNode empty_map() {
+  return {.kind = Kind::kMap, .text = {}, .position = {}, .items = {}, .entries = {}};
+}
 
 /// Sorted by position, each message once.
 void tidy(std::vector<Problem>& problems) {
-  std::stable_sort(problems.begin(), problems.end(), [](const Problem& a, const Problem& b) { return a.position < b.position; });
-  const auto is_same = [](const Problem& a, const Problem& b) { return a.position == b.position && a.message == b.message; };
+  std::stable_sort(problems.begin(), problems.end(),
+                   [](const Problem& a, const Problem& b) { return a.position < b.position; });
+  const auto is_same = [](const Problem& a, const Problem& b) {
+    return a.position == b.position && a.message == b.message;
+  };
   problems.erase(std::unique(problems.begin(), problems.end(), is_same), problems.end());
 }
 
 }  // namespace
 
-const std::vector<Section>& sections() { return section_registry(); }
+const std::vector<Section>& sections() {
+  return section_registry();
+}
 
 bool register_section(Section section) {
   auto& registry = section_registry();
@@ -86,9 +94,12 @@ Config Config::parse(const std::string& text, const std::string& name, const std
   return build(std::move(root), name, sets, std::move(problems));
 }
 
-Config Config::defaults(const std::vector<std::string>& sets) { return build(empty_map(), "", sets, {}); }
+Config Config::defaults(const std::vector<std::string>& sets) {
+  return build(empty_map(), "", sets, {});
+}
 
-Config Config::build(YamlNode root, std::string file, const std::vector<std::string>& sets, std::vector<Problem> problems) {
+Config Config::build(YamlNode root, std::string file, const std::vector<std::string>& sets,
+                     std::vector<Problem> problems) {
   Config config;
   config.file_ = std::move(file);
   config.sets_ = sets;
@@ -121,21 +132,25 @@ std::vector<std::string> Config::bind_sections(std::vector<Problem>& problems) {
     if (entry->value.kind == Kind::kMap) {
       if (bind_map(entry->value, section.fields, section.name, options.get(), problems)) continue;
     } else if (entry->value.kind == Kind::kNull) {
-      problems.push_back({entry->position, fmt::format("{} is empty; write '{}: {{}}' for its defaults or remove the line",
-                                                       section.name, section.name)});
+      problems.push_back(
+          {entry->position, fmt::format("{} is empty; write '{}: {{}}' for its defaults or remove the line",
+                                        section.name, section.name)});
     } else if (entry->value.kind != Kind::kInvalid) {
-      problems.push_back({entry->value.position, fmt::format("{} must be a map of keys, such as '{}: {{{}: ...}}'", section.name,
-                                                             section.name, section.fields.empty() ? "" : section.fields[0].name)});
+      problems.push_back({entry->value.position,
+                          fmt::format("{} must be a map of keys, such as '{}: {{{}: ...}}'", section.name,
+                                      section.name, section.fields.empty() ? "" : section.fields[0].name)});
     }
     wrong.push_back(section.name);
   }
   for (const YamlEntry& entry : root_->entries) {
-    if (!options_.contains(entry.key)) problems.push_back({entry.position, unknown_section_message(entry.key)});
+    if (!options_.contains(entry.key))
+      problems.push_back({entry.position, unknown_section_message(entry.key)});
   }
   return wrong;
 }
 
-void Config::check_constraints(const std::vector<std::string>& wrong_sections, std::vector<Problem>& problems) const {
+void Config::check_constraints(const std::vector<std::string>& wrong_sections,
+                               std::vector<Problem>& problems) const {
   for (const Constraint& constraint : constraint_registry()) {
     std::vector<std::string> reads;
     std::vector<Violation> violations;
@@ -161,9 +176,13 @@ const void* Config::options_of(std::type_index type) const {
   fail(ExitCode::kBug, "no config section is registered for the type {}", type.name());
 }
 
-bool Config::has(std::string_view section) const { return root_->find(section) != nullptr; }
+bool Config::has(std::string_view section) const {
+  return root_->find(section) != nullptr;
+}
 
-bool Config::is_set(std::string_view key) const { return find_written(*root_, key).is_exact; }
+bool Config::is_set(std::string_view key) const {
+  return find_written(*root_, key).is_exact;
+}
 
 std::string Config::origin(std::string_view key) const {
   const Written written = find_written(*root_, key);
@@ -171,14 +190,17 @@ std::string Config::origin(std::string_view key) const {
   return written.nearest.set >= 0 ? "--set" : fmt::format("{}:{}", printable(file_), written.nearest.line);
 }
 
-std::string Config::position(std::string_view key) const { return place(find_written(*root_, key).nearest); }
+std::string Config::position(std::string_view key) const {
+  return place(find_written(*root_, key).nearest);
+}
 
 std::string Config::place(const Position& position) const {
   if (position.set >= 0) {  // without the value, which may be a secret
     const std::string& assignment = sets_[position.set];
     return fmt::format("--set {}", printable(assignment.substr(0, assignment.find('='))));
   }
-  return fmt::format("{}:{}:{}", file_.empty() ? "(defaults)" : printable(file_), position.line, position.column);
+  return fmt::format("{}:{}:{}", file_.empty() ? "(defaults)" : printable(file_), position.line,
+                     position.column);
 }
 
 }  // namespace phalanx::core

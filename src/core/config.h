@@ -25,11 +25,13 @@ struct Section {
 
 /// All of them, in the order in which they are printed and documented.
 const std::vector<Section>& sections();
-/// Always true. A name or an Options type that is registered already is our bug: the program ends before main.
+/// Always true. A name or an Options type that is registered already is our bug: the program ends before
+/// main.
 bool register_section(Section section);
 
 /// Declares the section `name` of the run config; call it once, from the .cpp that owns `Options`:
-///     const bool registered = core::register_section<LoraOptions>("lora", "Low-rank adapters.", [](auto& s) {
+///     const bool registered = core::register_section<LoraOptions>("lora", "Low-rank adapters.", [](auto& s)
+///     {
 ///       s.field("r", &LoraOptions::r, {.help = "Rank of the update.", .min = 1});
 ///     });
 template <typename Options>
@@ -37,12 +39,14 @@ bool register_section(std::string name, std::string help,
                       const std::function<void(SectionBuilder<Options>&)>& declare) {
   SectionBuilder<Options> builder;
   declare(builder);
-  return register_section(Section{std::move(name), std::move(help), std::move(builder.fields), builder.is_optional,
-                                  std::type_index(typeid(Options)),
-                                  [] { return std::static_pointer_cast<void>(std::make_shared<Options>()); }});
+  return register_section(Section{std::move(name), std::move(help), std::move(builder.fields),
+                                  builder.is_optional, std::type_index(typeid(Options)), [] {
+                                    return std::static_pointer_cast<void>(std::make_shared<Options>());
+                                  }});
 }
 
-/// Everything that is wrong with a config, sorted by position: each line is "FILE:LINE:COLUMN: error: message" (or
+/// Everything that is wrong with a config, sorted by position: each line is "FILE:LINE:COLUMN: error:
+/// message" (or
 /// "--set KEY: error: message"). what() and report() are these lines joined by newlines.
 class ConfigErrors : public Error {
  public:
@@ -61,25 +65,27 @@ struct Problem;
 /// A checked run config: one Options object for each registered section, and where each value came from.
 class Config {
  public:
-  /// @param sets  "section.key=value" each, from --set; they replace what the file says. Values are YAML; into a string
+  /// @param sets  "section.key=value" each, from --set; they replace what the file says. Values are YAML;
+  /// into a string
   ///              key the text goes as it is. "section=null" removes a section.
   /// @throws ConfigErrors (78) with all errors at once.
   static Config load(const std::string& path, const std::vector<std::string>& sets = {});
-  static Config parse(const std::string& text, const std::string& name, const std::vector<std::string>& sets = {});
+  static Config parse(const std::string& text, const std::string& name,
+                      const std::vector<std::string>& sets = {});
   static Config defaults(const std::vector<std::string>& sets = {});
 
   template <typename Options>
   const Options& get() const {
     return *static_cast<const Options*>(options_of(std::type_index(typeid(Options))));
   }
-  bool has(std::string_view section) const;   ///< is the section in the file or in a --set?
-  bool is_set(std::string_view key) const;    ///< "section.key", likewise
+  bool has(std::string_view section) const;  ///< is the section in the file or in a --set?
+  bool is_set(std::string_view key) const;   ///< "section.key", likewise
   /// "default", "FILE:LINE" or "--set" of a key such as "train.max_steps" or "data.train.0.path".
   std::string origin(std::string_view key) const;
   /// "FILE:LINE:COLUMN" of the key, or of the nearest thing around it that is written down.
   std::string position(std::string_view key) const;
-  /// The resolved config as YAML that loads to the same values; with_origins adds a comment with the origin to every
-  /// value. Secrets are masked.
+  /// The resolved config as YAML that loads to the same values; with_origins adds a comment with the origin
+  /// to every value. Secrets are masked.
   std::string print(bool with_origins) const;
   const std::string& file() const { return file_; }  ///< empty for defaults()
 
@@ -87,8 +93,10 @@ class Config {
   Config() = default;
   static Config build(YamlNode root, std::string file, const std::vector<std::string>& sets,
                       std::vector<Problem> problems);
-  std::vector<std::string> bind_sections(std::vector<Problem>& problems);  ///< returns the sections with a wrong value
-  void check_constraints(const std::vector<std::string>& wrong_sections, std::vector<Problem>& problems) const;
+  std::vector<std::string> bind_sections(
+      std::vector<Problem>& problems);  ///< returns the sections with a wrong value
+  void check_constraints(const std::vector<std::string>& wrong_sections,
+                         std::vector<Problem>& problems) const;
   std::string place(const Position& position) const;
   const void* options_of(std::type_index type) const;
 
@@ -96,18 +104,20 @@ class Config {
   std::vector<std::string> sets_;
   std::shared_ptr<const YamlNode> root_;
   std::map<std::string, std::shared_ptr<void>> options_;  // by section name
-  mutable std::vector<std::string>* reads_ = nullptr;  // while a constraint runs: the sections that it asks for
+  mutable std::vector<std::string>* reads_ =
+      nullptr;  // while a constraint runs: the sections that it asks for
 };
 
-/// What a constraint found: the key it concerns ("parallel.tp") and a message "parallel.tp is 3 but must ...; try 1 or 2".
+/// What a constraint found: the key it concerns ("parallel.tp") and a message "parallel.tp is 3 but must ...;
+/// try 1 or 2".
 struct Violation {
   std::string key;
   std::string message;
 };
 using Constraint = std::function<void(const Config&, std::vector<Violation>&)>;
 
-/// A check that needs more than one key. Constraints run after every key was parsed and are reported with all other errors;
-/// one that reads a section with wrong values is skipped. `name` is for readers only.
+/// A check that needs more than one key. Constraints run after every key was parsed and are reported with all
+/// other errors; one that reads a section with wrong values is skipped. `name` is for readers only.
 bool add_constraint(std::string name, Constraint constraint);
 
 std::string config_markdown();     ///< docs/config.md

@@ -19,8 +19,12 @@ struct Parsed {
   std::string reason = {};  // empty: the value is good
 };
 
-Parsed rejected(std::string reason) { return {.reason = std::move(reason)}; }
-Parsed accepted(Value value) { return {.value = std::move(value)}; }
+Parsed rejected(std::string reason) {
+  return {.reason = std::move(reason)};
+}
+Parsed accepted(Value value) {
+  return {.value = std::move(value)};
+}
 
 std::string range_text(const FieldSpec& spec) {
   const auto bound = [](double value) { return fmt::format("{}", value); };
@@ -32,10 +36,14 @@ std::string range_text(const FieldSpec& spec) {
 
 std::string shown(const YamlNode& node) {
   switch (node.kind) {
-    case Kind::kNull: return "null";
-    case Kind::kSequence: return "a list";
-    case Kind::kMap: return "a map";
-    default: return node.quoted ? fmt::format("\"{}\"", printable(node.text, 80)) : printable(node.text, 80);
+    case Kind::kNull:
+      return "null";
+    case Kind::kSequence:
+      return "a list";
+    case Kind::kMap:
+      return "a map";
+    default:
+      return node.quoted ? fmt::format("\"{}\"", printable(node.text, 80)) : printable(node.text, 80);
   }
 }
 
@@ -69,13 +77,16 @@ Parsed in_range(const std::variant<Number, std::string>& parsed, const FieldSpec
 
 Parsed parse_string(const YamlNode& node, const FieldSpec& spec) {
   if (!node.quoted && classify_scalar(node.text) != ScalarKind::kString) {
-    return rejected(fmt::format("is not text in YAML; if it is meant as text, write \"{}\" in quotes", printable(node.text, 60)));
+    return rejected(fmt::format("is not text in YAML; if it is meant as text, write \"{}\" in quotes",
+                                printable(node.text, 60)));
   }
-  const bool is_known = spec.one_of.empty() || std::find(spec.one_of.begin(), spec.one_of.end(), node.text) != spec.one_of.end();
+  const bool is_known = spec.one_of.empty() ||
+                        std::find(spec.one_of.begin(), spec.one_of.end(), node.text) != spec.one_of.end();
   if (!is_known) return rejected(one_of_hint(node.text, spec));
   const size_t variable = node.text.find("${");
-  const bool names_variable = variable != std::string::npos && variable + 2 < node.text.size() &&
-                              (std::isalpha(static_cast<unsigned char>(node.text[variable + 2])) || node.text[variable + 2] == '_');
+  const bool names_variable =
+      variable != std::string::npos && variable + 2 < node.text.size() &&
+      (std::isalpha(static_cast<unsigned char>(node.text[variable + 2])) || node.text[variable + 2] == '_');
   if (names_variable) return rejected("has a variable, which is not expanded; write its value");
   return accepted(node.text);
 }
@@ -86,7 +97,8 @@ Parsed parse_scalar(const YamlNode& node, FieldKind kind, const FieldSpec& spec)
   if (kind == FieldKind::kString || kind == FieldKind::kStrings) return parse_string(node, spec);
   if (kind == FieldKind::kBool) return parse_bool(node);
   if (node.quoted) return rejected("is text; remove the quotes");
-  return kind == FieldKind::kInteger ? in_range(parse_integer(node.text), spec) : in_range(parse_number(node.text), spec);
+  return kind == FieldKind::kInteger ? in_range(parse_integer(node.text), spec)
+                                     : in_range(parse_number(node.text), spec);
 }
 
 /// What one element of a list must be, for messages.
@@ -117,10 +129,12 @@ class Binder {
  public:
   explicit Binder(std::vector<Problem>& problems) : problems_(problems) {}
 
-  bool bind_map(const YamlNode& map, const std::vector<Field>& fields, const std::string& prefix, void* options) {
+  bool bind_map(const YamlNode& map, const std::vector<Field>& fields, const std::string& prefix,
+                void* options) {
     bool is_complete = true;
     for (const YamlEntry& entry : map.entries) {
-      const auto field = std::find_if(fields.begin(), fields.end(), [&](const Field& f) { return f.name == entry.key; });
+      const auto field =
+          std::find_if(fields.begin(), fields.end(), [&](const Field& f) { return f.name == entry.key; });
       if (field == fields.end()) {
         report_unknown_key(entry, fields, prefix);
       } else if (!bind_field(entry.value, *field, prefix + "." + field->name, options)) {
@@ -129,7 +143,8 @@ class Binder {
     }
     for (const Field& field : fields) {
       if (!field.spec.required_in_item || map.find(field.name) != nullptr) continue;
-      report(map.position, fmt::format("{} has no {}; add {}: {}", prefix, field.name, field.name, expectation(field)));
+      report(map.position,
+             fmt::format("{} has no {}; add {}: {}", prefix, field.name, field.name, expectation(field)));
       is_complete = false;
     }
     return is_complete;
@@ -165,7 +180,8 @@ class Binder {
       if (items[i].kind == Kind::kInvalid) continue;
       const Parsed parsed = parse_scalar(items[i], field.kind, field.spec);
       if (!parsed.reason.empty()) {
-        reject(items[i], is_single ? field : element_of(field), is_single ? path : fmt::format("{}[{}]", path, i), parsed.reason);
+        reject(items[i], is_single ? field : element_of(field),
+               is_single ? path : fmt::format("{}[{}]", path, i), parsed.reason);
       } else {
         values.push_back(std::get<Element>(parsed.value));
       }
@@ -191,21 +207,26 @@ class Binder {
     return is_complete;
   }
 
-  void report_unknown_key(const YamlEntry& entry, const std::vector<Field>& fields, const std::string& prefix) {
+  void report_unknown_key(const YamlEntry& entry, const std::vector<Field>& fields,
+                          const std::string& prefix) {
     std::vector<std::string> known;
     for (const Field& field : fields) known.push_back(field.name);
-    report(entry.position, fmt::format("unknown key {}.{}{} Known keys of {}: {}", prefix, printable(entry.key, 60),
-                                       advice(entry.key, known), prefix, fmt::join(known, ", ")));
+    report(entry.position,
+           fmt::format("unknown key {}.{}{} Known keys of {}: {}", prefix, printable(entry.key, 60),
+                       advice(entry.key, known), prefix, fmt::join(known, ", ")));
   }
 
   /// Always false, for `return reject(...)`.
   bool reject(const YamlNode& node, const Field& field, const std::string& path, const std::string& reason) {
     const std::string value = field.spec.secret ? "(secret)" : shown(node);
-    report(node.position, fmt::format("{} is {}, which {}; it must be {}", path, value, reason, expectation(field)));
+    report(node.position,
+           fmt::format("{} is {}, which {}; it must be {}", path, value, reason, expectation(field)));
     return false;
   }
 
-  void report(const Position& position, std::string message) { problems_.push_back({position, std::move(message)}); }
+  void report(const Position& position, std::string message) {
+    problems_.push_back({position, std::move(message)});
+  }
 
   std::vector<Problem>& problems_;
 };
@@ -223,13 +244,27 @@ std::string expectation(const Field& field) {
   const std::string choice = fmt::format("one of {}", fmt::join(spec.one_of, ", "));
   std::string text;
   switch (field.kind) {
-    case FieldKind::kBool: text = "true or false"; break;
-    case FieldKind::kInteger: text = "an integer"; break;
-    case FieldKind::kNumber: text = "a number"; break;
-    case FieldKind::kString: text = spec.one_of.empty() ? "text" : choice; break;
-    case FieldKind::kNumbers: text = fmt::format("a list of {}numbers", count); break;
-    case FieldKind::kStrings: text = fmt::format("a list of {}texts", count); break;
-    case FieldKind::kMaps: text = "a list of maps"; break;
+    case FieldKind::kBool:
+      text = "true or false";
+      break;
+    case FieldKind::kInteger:
+      text = "an integer";
+      break;
+    case FieldKind::kNumber:
+      text = "a number";
+      break;
+    case FieldKind::kString:
+      text = spec.one_of.empty() ? "text" : choice;
+      break;
+    case FieldKind::kNumbers:
+      text = fmt::format("a list of {}numbers", count);
+      break;
+    case FieldKind::kStrings:
+      text = fmt::format("a list of {}texts", count);
+      break;
+    case FieldKind::kMaps:
+      text = "a list of maps";
+      break;
   }
   if (field.kind == FieldKind::kStrings && spec.one_or_many) text = "a text or " + text;
   if (field.kind == FieldKind::kStrings && !spec.one_of.empty()) text += ", each " + choice;
@@ -245,7 +280,8 @@ std::string expectation(const Field& field) {
 std::string unknown_section_message(const std::string& name) {
   std::vector<std::string> known;
   for (const Section& section : sections()) known.push_back(section.name);
-  return fmt::format("unknown section {}{} Known sections: {}", printable(name, 60), advice(name, known), fmt::join(known, ", "));
+  return fmt::format("unknown section {}{} Known sections: {}", printable(name, 60), advice(name, known),
+                     fmt::join(known, ", "));
 }
 
 }  // namespace phalanx::core

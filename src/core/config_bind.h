@@ -8,8 +8,8 @@
 
 namespace phalanx::core {
 
-/// Writes the values of `map` into `options`, whose keys are `fields`. Whatever does not fit goes to `problems`, in words
-/// that name `prefix`.key, the value, what is allowed and the way out.
+/// Writes the values of `map` into `options`, whose keys are `fields`. Whatever does not fit goes to
+/// `problems`, in words that name `prefix`.key, the value, what is allowed and the way out.
 /// @return  whether every value could be used (unknown keys do not count).
 bool bind_map(const YamlNode& map, const std::vector<Field>& fields, const std::string& prefix, void* options,
               std::vector<Problem>& problems);

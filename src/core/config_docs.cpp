@@ -13,7 +13,8 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// ---- Markdown ----------------------------------------------------------------------------------------------------
+// ---- Markdown
+// ----------------------------------------------------------------------------------------------------
 
 std::string escape_cell(const std::string& text) {
   std::string escaped;
@@ -30,7 +31,8 @@ std::string default_text(const Field& field, const void* options) {
   return fmt::format("`{}`", format_value(field.get(options)));
 }
 
-void add_rows(std::string& text, const std::vector<Field>& fields, const void* options, const std::string& prefix) {
+void add_rows(std::string& text, const std::vector<Field>& fields, const void* options,
+              const std::string& prefix) {
   for (const Field& field : fields) {
     text += fmt::format("| `{}{}` | {} | {} | {} |\n", prefix, field.name, escape_cell(expectation(field)),
                         escape_cell(default_text(field, options)), escape_cell(field.spec.help));
@@ -40,19 +42,24 @@ void add_rows(std::string& text, const std::vector<Field>& fields, const void* o
   }
 }
 
-// ---- JSON schema -------------------------------------------------------------------------------------------------
+// ---- JSON schema
+// -------------------------------------------------------------------------------------------------
 
 Json value_json(const Value& value) {
   return std::visit(
       [](const auto& v) -> Json {
-        if constexpr (std::is_same_v<std::decay_t<decltype(v)>, std::monostate>) return nullptr;
-        else return v;
+        if constexpr (std::is_same_v<std::decay_t<decltype(v)>, std::monostate>)
+          return nullptr;
+        else
+          return v;
       },
       value);
 }
 
 void add_range(Json& schema, const FieldSpec& spec, bool is_integer) {
-  const auto bound = [&](double value) { return is_integer ? Json(static_cast<int64_t>(value)) : Json(value); };
+  const auto bound = [&](double value) {
+    return is_integer ? Json(static_cast<int64_t>(value)) : Json(value);
+  };
   if (spec.min) schema[spec.above_min ? "exclusiveMinimum" : "minimum"] = bound(*spec.min);
   if (spec.max) schema["maximum"] = bound(*spec.max);
 }
@@ -75,15 +82,20 @@ Json type_schema(const Field& field) {
   Json number = {{"type", field.kind == FieldKind::kInteger ? "integer" : "number"}};
   add_range(number, spec, field.kind == FieldKind::kInteger);
   switch (field.kind) {
-    case FieldKind::kBool: return {{"type", "boolean"}};
+    case FieldKind::kBool:
+      return {{"type", "boolean"}};
     case FieldKind::kInteger:
-    case FieldKind::kNumber: return number;
-    case FieldKind::kString: return text;
-    case FieldKind::kNumbers: return list_schema(number, spec);
+    case FieldKind::kNumber:
+      return number;
+    case FieldKind::kString:
+      return text;
+    case FieldKind::kNumbers:
+      return list_schema(number, spec);
     case FieldKind::kStrings:
       if (spec.one_or_many) return {{"anyOf", Json::array({text, list_schema(text, spec)})}};
       return list_schema(text, spec);
-    case FieldKind::kMaps: return list_schema(fields_schema(field.item_fields, field.make_item().get()), spec);
+    case FieldKind::kMaps:
+      return list_schema(fields_schema(field.item_fields, field.make_item().get()), spec);
   }
   return {};
 }
@@ -94,7 +106,8 @@ Json field_schema(const Field& field, const void* options) {
   std::string description = field.spec.help;
   if (!field.spec.unit.empty()) description += fmt::format(" Unit: {}.", field.spec.unit);
   schema["description"] = description;
-  if (field.kind != FieldKind::kMaps && !field.spec.required_in_item) schema["default"] = value_json(field.get(options));
+  if (field.kind != FieldKind::kMaps && !field.spec.required_in_item)
+    schema["default"] = value_json(field.get(options));
   return schema;
 }
 
@@ -115,10 +128,12 @@ Json fields_schema(const std::vector<Field>& fields, const void* options) {
 std::string config_markdown() {
   std::string text =
       "# The run config\n\n"
-      "Generated from the declarations in `src/`: edit those, not this page. Every key may also be given on the command line,\n"
+      "Generated from the declarations in `src/`: edit those, not this page. Every key may also be given on "
+      "the command line,\n"
       "`--set section.key=value`. A key that is not listed here is an error.\n";
   for (const Section& section : sections()) {
-    text += fmt::format("\n## `{}`\n{}\n\n| key | value | default | meaning |\n|---|---|---|---|\n", section.name, section.help);
+    text += fmt::format("\n## `{}`\n{}\n\n| key | value | default | meaning |\n|---|---|---|---|\n",
+                        section.name, section.help);
     add_rows(text, section.fields, section.make().get(), "");
   }
   return text;

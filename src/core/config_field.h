@@ -13,11 +13,11 @@ namespace phalanx::core {
 /// Everything that parsing, errors, --help, docs/config.md and the JSON schema need to know about one key.
 /// The default is the member's own initialiser.
 struct FieldSpec {
-  std::string help;                 ///< one sentence
-  std::string unit = {};            ///< "tokens", "steps", "s", ...
-  std::optional<double> min = {};   ///< inclusive; of a list: for each element
-  std::optional<double> max = {};   ///< inclusive
-  bool above_min = false;           ///< `min` itself is not allowed
+  std::string help;                ///< one sentence
+  std::string unit = {};           ///< "tokens", "steps", "s", ...
+  std::optional<double> min = {};  ///< inclusive; of a list: for each element
+  std::optional<double> max = {};  ///< inclusive
+  bool above_min = false;          ///< `min` itself is not allowed
   std::vector<std::string> one_of = {};
   std::optional<int64_t> length = {};  ///< of a list: the number of elements
   bool one_or_many = false;            ///< of a list of strings: a single string stands for a list of one
@@ -26,7 +26,8 @@ struct FieldSpec {
 };
 
 /// The value of one key, without its C++ type. std::monostate is null: an optional that is not set.
-using Value = std::variant<std::monostate, bool, int64_t, double, std::string, std::vector<double>, std::vector<std::string>>;
+using Value = std::variant<std::monostate, bool, int64_t, double, std::string, std::vector<double>,
+                           std::vector<std::string>>;
 
 enum class FieldKind { kBool, kInteger, kNumber, kString, kNumbers, kStrings, kMaps };
 
@@ -76,8 +77,9 @@ struct FieldTraits<std::vector<std::string>> {
 };
 
 /// Declares the keys of one section; `Options` is a plain struct whose members carry the defaults.
-/// Member types: bool, int64_t, double, std::string, std::vector<double>, std::vector<std::string>, std::optional of
-/// bool/int64_t/double/std::string, and std::vector<Sub> for lists of maps (by `list`, with an own SectionBuilder<Sub>).
+/// Member types: bool, int64_t, double, std::string, std::vector<double>, std::vector<std::string>,
+/// std::optional of bool/int64_t/double/std::string, and std::vector<Sub> for lists of maps (by `list`, with
+/// an own SectionBuilder<Sub>).
 template <typename Options>
 class SectionBuilder {
  public:
@@ -94,14 +96,16 @@ class SectionBuilder {
   template <typename Member>
   SectionBuilder& field(std::string name, std::optional<Member> Options::*member, FieldSpec spec) {
     const auto set = [member](void* o, const Value& v) {
-      at(o).*member = std::holds_alternative<std::monostate>(v) ? std::nullopt : std::optional(std::get<Member>(v));
+      at(o).*member =
+          std::holds_alternative<std::monostate>(v) ? std::nullopt : std::optional(std::get<Member>(v));
     };
-    fields.push_back({.name = std::move(name),
-                      .spec = std::move(spec),
-                      .kind = FieldTraits<Member>::kKind,
-                      .nullable = true,
-                      .set = set,
-                      .get = [member](const void* o) { return at(o).*member ? Value(*(at(o).*member)) : Value(); }});
+    fields.push_back(
+        {.name = std::move(name),
+         .spec = std::move(spec),
+         .kind = FieldTraits<Member>::kKind,
+         .nullable = true,
+         .set = set,
+         .get = [member](const void* o) { return at(o).*member ? Value(*(at(o).*member)) : Value(); }});
     return *this;
   }
 
@@ -128,8 +132,8 @@ class SectionBuilder {
     return *this;
   }
 
-  /// Leaving the section out means something else than giving it with all defaults (`lora`): it is then not printed,
-  /// and the code that uses it asks Config::has() first.
+  /// Leaving the section out means something else than giving it with all defaults (`lora`): it is then not
+  /// printed, and the code that uses it asks Config::has() first.
   SectionBuilder& only_when_present() {
     is_optional = true;
     return *this;

@@ -43,11 +43,13 @@ class Printer {
 
   void print(const Section& section, const void* options) {
     text_ += section.name + ":\n";
-    for (const Field& field : section.fields) print_field(field, options, section.name + "." + field.name, "  ");
+    for (const Field& field : section.fields)
+      print_field(field, options, section.name + "." + field.name, "  ");
   }
 
  private:
-  void print_field(const Field& field, const void* options, const std::string& path, const std::string& indentation) {
+  void print_field(const Field& field, const void* options, const std::string& path,
+                   const std::string& indentation) {
     const std::string start = indentation + field.name + ":";
     if (field.kind != FieldKind::kMaps) {
       print_line(start + " " + shown(field, options), path);
@@ -85,7 +87,9 @@ class Printer {
 
 }  // namespace
 
-std::string format_value(const Value& value) { return std::visit(Formatter{}, value); }
+std::string format_value(const Value& value) {
+  return std::visit(Formatter{}, value);
+}
 
 std::string Config::print(bool with_origins) const {
   Printer printer(*this, with_origins);

@@ -41,13 +41,15 @@ std::optional<size_t> parse_index(const std::string& text) {
 
 /// The declared key at this path; nullptr for a section, an index or an unknown key.
 const Field* find_field(const std::vector<std::string>& parts) {
-  const auto section = std::find_if(sections().begin(), sections().end(), [&](const Section& s) { return s.name == parts[0]; });
+  const auto section = std::find_if(sections().begin(), sections().end(),
+                                    [&](const Section& s) { return s.name == parts[0]; });
   if (section == sections().end()) return nullptr;
   const std::vector<Field>* fields = &section->fields;
   const Field* field = nullptr;
   for (size_t i = 1; i < parts.size(); ++i) {
     if (field != nullptr && parse_index(parts[i])) continue;
-    const auto place = std::find_if(fields->begin(), fields->end(), [&](const Field& f) { return f.name == parts[i]; });
+    const auto place =
+        std::find_if(fields->begin(), fields->end(), [&](const Field& f) { return f.name == parts[i]; });
     if (place == fields->end()) return nullptr;
     field = &*place;
     fields = &field->item_fields;
@@ -59,12 +61,18 @@ const Field* find_field(const std::vector<std::string>& parts) {
 bool is_raw_text(const Field* field, std::string_view value) {
   if (field == nullptr || value.starts_with('"') || value.starts_with('\'')) return false;
   if (field->nullable && classify_scalar(value) == ScalarKind::kNull) return false;
-  const bool is_list_of_one = field->kind == FieldKind::kStrings && field->spec.one_or_many && !value.starts_with('[');
+  const bool is_list_of_one =
+      field->kind == FieldKind::kStrings && field->spec.one_or_many && !value.starts_with('[');
   return field->kind == FieldKind::kString || is_list_of_one;
 }
 
 YamlNode parse_value(const Field* field, std::string_view value, int set, std::vector<Problem>& problems) {
-  YamlNode raw{.kind = Kind::kScalar, .quoted = true, .text = std::string(value), .position = {set, 0, 0}, .items = {}, .entries = {}};
+  YamlNode raw{.kind = Kind::kScalar,
+               .quoted = true,
+               .text = std::string(value),
+               .position = {set, 0, 0},
+               .items = {},
+               .entries = {}};
   if (!is_raw_text(field, value)) return parse_yaml(value, set, problems);
   if (printable(value, value.size() + 8) == value) return raw;
   problems.push_back({{set, 0, 0}, "the value has control characters or is not UTF-8"});
@@ -74,14 +82,16 @@ YamlNode parse_value(const Field* field, std::string_view value, int set, std::v
 
 /// The entry `name` of a map, made if it is not there.
 YamlEntry& entry_of(YamlNode& map, const std::string& name, const Position& position) {
-  const auto place = std::find_if(map.entries.begin(), map.entries.end(), [&](const YamlEntry& e) { return e.key == name; });
+  const auto place =
+      std::find_if(map.entries.begin(), map.entries.end(), [&](const YamlEntry& e) { return e.key == name; });
   if (place != map.entries.end()) return *place;
   map.entries.push_back({name, position, {}});
   return map.entries.back();
 }
 
 /// Walks down to the node of `parts`, making maps on the way; nullptr after a problem.
-YamlNode* reach(YamlNode& root, const std::vector<std::string>& parts, const Position& position, std::vector<Problem>& problems) {
+YamlNode* reach(YamlNode& root, const std::vector<std::string>& parts, const Position& position,
+                std::vector<Problem>& problems) {
   YamlNode* node = &root;
   std::string path;
   for (size_t i = 0; i < parts.size(); ++i) {
@@ -89,7 +99,8 @@ YamlNode* reach(YamlNode& root, const std::vector<std::string>& parts, const Pos
     if (node->kind == Kind::kSequence) {
       const auto index = parse_index(parts[i]);
       if (!index || *index >= node->items.size()) {
-        problems.push_back({position, fmt::format("{} has {} elements, counted from 0; there is no {}", path, node->items.size(), parts[i])});
+        problems.push_back({position, fmt::format("{} has {} elements, counted from 0; there is no {}", path,
+                                                  node->items.size(), parts[i])});
         return nullptr;
       }
       node = &node->items[*index];
@@ -115,7 +126,8 @@ void apply_set(YamlNode& root, std::string_view assignment, int set, std::vector
   const std::vector<std::string> parts = split_key(assignment.substr(0, equals));
   const bool has_empty_part = std::find(parts.begin(), parts.end(), "") != parts.end();
   if (equals == std::string_view::npos || has_empty_part) {
-    problems.push_back({position, "is not an assignment; write section.key=value, such as train.max_steps=100"});
+    problems.push_back(
+        {position, "is not an assignment; write section.key=value, such as train.max_steps=100"});
     return;
   }
   YamlNode value = parse_value(find_field(parts), assignment.substr(equals + 1), set, problems);

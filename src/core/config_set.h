@@ -7,8 +7,8 @@
 
 namespace phalanx::core {
 
-/// Carries out one --set, "section.key=value" or "section.list.0.key=value", on the tree of the config file. `set` is its
-/// index among all of them, for the positions of later messages.
+/// Carries out one --set, "section.key=value" or "section.list.0.key=value", on the tree of the config file.
+/// `set` is its index among all of them, for the positions of later messages.
 void apply_set(YamlNode& root, std::string_view assignment, int set, std::vector<Problem>& problems);
 
 struct Written {

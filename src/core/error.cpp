@@ -10,7 +10,9 @@ namespace {
 
 constexpr std::string_view kEllipsis = "\u2026";
 
-bool in_range(unsigned char byte, unsigned char low, unsigned char high) { return byte >= low && byte <= high; }
+bool in_range(unsigned char byte, unsigned char low, unsigned char high) {
+  return byte >= low && byte <= high;
+}
 
 /// Characters that a terminal would act on, or that reorder the rest of the line.
 bool is_control(std::string_view character) {
@@ -37,7 +39,9 @@ std::string escape(std::string_view bytes) {
 
 size_t utf8_length(std::string_view text) {
   if (text.empty()) return 0;
-  const auto byte = [&](size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : uint8_t{0}; };
+  const auto byte = [&](size_t i) {
+    return i < text.size() ? static_cast<unsigned char>(text[i]) : uint8_t{0};
+  };
   const unsigned char lead = byte(0);
   if (lead < 0x80) return 1;
   if (in_range(lead, 0xc2, 0xdf)) return in_range(byte(1), 0x80, 0xbf) ? 2 : 0;

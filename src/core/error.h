@@ -20,8 +20,8 @@ enum class ExitCode : int {
   kBadConfig = 78,   ///< the run configuration is wrong
 };
 
-/// An error for the user: `what()` is one line, "file: what was found, what is allowed, the way out", without "error:".
-/// The program prints `report()` once and exits with `code`.
+/// An error for the user: `what()` is one line, "file: what was found, what is allowed, the way out", without
+/// "error:". The program prints `report()` once and exits with `code`.
 class Error : public std::runtime_error {
  public:
   Error(ExitCode code, const std::string& message) : std::runtime_error(message), code_(code) {}
@@ -38,11 +38,12 @@ template <typename... Args>
   throw Error(code, fmt::format(format, std::forward<Args>(args)...));
 }
 
-/// Text from a file or user, made safe for one line of a terminal: control characters and invalid UTF-8 escaped,
-/// cut to `max_bytes` (an ellipsis marks the cut).
+/// Text from a file or user, made safe for one line of a terminal: control characters and invalid UTF-8
+/// escaped, cut to `max_bytes` (an ellipsis marks the cut).
 std::string printable(std::string_view text, size_t max_bytes = 120);
 
-/// Length in bytes of the well-formed UTF-8 character at the start of `text`; 0 if there is none (Unicode 15, table 3-7).
+/// Length in bytes of the well-formed UTF-8 character at the start of `text`; 0 if there is none (Unicode 15,
+/// table 3-7).
 size_t utf8_length(std::string_view text);
 
 }  // namespace phalanx::core

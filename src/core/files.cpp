@@ -19,12 +19,15 @@ namespace phalanx::core {
 
 namespace {
 
-std::string reason(int error_number) { return std::generic_category().message(error_number); }
+std::string reason(int error_number) {
+  return std::generic_category().message(error_number);
+}
 
 /// A file descriptor that is closed when it goes out of scope.
 class Descriptor {
  public:
-  Descriptor(const std::string& path, int flags, mode_t mode = 0) : fd_(::open(path.c_str(), flags | O_CLOEXEC, mode)) {}
+  Descriptor(const std::string& path, int flags, mode_t mode = 0)
+      : fd_(::open(path.c_str(), flags | O_CLOEXEC, mode)) {}
   ~Descriptor() {
     if (fd_ >= 0) ::close(fd_);
   }
@@ -39,12 +42,14 @@ class Descriptor {
   int fd_;
 };
 
-/// Opens `path` for reading and returns its size. A pipe or device would block or never end: refused before reading.
+/// Opens `path` for reading and returns its size. A pipe or device would block or never end: refused before
+/// reading.
 uint64_t require_regular(const Descriptor& file, const std::string& path) {
   if (!file.is_open()) fail(ExitCode::kBadInput, "{}: cannot be opened: {}", printable(path), reason(errno));
   struct stat status {};
   if (::fstat(file.get(), &status) != 0) fail(ExitCode::kBadInput, "{}: {}", printable(path), reason(errno));
-  if (S_ISDIR(status.st_mode)) fail(ExitCode::kBadInput, "{}: is a folder, a file is needed", printable(path));
+  if (S_ISDIR(status.st_mode))
+    fail(ExitCode::kBadInput, "{}: is a folder, a file is needed", printable(path));
   if (!S_ISREG(status.st_mode)) {
     fail(ExitCode::kBadInput, "{}: is not a regular file; pipes and devices are not read", printable(path));
   }
@@ -115,8 +120,12 @@ void write_file_atomic(const std::string& path, std::string_view content) {
   fsync_directory(parent_of(path));
 }
 
-void fsync_directory(const std::string& path) { fsync_path(path, O_DIRECTORY); }
-void fsync_file(const std::string& path) { fsync_path(path, 0); }
+void fsync_directory(const std::string& path) {
+  fsync_path(path, O_DIRECTORY);
+}
+void fsync_file(const std::string& path) {
+  fsync_path(path, 0);
+}
 
 void make_directories(const std::string& path) {
   std::error_code error;
@@ -127,7 +136,8 @@ void make_directories(const std::string& path) {
 uint64_t free_space_bytes(const std::string& path) {
   std::filesystem::path existing = std::filesystem::absolute(path);
   std::error_code ignored;
-  while (!std::filesystem::exists(existing, ignored) && existing.has_relative_path()) existing = existing.parent_path();
+  while (!std::filesystem::exists(existing, ignored) && existing.has_relative_path())
+    existing = existing.parent_path();
   struct statvfs status {};
   if (::statvfs(existing.c_str(), &status) != 0) {
     fail(ExitCode::kStorage, "{}: free space is unknown: {}", printable(path), reason(errno));
@@ -140,15 +150,20 @@ MappedFile::MappedFile(std::string path) : path_(std::move(path)) {
   const uint64_t size = require_regular(file, path_);
   if (size == 0) return;  // mmap refuses a length of 0
   void* const memory = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, file.get(), 0);
-  if (memory == MAP_FAILED) fail(ExitCode::kBadInput, "{}: cannot be mapped: {}", printable(path_), reason(errno));
+  if (memory == MAP_FAILED)
+    fail(ExitCode::kBadInput, "{}: cannot be mapped: {}", printable(path_), reason(errno));
   data_ = static_cast<const std::byte*>(memory);
   size_ = size;
 }
 
-MappedFile::~MappedFile() { unmap(); }
+MappedFile::~MappedFile() {
+  unmap();
+}
 
 MappedFile::MappedFile(MappedFile&& other) noexcept
-    : path_(std::move(other.path_)), data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+    : path_(std::move(other.path_)),
+      data_(std::exchange(other.data_, nullptr)),
+      size_(std::exchange(other.size_, 0)) {}
 
 MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   if (this == &other) return *this;
@@ -167,7 +182,8 @@ void MappedFile::check_size() const {
   struct stat status {};
   if (::stat(path_.c_str(), &status) != 0) return;  // renamed or removed: the mapping keeps the content
   if (static_cast<uint64_t>(status.st_size) < size_) {
-    fail(ExitCode::kBadInput, "{}: shrank from {} to {} bytes while it was in use", printable(path_), size_, status.st_size);
+    fail(ExitCode::kBadInput, "{}: shrank from {} to {} bytes while it was in use", printable(path_), size_,
+         status.st_size);
   }
 }
 
@@ -178,12 +194,17 @@ void advise(const std::byte* data, uint64_t file_size, uint64_t offset, uint64_t
   const auto page = static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
   const uint64_t start = offset / page * page;
   const uint64_t end = std::min(file_size, offset + std::min(size, file_size));
-  ::madvise(const_cast<std::byte*>(data) + start, end - start, advice);  // advice only: a failure changes nothing
+  ::madvise(const_cast<std::byte*>(data) + start, end - start,
+            advice);  // advice only: a failure changes nothing
 }
 
 }  // namespace
 
-void MappedFile::will_need(uint64_t offset, uint64_t size) const { advise(data_, size_, offset, size, MADV_WILLNEED); }
-void MappedFile::will_not_need(uint64_t offset, uint64_t size) const { advise(data_, size_, offset, size, MADV_DONTNEED); }
+void MappedFile::will_need(uint64_t offset, uint64_t size) const {
+  advise(data_, size_, offset, size, MADV_WILLNEED);
+}
+void MappedFile::will_not_need(uint64_t offset, uint64_t size) const {
+  advise(data_, size_, offset, size, MADV_DONTNEED);
+}
 
 }  // namespace phalanx::core

@@ -7,12 +7,13 @@
 
 namespace phalanx::core {
 
-/// The whole of a regular file. @throws Error (kBadInput) naming the path if it is missing, not a regular file, unreadable
-/// or larger than max_bytes.
+/// The whole of a regular file. @throws Error (kBadInput) naming the path if it is missing, not a regular
+/// file, unreadable or larger than max_bytes.
 std::string read_file(const std::string& path, uint64_t max_bytes);
 
-/// Replaces `path` by `content` so that a reader, or a crash at any instant, sees the old file or the new one and never a part:
-/// temporary file beside it, fsync, rename, fsync of the directory. @throws Error (kStorage); the temporary file is removed.
+/// Replaces `path` by `content` so that a reader, or a crash at any instant, sees the old file or the new one
+/// and never a part: temporary file beside it, fsync, rename, fsync of the directory. @throws Error
+/// (kStorage); the temporary file is removed.
 void write_file_atomic(const std::string& path, std::string_view content);
 
 /// Makes the entries of a directory (creations, renames, removals) durable. @throws Error (kStorage).
@@ -23,15 +24,17 @@ void fsync_file(const std::string& path);
 /// Creates the directory and its parents. @throws Error (kStorage).
 void make_directories(const std::string& path);
 
-/// Bytes that an unprivileged process may still write in the file system of `path` (of its nearest existing parent).
+/// Bytes that an unprivileged process may still write in the file system of `path` (of its nearest existing
+/// parent).
 uint64_t free_space_bytes(const std::string& path);
 
-/// A regular file mapped read-only; the mapping ends with the object. Movable. An empty file has an empty span.
-/// Another process that truncates the file turns a later access into SIGBUS, as with any mapping: call
+/// A regular file mapped read-only; the mapping ends with the object. Movable. An empty file has an empty
+/// span. Another process that truncates the file turns a later access into SIGBUS, as with any mapping: call
 /// check_size() before reading anything that was mapped long ago.
 class MappedFile {
  public:
-  /// @throws Error (kBadInput) if the path is missing, not a regular file (a symbolic link to one is fine) or unreadable.
+  /// @throws Error (kBadInput) if the path is missing, not a regular file (a symbolic link to one is fine) or
+  /// unreadable.
   explicit MappedFile(std::string path);
   ~MappedFile();
   MappedFile(MappedFile&& other) noexcept;
@@ -44,8 +47,8 @@ class MappedFile {
   std::string_view text() const { return {reinterpret_cast<const char*>(data_), size_}; }
   uint64_t size() const { return size_; }
 
-  void check_size() const;                                ///< @throws Error (kBadInput) if the file has shrunk
-  void will_need(uint64_t offset, uint64_t size) const;   ///< start reading ahead
+  void check_size() const;                               ///< @throws Error (kBadInput) if the file has shrunk
+  void will_need(uint64_t offset, uint64_t size) const;  ///< start reading ahead
   void will_not_need(uint64_t offset, uint64_t size) const;  ///< the pages may be dropped from memory
 
  private:

@@ -9,7 +9,9 @@ constexpr uint32_t kMultiplier0 = 0xD2511F53, kMultiplier1 = 0xCD9E8D57;
 constexpr uint32_t kWeyl0 = 0x9E3779B9, kWeyl1 = 0xBB67AE85;
 constexpr int kFeistelRounds = 6;
 
-std::array<uint32_t, 2> split(uint64_t value) { return {static_cast<uint32_t>(value), static_cast<uint32_t>(value >> 32)}; }
+std::array<uint32_t, 2> split(uint64_t value) {
+  return {static_cast<uint32_t>(value), static_cast<uint32_t>(value >> 32)};
+}
 
 uint64_t feistel(uint64_t seed, uint64_t stream, int half_bits, uint64_t value) {
   const uint64_t mask = (uint64_t{1} << half_bits) - 1;

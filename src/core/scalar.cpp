@@ -21,12 +21,14 @@ bool is_any(std::string_view text, const std::array<std::string_view, N>& words)
 constexpr std::array<std::string_view, 5> kNull = {"", "~", "null", "Null", "NULL"};
 constexpr std::array<std::string_view, 6> kBool = {"true", "True", "TRUE", "false", "False", "FALSE"};
 // Booleans of YAML 1.1: strings in 1.2, quoted when we write them.
-constexpr std::array<std::string_view, 16> kOldBool = {"y",   "Y",   "n",  "N",  "yes", "Yes", "YES", "no",
-                                                       "No",  "NO",  "on", "On", "ON",  "off", "Off", "OFF"};
-constexpr std::array<std::string_view, 12> kNotFinite = {".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF",
-                                                         "-.inf", "-.Inf", "-.INF", ".nan", ".NaN", ".NAN"};
+constexpr std::array<std::string_view, 16> kOldBool = {"y",  "Y",  "n",  "N",  "yes", "Yes", "YES", "no",
+                                                       "No", "NO", "on", "On", "ON",  "off", "Off", "OFF"};
+constexpr std::array<std::string_view, 12> kNotFinite = {".inf",  ".Inf",  ".INF",  "+.inf", "+.Inf", "+.INF",
+                                                         "-.inf", "-.Inf", "-.INF", ".nan",  ".NaN",  ".NAN"};
 
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
+bool is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
 
 size_t skip_digits(std::string_view text, size_t place) {
   while (place < text.size() && is_digit(text[place])) ++place;
@@ -60,7 +62,8 @@ bool is_octal_or_hex(std::string_view text) {
   const auto all_of = [&](std::string_view digits) {
     return text.size() > 2 && text.find_first_not_of(digits, 2) == std::string_view::npos;
   };
-  return (text.starts_with("0o") && all_of("01234567")) || (text.starts_with("0x") && all_of("0123456789abcdefABCDEF"));
+  return (text.starts_with("0o") && all_of("01234567")) ||
+         (text.starts_with("0x") && all_of("0123456789abcdefABCDEF"));
 }
 
 /// Why a text that is no decimal number might have been meant as one.
@@ -69,7 +72,8 @@ std::string reason_not_a_number(std::string_view text) {
   if (is_any(text, kNotFinite)) return "is not finite";
   std::string cleaned(text);
   std::erase(cleaned, '_');
-  if (cleaned.size() != text.size() && is_float(cleaned)) return fmt::format("has underscores; write {}", cleaned);
+  if (cleaned.size() != text.size() && is_float(cleaned))
+    return fmt::format("has underscores; write {}", cleaned);
   std::erase(cleaned, ',');
   if (cleaned.size() != text.size() && is_float(cleaned)) return fmt::format("has commas; write {}", cleaned);
   return "is not a number";
@@ -128,7 +132,8 @@ std::variant<int64_t, std::string> parse_integer(std::string_view text) {
   const double value = std::get<double>(number);
   constexpr double kExactBelow = 9007199254740992.0;  // 2^53
   if (value != std::trunc(value)) return std::string("has a fraction");
-  if (std::abs(value) > kExactBelow) return std::string("is too large for this spelling; write all its digits");
+  if (std::abs(value) > kExactBelow)
+    return std::string("is too large for this spelling; write all its digits");
   return static_cast<int64_t>(value);
 }
 
@@ -136,7 +141,8 @@ std::string format_number(double value) {
   std::string text = fmt::format("{}", value);
   const size_t exponent = text.find('e');
   const bool has_point = text.find('.') < exponent;
-  if (exponent != std::string::npos && !has_point) text.insert(exponent, ".0");  // 2e-05 is a string in YAML 1.1
+  if (exponent != std::string::npos && !has_point)
+    text.insert(exponent, ".0");  // 2e-05 is a string in YAML 1.1
   if (exponent == std::string::npos && !has_point) text += ".0";
   return text;
 }

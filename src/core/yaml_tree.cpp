@@ -15,7 +15,8 @@
 namespace phalanx::core {
 
 const YamlEntry* YamlNode::find(std::string_view key) const {
-  const auto place = std::find_if(entries.begin(), entries.end(), [&](const YamlEntry& e) { return e.key == key; });
+  const auto place =
+      std::find_if(entries.begin(), entries.end(), [&](const YamlEntry& e) { return e.key == key; });
   return place == entries.end() ? nullptr : &*place;
 }
 
@@ -30,7 +31,8 @@ struct Stop {
   throw Stop{{{set, line, column}, std::move(message)}};
 }
 
-// ---- Before yaml-cpp sees the text -------------------------------------------------------------------------------
+// ---- Before yaml-cpp sees the text
+// -------------------------------------------------------------------------------
 
 /// What yaml-cpp would guess about, accept silently, or read in another encoding.
 class Screen {
@@ -50,10 +52,11 @@ class Screen {
  private:
   void check_start() const {
     if (text_.size() > YamlLimits::kMaxBytes) {
-      stop(set_, 1, 1, fmt::format("the file has {} bytes, at most {} are allowed", text_.size(), YamlLimits::kMaxBytes));
+      stop(set_, 1, 1,
+           fmt::format("the file has {} bytes, at most {} are allowed", text_.size(), YamlLimits::kMaxBytes));
     }
-    if (text_.starts_with("\xff\xfe") || text_.starts_with("\xfe\xff") || text_.starts_with(std::string_view("\0", 1)) ||
-        text_.substr(0, 2).ends_with('\0')) {
+    if (text_.starts_with("\xff\xfe") || text_.starts_with("\xfe\xff") ||
+        text_.starts_with(std::string_view("\0", 1)) || text_.substr(0, 2).ends_with('\0')) {
       stop(set_, 1, 1, "the file is UTF-16 or UTF-32, only UTF-8 is read; save it as UTF-8");
     }
     if (text_.starts_with("\xef\xbb\xbf")) {
@@ -63,7 +66,9 @@ class Screen {
 
   void check_line(std::string_view line) {
     if (line.size() > YamlLimits::kMaxLineBytes) {
-      stop(set_, line_, 1, fmt::format("the line has {} bytes, at most {} are allowed", line.size(), YamlLimits::kMaxLineBytes));
+      stop(set_, line_, 1,
+           fmt::format("the line has {} bytes, at most {} are allowed", line.size(),
+                       YamlLimits::kMaxLineBytes));
     }
     check_characters(line);
     if (line.ends_with('\r')) line.remove_suffix(1);
@@ -73,7 +78,8 @@ class Screen {
       stop(set_, line_, int(indentation) + 1, "a tab in the indentation; YAML is indented by spaces");
     }
     if (line.starts_with('%') && !seen_content_) {
-      stop(set_, line_, 1, fmt::format("the directive {} is not supported; remove the line", printable(line)));
+      stop(set_, line_, 1,
+           fmt::format("the directive {} is not supported; remove the line", printable(line)));
     }
     if (line.starts_with("...") && line.find_first_not_of(" \t", 3) == std::string_view::npos) {
       stop(set_, line_, 1, "the end mark '...' is not supported; a config is one document");
@@ -108,7 +114,8 @@ class Screen {
   bool seen_content_ = false;
 };
 
-// ---- From yaml-cpp's events to the tree --------------------------------------------------------------------------
+// ---- From yaml-cpp's events to the tree
+// --------------------------------------------------------------------------
 
 class TreeBuilder : public YAML::EventHandler {
  public:
@@ -123,15 +130,18 @@ class TreeBuilder : public YAML::EventHandler {
 
   void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override {
     check_properties(mark, "", anchor);
-    add_leaf({.kind = YamlNode::Kind::kNull, .text = "null", .position = at(mark), .items = {}, .entries = {}});
+    add_leaf(
+        {.kind = YamlNode::Kind::kNull, .text = "null", .position = at(mark), .items = {}, .entries = {}});
   }
 
   void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override {
     report(mark, "aliases (*name) are not supported; write the value out");
-    add_leaf({.kind = YamlNode::Kind::kInvalid, .text = {}, .position = at(mark), .items = {}, .entries = {}});
+    add_leaf(
+        {.kind = YamlNode::Kind::kInvalid, .text = {}, .position = at(mark), .items = {}, .entries = {}});
   }
 
-  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, const std::string& text) override {
+  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                const std::string& text) override {
     const bool is_valid = check_properties(mark, tag, anchor);
     add_leaf({.kind = is_valid ? YamlNode::Kind::kScalar : YamlNode::Kind::kInvalid,
               .quoted = tag == "!",
@@ -156,14 +166,16 @@ class TreeBuilder : public YAML::EventHandler {
   struct Frame {
     YamlNode node;
     bool is_invalid = false;
-    bool awaits_value = false;  // a map's key was read
+    bool awaits_value = false;   // a map's key was read
     bool ignores_value = false;  // the key was a duplicate
     std::unordered_map<std::string, Position> seen = {};
   };
 
   Position at(const YAML::Mark& mark) const { return {set_, mark.line + 1, mark.column + 1}; }
 
-  [[noreturn]] void stop(const YAML::Mark& mark, std::string message) { throw Stop{{at(mark), std::move(message)}}; }
+  [[noreturn]] void stop(const YAML::Mark& mark, std::string message) {
+    throw Stop{{at(mark), std::move(message)}};
+  }
 
   void report(const YAML::Mark& mark, std::string message) {
     problems_.push_back({at(mark), std::move(message)});
@@ -177,7 +189,8 @@ class TreeBuilder : public YAML::EventHandler {
     }
     const bool has_tag = !tag.empty() && tag != "?" && tag != "!";
     if (anchor != 0) report(mark, "anchors (&name) are not supported; write the value out where it is used");
-    if (has_tag) report(mark, fmt::format("the tag {} is not supported; write the plain value", printable(tag, 60)));
+    if (has_tag)
+      report(mark, fmt::format("the tag {} is not supported; write the plain value", printable(tag, 60)));
     return anchor == 0 && !has_tag;
   }
 
@@ -199,7 +212,8 @@ class TreeBuilder : public YAML::EventHandler {
   }
 
   bool awaits_key() const {
-    return !frames_.empty() && frames_.back().node.kind == YamlNode::Kind::kMap && !frames_.back().awaits_value;
+    return !frames_.empty() && frames_.back().node.kind == YamlNode::Kind::kMap &&
+           !frames_.back().awaits_value;
   }
 
   void add_leaf(YamlNode leaf) {
@@ -217,8 +231,8 @@ class TreeBuilder : public YAML::EventHandler {
       report(mark, "merge keys (<<) are not supported; write the keys out");
       frame.ignores_value = true;
     } else if (const auto [first, is_new] = frame.seen.try_emplace(key.text, key.position); !is_new) {
-      report(mark, fmt::format("the key \"{}\" is there twice, first in line {}; remove one", printable(key.text),
-                               first->second.line));
+      report(mark, fmt::format("the key \"{}\" is there twice, first in line {}; remove one",
+                               printable(key.text), first->second.line));
       frame.ignores_value = true;
     } else {
       frame.ignores_value = false;

@@ -6,7 +6,8 @@
 
 namespace phalanx::core {
 
-/// Where something is written. Lines and columns count from 1; `set` is the index of a --set, -1 for the file.
+/// Where something is written. Lines and columns count from 1; `set` is the index of a --set, -1 for the
+/// file.
 struct Position {
   int set = -1;
   int line = 1;
@@ -48,9 +49,10 @@ struct YamlLimits {
   static constexpr int kMaxNodes = 10'000;
 };
 
-/// Strict YAML 1.2: UTF-8 without BOM, NUL and control characters, one document, no directive, anchor, alias, merge key or
-/// tag, no duplicate key, spaces for indentation, within YamlLimits. Every breach is added to `problems`; after one that
-/// cannot be passed over the returned node is kInvalid. An empty document is kNull.
+/// Strict YAML 1.2: UTF-8 without BOM, NUL and control characters, one document, no directive, anchor, alias,
+/// merge key or tag, no duplicate key, spaces for indentation, within YamlLimits. Every breach is added to
+/// `problems`; after one that cannot be passed over the returned node is kInvalid. An empty document is
+/// kNull.
 YamlNode parse_yaml(std::string_view text, int set, std::vector<Problem>& problems);
 
 }  // namespace phalanx::core
