@@ -56,4 +56,8 @@ uint64_t permute(uint64_t seed, uint64_t stream, uint64_t size, uint64_t index) 
   return index;
 }
 
+uint64_t permute(uint64_t seed, uint64_t stream, uint64_t size, uint64_t index) {
+  return Permutation(size, seed, stream)(index);
+}
+
 }  // namespace phalanx::core

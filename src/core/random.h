@@ -17,4 +17,7 @@ uint64_t random_bits(uint64_t seed, uint64_t stream, uint64_t index);
 /// average). O(1), no table.
 uint64_t permute(uint64_t seed, uint64_t stream, uint64_t size, uint64_t index);
 
+/// Element `index` of the permutation of [0, size) of (seed, stream), without keeping the object.
+uint64_t permute(uint64_t seed, uint64_t stream, uint64_t size, uint64_t index);
+
 }  // namespace phalanx::core
