@@ -1,0 +1,26 @@
+#pragma once
+#include <string>
+#include <string_view>
+
+#include "data/jinja_value.h"
+
+namespace phalanx::data {
+
+inline constexpr int kMaxJsonDepth = 64;
+
+/// Why a text is not a record: `byte` counts from the start of the text where the parser knows it, else 0.
+struct JsonProblem {
+  std::string reason;
+  size_t byte = 0;
+};
+
+/// RFC 8259 text to a Value with the order of keys kept. Integers are int64, everything else double.
+/// Returns false and fills `problem` for anything that is not strict JSON: duplicate keys, lone surrogates,
+/// invalid UTF-8, NaN, numbers outside int64 and double, deeper than kMaxJsonDepth. Thread-safe; parsers are
+/// kept per thread.
+bool parse_json(std::string_view text, jinja::Value* value, JsonProblem* problem);
+
+/// As above; TemplateError-free convenience. @throws core::Error kBadInput: "`what`: <reason>".
+jinja::Value parse_json_or_fail(std::string_view text, std::string_view what);
+
+}  // namespace phalanx::data
