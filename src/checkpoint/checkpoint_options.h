@@ -6,10 +6,11 @@ namespace phalanx::checkpoint {
 
 /// Section `checkpoint`.
 struct CheckpointOptions {
-  int64_t every_steps = 0;      // 0: only at the end
+  int64_t every_steps = 0;      // 0: only when asked to stop
   int64_t keep_last = 2;        // 0: all
   std::string resume = "auto";  // auto | never | must | a path
   bool strict = false;
+  bool save_final = true;       // write final/ when the run is done
 };
 
 }  // namespace phalanx::checkpoint

@@ -6,7 +6,7 @@
 #include <string>
 
 namespace phalanx::formats {
-class TensorBoardWriter;
+class TensorboardWriter;
 }
 
 namespace phalanx::trainer {
@@ -26,7 +26,7 @@ class Metrics {
 
  private:
   std::ofstream file_;
-  std::unique_ptr<formats::TensorBoardWriter> tensorboard_;
+  std::unique_ptr<formats::TensorboardWriter> tensorboard_;
 };
 
 }  // namespace phalanx::trainer

@@ -1,0 +1,50 @@
+#include "trainer/data_setup.h"
+
+#include <fmt/format.h>
+
+#include "core/error.h"
+#include "core/run_options.h"
+#include "data/prepare.h"
+#include "model/model_options.h"
+
+namespace phalanx::trainer {
+namespace {
+
+data::PrepareOptions prepare_options(const core::Config& config, const std::vector<data::SourceOptions>& sources,
+                                     const generate::ModelSource& source) {
+  const auto& data = config.get<data::DataOptions>();
+  const std::string& folder = config.get<core::RunOptions>().output_dir;
+  return {sources, data, source.chat_template, data.cache_dir.value_or(folder + "/cache"), folder + "/quarantine.jsonl"};
+}
+
+std::string summary(const data::Dataset& dataset, const data::Tokenizer& tokenizer, const std::string& name, bool built) {
+  return data::describe(dataset, tokenizer, name) + fmt::format("\n{}: {}\n", name, built ? "tokenised now" : "mapped from the cache");
+}
+
+}  // namespace
+
+generate::ModelSource open_configured_model(const core::Config& config) {
+  const auto& options = config.get<model::ModelOptions>();
+  if (!options.path) core::fail(core::ExitCode::kBadConfig, "model.path is not set; it names a Hugging Face folder or a .gguf file");
+  return generate::open_model(*options.path, {.tokenizer = options.tokenizer, .chat_template = options.chat_template});
+}
+
+TrainingData set_up_data(const core::Config& config, const generate::ModelSource& source, comm::Communicator& group, std::string& report) {
+  const auto& options = config.get<data::DataOptions>();
+  if (options.train.empty()) core::fail(core::ExitCode::kBadConfig, "data.train is empty; name at least one file: data: {{train: [{{path: FILE}}]}}");
+  const auto build = [&](const std::vector<data::SourceOptions>& sources, const char* name) {
+    if (group.rank() != 0) group.barrier();  // after rank 0 has written the cache
+    bool built = false;
+    data::Dataset dataset = data::prepare(prepare_options(config, sources, source), *source.tokenizer, &built);
+    if (group.rank() == 0) {
+      report += summary(dataset, *source.tokenizer, name, built);
+      group.barrier();
+    }
+    return dataset;
+  };
+  TrainingData data{build(options.train, "data.train"), std::nullopt};
+  if (!options.eval.empty()) data.eval.emplace(build(options.eval, "data.eval"));
+  return data;
+}
+
+}  // namespace phalanx::trainer

@@ -1,0 +1,24 @@
+#pragma once
+#include <optional>
+#include <string>
+
+#include "comm/communicator.h"
+#include "core/config.h"
+#include "data/dataset.h"
+#include "generate/open_model.h"
+
+namespace phalanx::trainer {
+
+struct TrainingData {
+  data::Dataset train;
+  std::optional<data::Dataset> eval;
+};
+
+/// Tokenises or maps data.train and data.eval: rank 0 builds what is not cached, then the others map it. Collective.
+/// `report` gets the start-up text on rank 0.
+TrainingData set_up_data(const core::Config& config, const generate::ModelSource& source, comm::Communicator& group, std::string& report);
+
+/// Opens the model that the section `model` names, with its tokenizer.
+generate::ModelSource open_configured_model(const core::Config& config);
+
+}  // namespace phalanx::trainer

@@ -1,0 +1,273 @@
+#include "trainer/training_run.h"
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#include <chrono>
+#include <filesystem>
+#include <optional>
+
+#include "checkpoint/checkpoint_options.h"
+#include "checkpoint/checkpoint_store.h"
+#include "checkpoint/load.h"
+#include "core/files.h"
+#include "core/log.h"
+#include "core/memory.h"
+#include "core/progress.h"
+#include "core/run_options.h"
+#include "generate/open_model.h"
+#include "lora/adapter.h"
+#include "lora/lora_options.h"
+#include "model/model_options.h"
+#include "model/save.h"
+#include "parallel/parallel_options.h"
+#include "trainer/data_setup.h"
+#include "trainer/evaluate.h"
+#include "trainer/metrics.h"
+#include "trainer/trainer.h"
+
+namespace phalanx::trainer {
+namespace {
+
+using nlohmann::ordered_json;
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+at::ScalarType main_dtype(at::ScalarType compute) { return compute == at::kDouble ? at::kDouble : at::kFloat; }
+
+/// The model that trains: base weights in the compute dtype under an adapter, or all weights.
+struct TrainedModel {
+  std::shared_ptr<model::CausalLm> model;
+  std::optional<lora::Adapter> adapter;
+};
+
+TrainedModel load_trained_model(const core::Config& config, const generate::ModelSource& source, at::ScalarType compute) {
+  const at::ScalarType masters = main_dtype(compute);
+  if (!config.has("lora")) return {model::load_model(source.files, masters), std::nullopt};
+  const auto& options = config.get<lora::LoraOptions>();
+  TrainedModel trained{model::load_model(source.files, compute), std::nullopt};
+  trained.adapter = options.path ? lora::load_adapter(*trained.model, *options.path, masters)
+                                 : lora::apply(*trained.model, options, static_cast<uint64_t>(config.get<core::RunOptions>().seed), masters);
+  return trained;
+}
+
+int64_t num_steps(const TrainOptions& options, int64_t epoch_size) {
+  if (options.max_steps) return *options.max_steps;
+  const double samples = options.epochs.value_or(1.0) * static_cast<double>(epoch_size);
+  return std::max<int64_t>(1, static_cast<int64_t>(std::ceil(samples / static_cast<double>(options.global_batch_size))));
+}
+
+/// Everything that lives as long as the run, in the order in which it is set up: build, adapter, allocate, load, optimizer.
+class TrainingRun {
+ public:
+  TrainingRun(const core::Config& config, comm::Communicator& group)
+      : config_(config),
+        group_(group),
+        run_(config.get<core::RunOptions>()),
+        train_(config.get<TrainOptions>()),
+        source_(open_configured_model(config)),
+        store_(group, run_.output_dir + "/checkpoints", config.get<checkpoint::CheckpointOptions>(),
+               [](const std::string& line) { core::log_warning("{}", line); }),
+        data_(set_up_data(config, source_, group, report_)),
+        compute_(compute_dtype(train_.precision)),
+        trained_(load_trained_model(config, source_, compute_)),
+        parameters_(model::trainable_parameters(*trained_.model), compute_),
+        grad_sync_(parallel::make_grad_sync(parameters_, group, {.mesh_invariant = mesh_invariant()})),
+        optimizer_(make_optimizer(config.get<OptimizerOptions>(), parameters_)),
+        sampler_(data_.train.sources(), static_cast<uint64_t>(run_.seed), config.get<data::DataOptions>().shuffle),
+        loader_(data_.train, sampler_,
+                {train_.global_batch_size, mesh_invariant() ? 1 : train_.micro_batch_size, group.rank(), group.size()}),
+        max_steps_(num_steps(train_, sampler_.epoch_size())),
+        trainer_(*trained_.model, find_method(config.get<MethodOptions>().name), loader_, parameters_, schedule_, *grad_sync_, *optimizer_,
+                 group,
+                 {config.get<OptimizerOptions>(), config.get<ScheduleOptions>(), train_.max_grad_norm, max_steps_}) {}
+
+  core::ExitCode run(const std::function<bool()>& stop_requested);
+
+ private:
+  bool mesh_invariant() const { return run_.determinism == "mesh_invariant"; }
+  bool is_main() const { return group_.rank() == 0; }
+  void announce() const;
+  void resume();
+  void write_row(const ordered_json& row) {
+    if (metrics_) metrics_->write(row);
+  }
+  void log_step(const StepStats& stats, double step_s);
+  void evaluate_now();
+  void save_checkpoint();
+  void save_final();
+  ordered_json fingerprint() const;
+
+  const core::Config& config_;
+  comm::Communicator& group_;
+  core::RunOptions run_;
+  TrainOptions train_;
+  std::string report_;
+  generate::ModelSource source_;
+  checkpoint::CheckpointStore store_;
+  TrainingData data_;
+  at::ScalarType compute_;
+  TrainedModel trained_;
+  parallel::FlatParameters parameters_;
+  parallel::PlainSchedule schedule_;
+  std::unique_ptr<parallel::GradSync> grad_sync_;
+  std::unique_ptr<Optimizer> optimizer_;
+  data::Sampler sampler_;
+  Loader loader_;
+  int64_t max_steps_;
+  Trainer trainer_;
+  std::optional<Metrics> metrics_;
+  std::optional<core::Progress> progress_;
+  std::optional<int64_t> saved_step_, evaluated_step_;
+};
+
+core::ExitCode TrainingRun::run(const std::function<bool()>& stop_requested) {
+  if (is_main()) {
+    core::write_file_atomic(run_.output_dir + "/config.resolved.yaml", config_.print(false));
+    announce();
+  }
+  resume();
+  if (is_main()) {
+    metrics_.emplace(run_.output_dir, trainer_.steps_done() + 1);
+    progress_.emplace(max_steps_, core::progress_options(), trainer_.steps_done());
+  }
+  const auto& eval = config_.get<EvalOptions>();
+  const auto& checkpoint = config_.get<checkpoint::CheckpointOptions>();
+  const auto due = [&](int64_t interval) { return interval > 0 && trainer_.steps_done() % interval == 0; };
+  if (eval.every_steps > 0 && trainer_.steps_done() == 0) evaluate_now();
+  while (trainer_.steps_done() < max_steps_) {
+    const Clock::time_point start = Clock::now();
+    const StepStats stats = trainer_.train_step();
+    log_step(stats, seconds_since(start));
+    if (due(eval.every_steps)) evaluate_now();
+    const bool stop = group_.all_reduce_scalar(static_cast<int64_t>(stop_requested()), comm::ReduceOp::kMax) > 0;
+    if (due(checkpoint.every_steps) || stop) save_checkpoint();
+    if (stop && trainer_.steps_done() < max_steps_) {
+      progress_.reset();
+      if (is_main()) core::log_note("stopped after step {}; the same command goes on from there", trainer_.steps_done());
+      return core::ExitCode::kStopped;
+    }
+  }
+  progress_.reset();
+  if (eval.every_steps > 0 && evaluated_step_ != trainer_.steps_done()) evaluate_now();
+  if (checkpoint.every_steps > 0 && saved_step_ != trainer_.steps_done()) save_checkpoint();
+  if (checkpoint.save_final) save_final();
+  return core::ExitCode::kDone;
+}
+
+void TrainingRun::announce() const {
+  for (const std::string& notice : source_.files.notices()) core::log_warning("{}", notice);
+  core::log_note("{}", report_.substr(0, report_.find_last_not_of('\n') + 1));
+  int64_t all = 0;
+  for (const auto& [name, parameter] : model::all_parameters(*trained_.model)) all += parameter.numel();
+  core::log_note("model: {} parameters, {} of them trained; compute {}; {} rank(s) x {} thread(s); {} steps of {} sequences", all,
+                 parameters_.num_parameters(), c10::toString(compute_), group_.size(), at::get_num_threads(), max_steps_,
+                 train_.global_batch_size);
+}
+
+/// What must be the same for a run to go on where it stopped: a change of any of these changes the meaning of "step n".
+ordered_json TrainingRun::fingerprint() const {
+  return {{"run.seed", run_.seed},
+          {"train.global_batch_size", train_.global_batch_size},
+          {"samples per epoch", sampler_.epoch_size()},
+          {"trained parameters", parameters_.num_parameters()},
+          {"optimizer.name", config_.get<OptimizerOptions>().name}};
+}
+
+void TrainingRun::resume() {
+  const auto found = store_.find_resume();
+  if (!found) return;
+  const ordered_json& scalars = found->manifest.scalars;
+  for (const auto& [key, value] : fingerprint().items()) {
+    if (scalars.at("fingerprint").value(key, ordered_json()) != value) {
+      core::fail(core::ExitCode::kBadConfig,
+                 "{}: was made with {} = {}, now it is {}; set it back, choose another run.output_dir, or start over with "
+                 "checkpoint.resume: never",
+                 found->path, key, scalars["fingerprint"].value(key, ordered_json()).dump(), value.dump());
+    }
+  }
+  checkpoint::State state = trainer_.state();
+  checkpoint::load(group_, found->path, found->manifest, state.tensors);
+  trainer_.restore(scalars);
+  saved_step_ = trainer_.steps_done();
+  if (is_main()) core::log_note("resumed from {} after step {}", found->path, trainer_.steps_done());
+}
+
+void TrainingRun::log_step(const StepStats& stats, double step_s) {
+  const double rate = static_cast<double>(stats.tokens) / step_s;
+  const int64_t every = config_.get<LogOptions>().every_steps;
+  const double memory = group_.all_reduce_scalar(static_cast<double>(core::current_rss_bytes()));
+  if (!is_main()) return;
+  progress_->update({stats.step, stats.loss, rate, static_cast<uint64_t>(memory)});
+  if (stats.step % every != 0 && stats.step != max_steps_) return;
+  write_row({{"step", stats.step},
+             {"loss", stats.loss},
+             {"grad_norm", stats.grad_norm},
+             {"learning_rate", stats.learning_rate},
+             {"num_tokens", trainer_.tokens_seen()},
+             {"tokens_per_s", rate},
+             {"step_s", step_s},
+             {"memory_bytes", static_cast<int64_t>(memory)},
+             {"target_tokens", stats.target_tokens}});
+}
+
+void TrainingRun::evaluate_now() {
+  evaluated_step_ = trainer_.steps_done();
+  if (!data_.eval) return;
+  const Clock::time_point start = Clock::now();
+  const EvalResult result = evaluate(*trained_.model, *data_.eval, config_.get<EvalOptions>().max_sequences, group_);
+  if (!is_main()) return;
+  core::log_note("step {}: eval_loss {:.4f}, perplexity {:.2f} on {} targets", trainer_.steps_done(), result.loss, result.perplexity(),
+                 result.target_tokens);
+  write_row({{"step", trainer_.steps_done()},
+             {"eval_loss", result.loss},
+             {"eval_perplexity", result.perplexity()},
+             {"eval_target_tokens", result.target_tokens},
+             {"eval_runtime", seconds_since(start)}});
+}
+
+void TrainingRun::save_checkpoint() {
+  if (saved_step_ == trainer_.steps_done()) return;
+  checkpoint::State state = trainer_.state();
+  state.scalars["fingerprint"] = fingerprint();
+  const checkpoint::SaveResult result = store_.save(state, trainer_.steps_done());
+  if (result.committed) saved_step_ = trainer_.steps_done();
+}
+
+void TrainingRun::save_final() {
+  if (is_main()) {
+    const std::filesystem::path folder = run_.output_dir + "/final";
+    std::filesystem::remove_all(folder);
+    const model::WeightSource masters = [this](const std::string& name) {
+      for (const parallel::ParameterSlot& slot : parameters_.slots()) {
+        if (slot.name == name) return parallel::FlatParameters::view(parameters_.master(), slot);
+      }
+      return model::weights_of(*trained_.model)(name);
+    };
+    const std::string& base = *config_.get<model::ModelOptions>().path;
+    if (trained_.adapter) {
+      core::make_directories(folder.string());
+      lora::save_adapter(folder, *trained_.adapter, masters, core::DType::kF32, std::filesystem::absolute(base).string());
+    } else {
+      model::save_hf(folder, *trained_.model, masters, compute_ == at::kBFloat16 ? core::DType::kBF16 : core::DType::kF32);
+    }
+    source_.tokenizer->save_hf(folder.string());
+    core::log_note("{}: {}", folder.string(), trained_.adapter ? "adapter in PEFT's format" : "Hugging Face folder");
+  }
+  group_.barrier();
+}
+
+}  // namespace
+
+at::ScalarType compute_dtype(const std::string& precision) {
+  if (precision == "fp64") return at::kDouble;
+  if (precision == "fp32") return at::kFloat;
+  if (precision == "bf16") return at::kBFloat16;
+  return __builtin_cpu_supports("avx512bf16") ? at::kBFloat16 : at::kFloat;
+}
+
+core::ExitCode run_training(const core::Config& config, comm::Communicator& group, const std::function<bool()>& stop_requested) {
+  return TrainingRun(config, group).run(stop_requested);
+}
+
+}  // namespace phalanx::trainer
