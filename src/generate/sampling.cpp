@@ -5,7 +5,7 @@
 #include <unordered_set>
 
 #include "core/error.h"
-#include "model/philox.h"
+#include "core/random.h"
 
 namespace phalanx::generate {
 namespace {
@@ -88,7 +88,8 @@ int32_t sample_token(std::span<float> logits, std::span<const int32_t> history, 
   if (options.temperature == 0 || options.top_k == 1) return static_cast<int32_t>(best - logits.begin());
   const float max = *best;
   const Choice choice = filtered(top_candidates(logits, options.top_k), max, options);
-  double left = model::Philox(options.seed, sample).uniform(position) * choice.total;
+  const double uniform = static_cast<double>(core::random_bits(options.seed, sample, position) >> 11) * 0x1p-53;
+  double left = uniform * choice.total;
   for (size_t i = 0; i < choice.ids.size(); ++i) {
     left -= choice.weights[i];
     if (left < 0) return choice.ids[i];

@@ -6,19 +6,27 @@
 #include <cmath>
 #include <numbers>
 
-#include "model/philox.h"
+#include "core/random.h"
 
 namespace phalanx::model {
 namespace {
 
-// Calls write(index, u0, u1) for every pair of elements with two uniform numbers in [0, 1).
+// A name as a stream number (FNV-1a, 64 bits).
+uint64_t hash_name(std::string_view name) {
+  uint64_t hash = 0xCBF29CE484222325U;
+  for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001B3U;
+  return hash;
+}
+
+double to_unit(uint64_t bits) { return static_cast<double>(bits >> 11) * 0x1p-53; }
+
+// Calls write(index, u0, u1) for every pair of elements, with two uniform numbers in [0, 1).
 template <typename Write>
 void for_pairs(int64_t count, uint64_t seed, std::string_view name, const Write& write) {
-  const Philox random(seed, hash_name(name));
+  const uint64_t stream = hash_name(name);
   at::parallel_for(0, (count + 1) / 2, 4096, [&](int64_t begin, int64_t end) {
-    for (int64_t pair = begin; pair < end; ++pair) {
-      const auto [u0, u1] = random.uniform_pair(static_cast<uint64_t>(pair));
-      write(2 * pair, u0, u1);
+    for (int64_t index = 2 * begin; index < 2 * end; index += 2) {
+      write(index, to_unit(core::random_bits(seed, stream, index)), to_unit(core::random_bits(seed, stream, index + 1)));
     }
   });
 }

@@ -1,0 +1,78 @@
+#include "lora/adapter.h"
+
+#include <ATen/Functions.h>
+
+#include <cmath>
+#include <set>
+
+#include "core/error.h"
+#include "lora/adapter_builder.h"
+#include "lora/targets.h"
+#include "model/keyed_random.h"
+
+namespace phalanx::lora {
+namespace {
+
+at::Tensor merge_one(const AdaptedLinear& m) {
+  const at::ScalarType wide = m.linear->weight.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  return at::addmm(m.linear->weight.to(wide), m.b.to(wide), m.a.to(wide), 1.0, m.scale);
+}
+
+// The last parts of the names, as PEFT writes them, where they mean the same modules; else the whole paths.
+std::vector<std::string> target_names(const NamedLinears& targets, const NamedLinears& all) {
+  std::set<std::string> chosen, parts, paths;
+  for (const auto& [name, linear] : targets) {
+    parts.insert(name.substr(name.rfind('.') + 1));
+    paths.insert(name);
+  }
+  for (const auto& [name, linear] : all) {
+    if (parts.contains(name.substr(name.rfind('.') + 1))) chosen.insert(name);
+  }
+  const std::set<std::string>& names = chosen == paths ? parts : paths;
+  return {names.begin(), names.end()};
+}
+
+void check(const LoraOptions& options) {
+  if (options.r < 1) core::fail(core::ExitCode::kBadConfig, "lora.r is {} but must be at least 1", options.r);
+  if (options.dropout != 0) {
+    core::fail(core::ExitCode::kBadConfig, "lora.dropout is {} but only 0 is implemented", options.dropout);
+  }
+}
+
+}  // namespace
+
+int64_t Adapter::num_parameters() const {
+  int64_t count = 0;
+  for (const AdaptedLinear& m : modules_) count += m.a.numel() + m.b.numel();
+  return count;
+}
+
+model::WeightSource Adapter::merged(const model::CausalLm& model) const {
+  return [base = model::weights_of(model), modules = modules_](const std::string& name) {
+    const at::NoGradGuard no_grad;
+    for (const AdaptedLinear& m : modules) {
+      if (name == m.module + ".weight") return merge_one(m);
+    }
+    return base(name);
+  };
+}
+
+Adapter apply(model::CausalLm& model, const LoraOptions& options, uint64_t seed, at::ScalarType dtype) {
+  check(options);
+  const NamedLinears targets = select_targets(model, options.target_modules);
+  formats::AdapterConfig config;
+  config.r = options.r;
+  config.lora_alpha = options.alpha;
+  config.use_rslora = options.use_rslora;
+  config.target_modules = target_names(targets, linears_of(model));
+  AdapterBuilder builder(model, config, dtype);
+  for (const auto& [name, linear] : targets) {
+    const AdaptedLinear& added = builder.add(name, linear, options.r, formats::scale_of(config, name), /*trainable=*/true);
+    const at::NoGradGuard no_grad;
+    model::fill_uniform(added.a, 1.0 / std::sqrt(static_cast<double>(added.a.size(1))), seed, name + ".lora_A.weight");
+    at::Tensor(added.b).zero_();
+  }
+  return builder.finish();
+}
+
+}  // namespace phalanx::lora
