@@ -2,7 +2,6 @@
 
 #include <fmt/core.h>
 
-#include <algorithm>
 #include <cstdint>
 
 #include "checkpoint/storage.h"
@@ -15,7 +14,6 @@ constexpr size_t kMaxMessages = 4;
 
 struct Status {
   int64_t code = 0;  // ExitCode; 0 is success
-  bool is_shortage = false;
   std::string message;
 };
 
@@ -25,15 +23,13 @@ Status status_of(const std::function<void()>& body) {
     body();
     return {};
   } catch (const StorageError& error) {
-    return {code(core::ExitCode::kStorage), error.is_shortage(), error.what()};
-  } catch (const PhaseFailed& error) {
-    return {code(error.code()), error.is_shortage(), error.what()};
+    return {code(core::ExitCode::kStorage), error.what()};
   } catch (const core::Error& error) {
-    return {code(error.code()), false, error.what()};
+    return {code(error.code()), error.what()};
   } catch (const std::exception& error) {
-    return {code(core::ExitCode::kBug), false, error.what()};
+    return {code(core::ExitCode::kBug), error.what()};
   } catch (...) {
-    return {code(core::ExitCode::kBug), false, "an exception of unknown type"};
+    return {code(core::ExitCode::kBug), "an exception of unknown type"};
   }
 }
 
@@ -54,11 +50,10 @@ std::string joined(const std::vector<std::string>& messages) {
 
 void agree(comm::Communicator& ranks, const std::string& phase, const std::function<void()>& body) {
   const Status mine = status_of(body);
-  // One number carries both: the larger code wins, and with it the word "shortage".
-  const int64_t worst = ranks.all_reduce_scalar(mine.code * 2 + (mine.is_shortage ? 1 : 0), comm::ReduceOp::kMax);
+  const int64_t worst = ranks.all_reduce_scalar(mine.code, comm::ReduceOp::kMax);
   if (worst == 0) return;
   const auto messages = ranks.all_gather_strings(mine.code == 0 ? "" : mine.message);
-  throw PhaseFailed(static_cast<core::ExitCode>(worst / 2), fmt::format("{}: {}", phase, joined(messages)), worst % 2 == 1);
+  throw PhaseFailed(static_cast<core::ExitCode>(worst), fmt::format("{}: {}", phase, joined(messages)));
 }
 
 }  // namespace phalanx::checkpoint

@@ -11,12 +11,7 @@ namespace phalanx::checkpoint {
 /// A phase failed on at least one rank; every rank of the group throws this with the same text and code.
 class PhaseFailed : public core::Error {
  public:
-  PhaseFailed(core::ExitCode code, const std::string& message, bool is_shortage)
-      : Error(code, message), is_shortage_(is_shortage) {}
-  bool is_shortage() const { return is_shortage_; }  ///< no space, inode or quota left somewhere
-
- private:
-  bool is_shortage_;
+  using Error::Error;
 };
 
 /// Runs `body` on every rank of the group, then lets all ranks agree on how it went. A rank's exception never keeps it

@@ -37,6 +37,16 @@ std::vector<int64_t> agreed_steps(comm::Communicator& ranks, const std::string& 
   return nlohmann::json::parse(ranks.broadcast_string(text)).get<std::vector<int64_t>>();
 }
 
+/// True if damaged checkpoints are all that is left of an earlier life: starting from nothing would hide that.
+bool has_rejected(comm::Communicator& ranks, const std::string& checkpoints) {
+  bool found = false;
+  agree(ranks, "scan", [&] {
+    if (ranks.rank() != 0) return;
+    for (const StepFolder& folder : scan(checkpoints)) found = found || folder.kind == FolderKind::kRejected;
+  });
+  return ranks.all_reduce_scalar(int64_t{found}, comm::ReduceOp::kMax) != 0;
+}
+
 std::vector<std::string> agreed_checkpoints(comm::Communicator& ranks, const std::string& path) {
   std::string text;
   agree(ranks, "scan", [&] {
@@ -92,9 +102,11 @@ std::optional<Found> CheckpointStore::find_resume() {
   }
   const bool has_path = options_.resume != "auto" && options_.resume != "never" && options_.resume != "must";
   if (has_path) return open_newest(ranks_, options_.resume, log_);
-  if (options_.resume == "must" || !steps.empty()) {
-    core::fail(core::ExitCode::kBadInput, "{}: {}; start over with another run.output_dir, or give checkpoint.resume a path",
-               checkpoints_, steps.empty() ? "checkpoint.resume is must but there is no checkpoint" : "no checkpoint in it is whole");
+  if (options_.resume == "must" || has_rejected(ranks_, checkpoints_)) {
+    core::fail(core::ExitCode::kBadInput,
+               "{}: {}; to begin again choose another run.output_dir or remove that folder, or give checkpoint.resume a path",
+               checkpoints_, options_.resume == "must" ? "checkpoint.resume is must but no whole checkpoint is there"
+                                                       : "every checkpoint in it was damaged and moved aside");
   }
   return std::nullopt;
 }

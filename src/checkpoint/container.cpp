@@ -3,26 +3,30 @@
 #include <fmt/format.h>
 
 #include "checkpoint/storage.h"
+#include "formats/hdf5.h"
 
 namespace phalanx::checkpoint {
 
-std::vector<uint64_t> create_container(const std::string& path, const std::vector<DatasetSpec>& datasets) {
+std::vector<uint64_t> create_container(const std::string& path, const std::vector<formats::TensorSpec>& datasets) {
   std::vector<uint64_t> places;
-  uint64_t end = 4096;
-  for (const DatasetSpec& dataset : datasets) {
-    uint64_t size = static_cast<uint64_t>(core::block_bytes(dataset.dtype));
-    for (const int64_t n : dataset.shape) size *= static_cast<uint64_t>(n);
-    places.push_back(end);
-    end += (size + 63) / 64 * 64;
-  }
-  File file(path, File::Mode::kCreateNew);
-  const std::byte zero{0};
-  file.write_at(end - 1, &zero, 1);
+  formats::Hdf5Writer writer(path);
+  for (const formats::TensorSpec& dataset : datasets) places.push_back(writer.create(dataset));
+  writer.close();
   return places;
 }
 
 void write_index(const std::string& path, const std::vector<TensorEntry>& tensors) {
-  write_new_file(path, fmt::format("{}", tensors.size()));
+  std::vector<formats::VirtualDataset> datasets;
+  for (const TensorEntry& tensor : tensors) {
+    formats::VirtualDataset dataset{{tensor.name, tensor.dtype, tensor.shape}, {}};
+    for (const Piece& piece : tensor.pieces) {
+      if (piece.box.num_elements() == 0) continue;
+      dataset.blocks.push_back({piece.file, dataset_name(tensor.name, tensor.shape, piece.box), piece.box.offset, piece.box.shape});
+    }
+    datasets.push_back(std::move(dataset));
+  }
+  formats::write_virtual_index(path, datasets);
+  File(path, File::Mode::kWriteExisting).sync();
 }
 
 std::string dataset_name(const std::string& tensor, const std::vector<int64_t>& shape, const Box& box) {

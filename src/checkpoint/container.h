@@ -4,22 +4,16 @@
 #include <vector>
 
 #include "checkpoint/manifest.h"
-#include "core/dtype.h"
+#include "formats/tensor_spec.h"
 
 /// The HDF5 side of a checkpoint. It makes the files openable by h5dump and h5py; the loader never parses them.
 namespace phalanx::checkpoint {
 
-struct DatasetSpec {
-  std::string name;
-  core::DType dtype;
-  std::vector<int64_t> shape;
-};
-
 /// Creates an HDF5 file of empty contiguous datasets, closed again, and returns where the bytes of each belong
 /// (0 for one without elements). The data is then written there with plain calls, so that a failing disk in the long
 /// part meets our code and not the library's (a failed HDF5 file crashes later, see docs/architecture.md).
-/// @throws StorageError.
-std::vector<uint64_t> create_container(const std::string& path, const std::vector<DatasetSpec>& datasets);
+/// @throws core::Error (74).
+std::vector<uint64_t> create_container(const std::string& path, const std::vector<formats::TensorSpec>& datasets);
 
 /// Creates and syncs the virtual-dataset index: one dataset per tensor, mapped onto the pieces in the shards beside it.
 void write_index(const std::string& path, const std::vector<TensorEntry>& tensors);

@@ -26,7 +26,7 @@ uint64_t needed_bytes(const WritePlan& plan, uint64_t spare_bytes) {
   return plan.total_bytes() + plan.total_bytes() / 20 + spare_bytes;
 }
 
-/// For the alert of a full disk: what a checkpoint takes and what is there.
+/// For the alert: what a checkpoint takes and what is there.
 std::string space_text(const std::string& folder, const WritePlan& plan, uint64_t spare_bytes) {
   const uint64_t needed = needed_bytes(plan, spare_bytes);
   try {
@@ -169,9 +169,9 @@ Saved save(comm::Communicator& ranks, const State& state, const SaveOptions& opt
     });
   } catch (const PhaseFailed& failure) {
     if (leads) remove_tree(partial);
-    if (!failure.is_shortage()) throw;
+    if (failure.code() != core::ExitCode::kStorage) throw;
     const std::string space = ranks.broadcast_string(leads ? space_text(options.checkpoints, plan, options.spare_bytes) : "");
-    throw PhaseFailed(failure.code(), fmt::format("{}; {}", failure.what(), space), true);
+    throw PhaseFailed(failure.code(), fmt::format("{}; {}", failure.what(), space));
   }
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
   return {.path = committed, .tensor_bytes = plan.total_bytes(), .seconds = elapsed.count()};

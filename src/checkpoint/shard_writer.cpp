@@ -63,7 +63,7 @@ ShardWriter::ShardWriter(std::string folder, const WritePlan& plan, const State&
 }
 
 void ShardWriter::reserve() {
-  std::vector<DatasetSpec> datasets;
+  std::vector<formats::TensorSpec> datasets;
   for (const Written& written : pieces_) {
     const PlannedPiece& piece = plan_.pieces[written.piece];
     const PlannedTensor& tensor = plan_.tensors[piece.tensor];

@@ -43,8 +43,6 @@ StorageError::StorageError(std::string path, std::string_view call, int error)
       path_(std::move(path)),
       error_(error) {}
 
-bool StorageError::is_shortage() const { return error_ == ENOSPC || error_ == EDQUOT; }
-
 File::File(const std::string& path, Mode mode) : path_(path), descriptor_(open_or_raise(path, open_flags(mode))) {}
 
 File::~File() { ::close(descriptor_); }

@@ -16,7 +16,6 @@ class StorageError : public std::runtime_error {
  public:
   StorageError(std::string path, std::string_view call, int error);
   int error() const { return error_; }  ///< errno
-  bool is_shortage() const;             ///< no space, no inode or no quota left
   const std::string& path() const { return path_; }
 
  private:
