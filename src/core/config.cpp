@@ -17,6 +17,8 @@ namespace {
 
 using Kind = YamlNode::Kind;
 
+constexpr size_t kMaxLines = 50;  // of one report
+
 /// Sections appear in this order; others follow in alphabetical order.
 constexpr std::array<std::string_view, 13> kOrder = {
     "run",   "model",    "lora",       "data", "method", "optimizer", "schedule",
@@ -83,7 +85,10 @@ Config Config::load(const std::string& path, const std::vector<std::string>& set
   try {
     text = read_file(path, YamlLimits::kMaxBytes);
   } catch (const Error& error) {
-    throw ConfigErrors({fmt::format("{}:1:1: error: {}", printable(path), error.what())});
+    std::string reason = error.what();  // "path: reason"
+    const std::string prefix = printable(path) + ": ";
+    if (reason.starts_with(prefix)) reason.erase(0, prefix.size());
+    throw ConfigErrors({fmt::format("{}:1:1: error: {}", printable(path), reason)});
   }
   return parse(text, path, sets);
 }
@@ -118,6 +123,11 @@ Config Config::build(YamlNode root, std::string file, const std::vector<std::str
   tidy(problems);
   std::vector<std::string> lines;
   for (const Problem& problem : problems) {
+    if (lines.size() == kMaxLines) {
+      lines.push_back(fmt::format("{}: error: {} more errors follow", config.place(problem.position),
+                                  problems.size() - kMaxLines));
+      break;
+    }
     lines.push_back(fmt::format("{}: error: {}", config.place(problem.position), problem.message));
   }
   throw ConfigErrors(std::move(lines));

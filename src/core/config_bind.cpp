@@ -80,6 +80,7 @@ Parsed parse_string(const YamlNode& node, const FieldSpec& spec) {
     return rejected(fmt::format("is not text in YAML; if it is meant as text, write \"{}\" in quotes",
                                 printable(node.text, 60)));
   }
+  if (node.text.find('\0') != std::string::npos) return rejected("has a NUL character; remove it");
   const bool is_known = spec.one_of.empty() ||
                         std::find(spec.one_of.begin(), spec.one_of.end(), node.text) != spec.one_of.end();
   if (!is_known) return rejected(one_of_hint(node.text, spec));

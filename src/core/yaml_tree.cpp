@@ -273,6 +273,21 @@ class TreeBuilder : public YAML::EventHandler {
 
 }  // namespace
 
+namespace {
+
+/// yaml-cpp's words for the mistakes that people make, in ours.
+std::string explain(const std::string& message) {
+  if (message == "illegal map value")
+    return "a ':' where none can be; check the indentation, or quote a text with ': ' in it";
+  if (message == "end of map flow not found") return "a '{' without its '}'";
+  if (message == "end of sequence flow not found") return "a '[' without its ']'";
+  if (message == "illegal flow end") return "a ']' or '}' that closes nothing";
+  if (message == "unknown token") return "a character that cannot start a value; quote the text";
+  return message;
+}
+
+}  // namespace
+
 YamlNode parse_yaml(std::string_view text, int set, std::vector<Problem>& problems) {
   try {
     Screen(text, set).check();
@@ -286,7 +301,7 @@ YamlNode parse_yaml(std::string_view text, int set, std::vector<Problem>& proble
     problems.push_back(stopped.problem);
   } catch (const YAML::Exception& error) {
     problems.push_back({{set, error.mark.line + 1, error.mark.column + 1},
-                        fmt::format("not valid YAML: {}", printable(error.msg))});
+                        fmt::format("not valid YAML: {}", printable(explain(error.msg)))});
   }
   return {.kind = YamlNode::Kind::kInvalid, .text = {}, .position = {set, 1, 1}, .items = {}, .entries = {}};
 }
