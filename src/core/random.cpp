@@ -1,6 +1,8 @@
 #include "core/random.h"
 
 #include <bit>
+#include <cmath>
+#include <numbers>
 
 namespace phalanx::core {
 namespace {
@@ -11,6 +13,10 @@ constexpr int kFeistelRounds = 6;
 
 std::array<uint32_t, 2> split(uint64_t value) {
   return {static_cast<uint32_t>(value), static_cast<uint32_t>(value >> 32)};
+}
+
+double to_unit(uint64_t bits) {
+  return static_cast<double>(bits >> 11) * 0x1p-53;
 }
 
 uint64_t feistel(uint64_t seed, uint64_t stream, int half_bits, uint64_t value) {
@@ -56,8 +62,24 @@ uint64_t permute(uint64_t seed, uint64_t stream, uint64_t size, uint64_t index) 
   return index;
 }
 
-uint64_t permute(uint64_t seed, uint64_t stream, uint64_t size, uint64_t index) {
-  return Permutation(size, seed, stream)(index);
+uint64_t substream(uint64_t stream, uint64_t a) {
+  uint64_t value = std::rotl(stream, 32) + (a + 1) * 0x9e3779b97f4a7c15;
+  value = (value ^ (value >> 30)) * 0xbf58476d1ce4e5b9;  // the finaliser of SplitMix64 (Steele et al. 2014)
+  value = (value ^ (value >> 27)) * 0x94d049bb133111eb;
+  return value ^ (value >> 31);
+}
+
+double random_uniform(uint64_t seed, uint64_t stream, uint64_t index) {
+  return to_unit(random_bits(seed, stream, index));
+}
+
+double random_normal(uint64_t seed, uint64_t stream, uint64_t index) {
+  const auto [i0, i1] = split(index);
+  const auto [s0, s1] = split(stream);
+  const auto words = philox({i0, i1, s0, s1}, split(seed));
+  const double u = 1.0 - to_unit(uint64_t{words[1]} << 32 | words[0]);  // (0, 1]
+  const double angle = 2.0 * std::numbers::pi * to_unit(uint64_t{words[3]} << 32 | words[2]);
+  return std::sqrt(-2.0 * std::log(u)) * std::cos(angle);
 }
 
 }  // namespace phalanx::core

@@ -1,6 +1,7 @@
 #pragma once
 #include <array>
 #include <cstdint>
+#include <string_view>
 
 namespace phalanx::core {
 
@@ -17,7 +18,18 @@ uint64_t random_bits(uint64_t seed, uint64_t stream, uint64_t index);
 /// average). O(1), no table.
 uint64_t permute(uint64_t seed, uint64_t stream, uint64_t size, uint64_t index);
 
-/// Element `index` of the permutation of [0, size) of (seed, stream), without keeping the object.
-uint64_t permute(uint64_t seed, uint64_t stream, uint64_t size, uint64_t index);
+/// A number for a stream's name, "dropout", so that streams of different names are independent.
+constexpr uint64_t stream_id(std::string_view name) {  // FNV-1a
+  uint64_t hash = 0xcbf29ce484222325;
+  for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
+  return hash;
+}
+
+/// The stream of part `a` of `stream`: substream(substream(stream_id("dropout"), step), layer).
+uint64_t substream(uint64_t stream, uint64_t a);
+
+double random_uniform(uint64_t seed, uint64_t stream, uint64_t index);  ///< [0, 1), a multiple of 2^-53
+double random_normal(uint64_t seed, uint64_t stream,
+                     uint64_t index);  ///< mean 0, variance 1 (Box-Muller in fp64)
 
 }  // namespace phalanx::core
