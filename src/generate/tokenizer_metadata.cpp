@@ -1,0 +1,96 @@
+#include "generate/tokenizer_metadata.h"
+
+#include <fmt/format.h>
+#include <stdlib.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "core/error.h"
+#include "core/files.h"
+#include "core/json.h"
+
+namespace phalanx::generate {
+namespace {
+
+using nlohmann::ordered_json;
+constexpr uint64_t kMaxTokenizerBytes = uint64_t{256} << 20;
+enum TokenType : int32_t { kNormal = 1, kControl = 3, kUserDefined = 4, kUnused = 5 };
+
+/// tokenizer.json is the one description that every tokenizer can give of itself.
+ordered_json as_json(const data::Tokenizer& tokenizer) {
+  std::string folder = (std::filesystem::temp_directory_path() / "phalanx-tokenizer-XXXXXX").string();
+  if (!mkdtemp(folder.data())) core::fail(core::ExitCode::kStorage, "{}: cannot be created", folder);
+  tokenizer.save_hf(folder);
+  const std::string path = folder + "/tokenizer.json";
+  ordered_json json = core::parse_json(core::read_file(path, kMaxTokenizerBytes), path);
+  std::filesystem::remove_all(folder);
+  return json;
+}
+
+/// GGUF's name of the splitting pattern: it has no place for the pattern itself.
+std::string pre_name(const ordered_json& tokenizer) {
+  const std::string text = tokenizer.value("pre_tokenizer", ordered_json()).dump();
+  const auto has = [&](const char* part) { return text.find(part) != std::string::npos; };
+  if (has("\\\\p{N}{1,3}") && has("[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+")) return "llama-bpe";
+  if (has("[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|\\\\p{N}|")) return "qwen2";
+  if (has("\"Digits\"") && has("\"ByteLevel\"")) return "smollm";
+  if (has("\"ByteLevel\"") && !has("\"Split\"")) return "gpt-2";
+  core::fail(core::ExitCode::kBadInput, "the tokenizer's splitting pattern has no name in GGUF; known are gpt-2, smollm, llama-bpe, qwen2");
+}
+
+struct Vocabulary {
+  std::vector<std::string> tokens;
+  std::vector<int32_t> types;
+};
+
+Vocabulary vocabulary(const ordered_json& tokenizer, int64_t num_rows) {
+  Vocabulary result;
+  for (int64_t i = 0; i < num_rows; ++i) result.tokens.push_back(fmt::format("[PAD{}]", i));
+  result.types.assign(static_cast<size_t>(num_rows), kUnused);
+  const auto put = [&](int64_t id, const std::string& token, TokenType type) {
+    if (id < 0 || id >= num_rows) {
+      core::fail(core::ExitCode::kBadInput, "token {} has id {} but the embedding has {} rows", core::printable(token, 40), id, num_rows);
+    }
+    result.tokens[static_cast<size_t>(id)] = token;
+    result.types[static_cast<size_t>(id)] = type;
+  };
+  for (const auto& [token, id] : tokenizer.at("model").at("vocab").items()) put(id.get<int64_t>(), token, kNormal);
+  for (const auto& added : tokenizer.value("added_tokens", ordered_json::array())) {
+    put(added.at("id").get<int64_t>(), added.at("content").get<std::string>(), added.value("special", false) ? kControl : kUserDefined);
+  }
+  return result;
+}
+
+std::vector<std::string> merges(const ordered_json& tokenizer) {
+  std::vector<std::string> result;
+  for (const auto& merge : tokenizer.at("model").at("merges")) {
+    result.push_back(merge.is_string() ? merge.get<std::string>() : merge.at(0).get<std::string>() + " " + merge.at(1).get<std::string>());
+  }
+  return result;
+}
+
+}  // namespace
+
+void add_tokenizer_keys(const data::Tokenizer& tokenizer, int64_t num_rows, formats::GgufPairs& pairs) {
+  const ordered_json json = as_json(tokenizer);
+  const Vocabulary words = vocabulary(json, num_rows);
+  pairs.text("tokenizer.ggml.model", "gpt2").text("tokenizer.ggml.pre", pre_name(json));
+  pairs.texts("tokenizer.ggml.tokens", words.tokens).i32s("tokenizer.ggml.token_type", words.types);
+  pairs.texts("tokenizer.ggml.merges", merges(json));
+  const auto& special = tokenizer.special_tokens();
+  const auto put = [&](const char* key, const std::optional<data::TokenId>& id) {
+    if (id) pairs.u32(key, static_cast<uint32_t>(*id));
+  };
+  put("tokenizer.ggml.bos_token_id", special.bos);
+  put("tokenizer.ggml.eos_token_id", special.eos);
+  put("tokenizer.ggml.padding_token_id", special.pad);
+  put("tokenizer.ggml.unknown_token_id", special.unk);
+  const std::vector<data::TokenId> around = tokenizer.encode_with_post_processor("");
+  pairs.boolean("tokenizer.ggml.add_bos_token", special.bos && !around.empty() && around.front() == *special.bos);
+  if (!tokenizer.chat_template().empty()) pairs.text("tokenizer.chat_template", tokenizer.chat_template());
+}
+
+}  // namespace phalanx::generate

@@ -1,0 +1,33 @@
+#pragma once
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "core/dtype.h"
+#include "model/causal_lm.h"
+#include "model/save.h"
+
+namespace phalanx::generate {
+
+/// How far two models are apart on the same tokens. All in nats, over every position of the prompts.
+struct Comparison {
+  int64_t num_tokens = 0;
+  double max_difference = 0;  ///< largest |difference of log p| of the actual next token
+  double mean_kl = 0;         ///< mean of KL(source || other) over the whole vocabulary
+  double top1_agreement = 0;  ///< share of positions with the same most likely token
+};
+
+/// Runs both models, loaded in fp32, on `prompts`.
+Comparison compare(model::CausalLm& source, model::CausalLm& other, const std::vector<std::vector<int32_t>>& prompts);
+
+/// Weights as a file of this type holds them: every matrix encoded and decoded again, vectors in `vectors`. What an export must
+/// give back exactly.
+model::WeightSource rounded(model::WeightSource weights, core::DType matrices, core::DType vectors);
+
+/// Copies weights by name into a model.
+void assign(model::CausalLm& model, const model::WeightSource& weights);
+
+/// English, code, numbers, other scripts: texts on which exports are compared.
+const std::vector<std::string>& verification_texts();
+
+}  // namespace phalanx::generate

@@ -1,0 +1,31 @@
+#include <iostream>
+
+#include "launch/command.h"
+#include "launch/json_stream.h"
+
+namespace phalanx::launch {
+namespace {
+
+int tokenize(const std::string& path, const std::vector<std::string>& sets) {
+  const core::Config config = core::Config::defaults(sets);
+  const generate::ModelSource source = open_model(path, config);
+  const data::ExampleBuilder builder = example_builder(source, config);
+  for_each_row([&](const InputRow& row) {
+    const data::Example example = tokens_of(row, *source.tokenizer, builder, /*for_prompt=*/false);
+    print_row({{"text", example.text}, {"ids", example.ids}, {"mask", example.mask}});
+  });
+  std::cout << std::flush;
+  return 0;
+}
+
+const bool registered = register_command(
+    {"tokenize", "Text or messages (JSONL on stdin) to token ids and the mask of targets", [](CLI::App& app) {
+       auto path = std::make_shared<std::string>();
+       auto sets = std::make_shared<std::vector<std::string>>();
+       app.add_option("model", *path, "Hugging Face folder, .gguf file or run")->required();
+       add_set_option(app, *sets);
+       return [path, sets] { return tokenize(*path, *sets); };
+     }});
+
+}  // namespace
+}  // namespace phalanx::launch
