@@ -1,6 +1,9 @@
 #include "data/chat_template.h"
 
+#include <algorithm>
+
 #include "core/error.h"
+#include "data/assistant_turns.h"
 #include "data/jinja_interpreter.h"
 #include "data/jinja_parser.h"
 
@@ -9,69 +12,129 @@ namespace {
 
 using jinja::Value;
 
-// strftime_now must not make two runs differ: templates see this date (2024-07-26, the one Llama 3.1's own examples use).
+// strftime_now must not make two runs differ: templates see this date (2024-07-26, the one Llama 3.1's own
+// examples use).
 constexpr int64_t kFixedClock = 1721952000;
 
+const Value* reasoning_of(const jinja::Dict& message) {
+  for (const char* name : {"reasoning_content", "thinking", "reasoning"}) {
+    const Value* found = message.find(name);
+    if (found != nullptr && !found->is_none()) return found;
+  }
+  return nullptr;
+}
+
+/// The message with its reasoning under both names that templates read: `thinking` and `reasoning_content`.
+Value with_reasoning(const Value& message) {
+  const Value* reasoning = message.is_dict() ? reasoning_of(message.dict()) : nullptr;
+  if (reasoning == nullptr) return message;
+  jinja::Dict named;
+  named.set("thinking", *reasoning);
+  for (const auto& [key, value] : message.dict().items()) named.set(key, value);
+  named.set("reasoning_content", *reasoning);
+  return Value(std::move(named));
+}
+
+Value with_reasoning_names(const Value& messages) {
+  const auto has_reasoning = [](const Value& message) {
+    return message.is_dict() && reasoning_of(message.dict()) != nullptr;
+  };
+  if (!messages.is_list() || std::none_of(messages.items().begin(), messages.items().end(), has_reasoning))
+    return messages;
+  std::vector<Value> named;
+  for (const Value& message : messages.items()) named.push_back(with_reasoning(message));
+  return Value(std::move(named));
+}
+
 jinja::Variables variables(const Value& messages, const Value& tools, const RenderOptions& options) {
-  jinja::Variables result = {{"messages", messages},
-                             {"add_generation_prompt", Value(options.add_generation_prompt)},
-                             {"bos_token", Value(options.bos_token)},
-                             {"eos_token", Value(options.eos_token)}};
-  result.emplace_back("tools", tools.is_undefined() ? Value(jinja::None{}) : tools);
-  return result;
+  return {{"messages", with_reasoning_names(messages)},
+          {"tools", tools.is_undefined() ? Value(jinja::None{}) : tools},
+          {"documents", Value(jinja::None{})},
+          {"add_generation_prompt", Value(options.add_generation_prompt)},
+          {"bos_token", Value(options.bos_token)},
+          {"eos_token", Value(options.eos_token)},
+          {"pad_token", Value(options.pad_token)},
+          {"unk_token", Value(options.unk_token)}};
 }
 
-Value first_messages(const Value& messages, size_t count) {
-  return Value(std::vector<Value>(messages.items().begin(), messages.items().begin() + static_cast<std::ptrdiff_t>(count)));
+jinja::Rendered run(const jinja::Program& program, const Value& messages, const Value& tools,
+                    const RenderOptions& options) {
+  try {
+    return jinja::Interpreter(program, variables(messages, tools, options), {}, kFixedClock).run();
+  } catch (const jinja::TemplateError& error) {
+    throw jinja::TemplateError(error.kind(), fmt::format("chat template, {}", error.what()));
+  }
 }
 
-bool is_assistant(const Value& message) {
-  const Value* role = message.dict().find("role");
-  return role && role->is_text() && role->text() == "assistant";
+std::unique_ptr<const jinja::Program> compile(const std::string& source) {
+  try {
+    return std::make_unique<const jinja::Program>(jinja::parse(source));
+  } catch (const jinja::TemplateError& error) {
+    throw jinja::TemplateError(error.kind(), fmt::format("chat template, {}", error.what()));
+  }
+}
+
+Value message(const char* role, const char* content) {
+  jinja::Dict made;
+  made.set("role", role);
+  made.set("content", content);
+  return Value(std::move(made));
 }
 
 }  // namespace
 
-ChatTemplate::ChatTemplate(const std::string& source)
-    : program_(std::make_unique<const jinja::Program>(jinja::parse(source))),
-      has_generation_marks_(source.find("endgeneration") != std::string::npos) {}
+ChatTemplate::ChatTemplate(const std::string& source) : program_(compile(source)) {}
 
 ChatTemplate::~ChatTemplate() = default;
 
-std::string ChatTemplate::render(const Value& messages, const Value& tools, const RenderOptions& options) const {
-  return jinja::Interpreter(*program_, variables(messages, tools, options), {}, kFixedClock).run().text;
+std::string ChatTemplate::render(const Value& messages, const Value& tools,
+                                 const RenderOptions& options) const {
+  return run(*program_, messages, tools, options).text;
 }
 
-RenderedChat ChatTemplate::render_with_turns(const Value& messages, const Value& tools, const RenderOptions& options) const {
-  jinja::Rendered whole = jinja::Interpreter(*program_, variables(messages, tools, options), {}, kFixedClock).run();
-  RenderedChat chat{std::move(whole.text), {}, {}};
-  for (size_t i = 0; i < messages.items().size(); ++i) {
-    if (is_assistant(messages.items()[i])) chat.turn_messages.push_back(i);
-  }
-  if (has_generation_marks_) {
+RenderedChat ChatTemplate::render_with_turns(const Value& messages, const Value& tools,
+                                             const RenderOptions& options) const {
+  jinja::Rendered whole = run(*program_, messages, tools, options);
+  RenderedChat chat{std::move(whole.text), {}, assistant_messages(messages)};
+  if (program_->has_generation) {
     chat.turns = std::move(whole.generation);
-    if (chat.turns.size() != chat.turn_messages.size()) {
-      core::fail(core::ExitCode::kBadInput, "the chat template marks {} generations but the conversation has {} assistant turns",
-                 chat.turns.size(), chat.turn_messages.size());
-    }
+    check_marked_turns(chat, options.stop_texts);
     return chat;
   }
-  RenderOptions prompt = options, answer = options;
-  prompt.add_generation_prompt = true;
-  answer.add_generation_prompt = false;
-  for (const size_t i : chat.turn_messages) {
-    const std::string before = render(first_messages(messages, i), tools, prompt);
-    const bool is_last = i + 1 == messages.items().size() && !options.add_generation_prompt;
-    const std::string after = is_last ? chat.text : render(first_messages(messages, i + 1), tools, answer);
-    if (!after.starts_with(before) || !chat.text.starts_with(after)) {
-      core::fail(core::ExitCode::kBadInput,
-                 "the chat template renders message {} differently at the end of a conversation than inside it, so its assistant mask "
-                 "cannot be found; put {{% generation %}} marks into model.chat_template or set data.loss_on: all",
-                 i);
-    }
-    chat.turns.emplace_back(before.size(), after.size());
+  const auto render_part = [&](const Value& part, bool add_generation_prompt) {
+    RenderOptions changed = options;
+    changed.add_generation_prompt = add_generation_prompt;
+    return render(part, tools, changed);
+  };
+  for (const size_t index : chat.turn_messages) {
+    chat.turns.push_back(find_turn(chat.text, messages, index, options, render_part));
   }
   return chat;
+}
+
+void ChatTemplate::check_marks(const RenderOptions& options) const {
+  if (!program_->has_generation) return;
+  const Value probe(
+      std::vector<Value>{message("user", "first question"), message("assistant", "first answer"),
+                         message("user", "second question"), message("assistant", "second answer")});
+  jinja::Rendered rendered;
+  try {
+    rendered = run(*program_, probe, Value(), options);
+  } catch (const jinja::TemplateError&) {
+    return;  // a template for another kind of conversation: its records show what is wrong
+  }
+  std::string marked;
+  for (const auto& [begin, end] : rendered.generation) marked += rendered.text.substr(begin, end - begin);
+  const auto has = [&](const char* words) { return marked.find(words) != std::string::npos; };
+  if (has("first question") || has("second question")) {
+    core::fail(
+        core::ExitCode::kBadInput,
+        "chat template: its {{% generation %}} marks cover what the user says; mark the assistant only");
+  }
+  if (!has("second answer")) {
+    core::fail(core::ExitCode::kBadInput,
+               "chat template: its {{% generation %}} marks leave out the assistant's answer");
+  }
 }
 
 }  // namespace phalanx::data

@@ -20,8 +20,8 @@ struct DataOptions {
   int64_t sequence_length = 1024;
   bool packing = false;
   bool shuffle = true;
-  std::string loss_on = "assistant";  // assistant | completion | last_turn | all
-  std::string on_too_long = "drop";   // drop | truncate | error
+  std::string loss_on = "assistant";                // assistant | completion | last_turn | all
+  std::string on_too_long = "drop";                 // drop | truncate | error
   std::string special_tokens_in_content = "parse";  // parse | literal
   int64_t max_bad_records = 0;
   std::optional<std::string> cache_dir;  // default: OUTPUT_DIR/cache

@@ -5,10 +5,11 @@ namespace phalanx::data {
 Sequence Dataset::sequence(int64_t index) const {
   Sequence sequence;
   for (const Segment& segment : tokens_.row(static_cast<uint64_t>(index))) {
-    const auto ids = tokens_.ids().subspan(segment.begin, segment.length);
-    const auto mask = tokens_.mask().subspan(segment.begin, segment.length);
+    const uint32_t readable = segment.length + (tokens_.continues(segment) ? 1 : 0);
+    const auto ids = tokens_.ids().subspan(segment.begin, readable);
+    const auto mask = tokens_.mask().subspan(segment.begin, readable);
     for (uint32_t t = 0; t < segment.length; ++t) {
-      const bool has_target = t + 1 < segment.length && mask[t + 1];
+      const bool has_target = t + 1 < readable && mask[t + 1];
       sequence.input_ids.push_back(ids[t]);
       sequence.labels.push_back(has_target ? ids[t + 1] : static_cast<int32_t>(kIgnoredLabel));
       sequence.position_ids.push_back(static_cast<int32_t>(t));
@@ -34,13 +35,15 @@ Batch join(const std::vector<Sequence>& sequences) {
   batch.cu_seqlens.push_back(0);
   for (const Sequence& sequence : sequences) {
     batch.input_ids.insert(batch.input_ids.end(), sequence.input_ids.begin(), sequence.input_ids.end());
-    batch.position_ids.insert(batch.position_ids.end(), sequence.position_ids.begin(), sequence.position_ids.end());
+    batch.position_ids.insert(batch.position_ids.end(), sequence.position_ids.begin(),
+                              sequence.position_ids.end());
     batch.record_ids.insert(batch.record_ids.end(), sequence.record_ids.begin(), sequence.record_ids.end());
     for (const int32_t label : sequence.labels) {
       batch.labels.push_back(label);
       batch.num_target_tokens += label != kIgnoredLabel;
     }
-    for (const int32_t length : sequence.lengths) batch.cu_seqlens.push_back(batch.cu_seqlens.back() + length);
+    for (const int32_t length : sequence.lengths)
+      batch.cu_seqlens.push_back(batch.cu_seqlens.back() + length);
   }
   return batch;
 }

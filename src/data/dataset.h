@@ -12,10 +12,12 @@ namespace phalanx::data {
 class Dataset {
  public:
   /// @param weights  of the sources, in their order
-  Dataset(TokenSet tokens, std::vector<double> weights) : tokens_(std::move(tokens)), weights_(std::move(weights)) {}
+  Dataset(TokenSet tokens, std::vector<double> weights)
+      : tokens_(std::move(tokens)), weights_(std::move(weights)) {}
 
   int64_t num_sequences() const { return static_cast<int64_t>(tokens_.num_rows()); }
-  /// Labels are shifted inside each sample; the last token of a sample predicts nothing.
+  /// Labels are shifted inside each sample; the last token of a sample predicts nothing. The last token of a
+  /// piece of a split document predicts the first of the next piece.
   Sequence sequence(int64_t index) const;
   std::vector<SourceRange> sources() const;
   const nlohmann::ordered_json& report() const { return tokens_.report(); }

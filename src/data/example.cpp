@@ -9,129 +9,125 @@ namespace {
 
 using jinja::Value;
 
-[[noreturn]] void bad(const std::string& message) { throw core::Error(core::ExitCode::kBadInput, message); }
-
-Value member(const Value& object, const char* name) {
-  const Value* value = object.dict().find(name);
-  return value ? *value : Value();
+[[noreturn]] void bad(const std::string& message) {
+  throw core::Error(core::ExitCode::kBadInput, message);
 }
 
-/// The texts of a conversation in order: contents that are text, or the text parts of a list.
-std::vector<std::string> contents(const Value& messages) {
-  std::vector<std::string> texts;
-  for (const Value& message : messages.items()) {
-    const Value content = member(message, "content");
-    if (content.is_text()) texts.push_back(content.text());
-    if (!content.is_list()) continue;
-    for (const Value& part : content.items()) {
-      if (part.is_dict() && member(part, "text").is_text()) texts.push_back(member(part, "text").text());
-    }
-  }
-  return texts;
-}
-
-std::string trimmed(const std::string& text) {
-  const size_t begin = text.find_first_not_of(" \t\r\n");
-  if (begin == std::string::npos) return "";
-  return text.substr(begin, text.find_last_not_of(" \t\r\n") - begin + 1);
-}
-
-void append(Tokenizer::Encoding& to, const Tokenizer::Encoding& part, size_t first_byte) {
-  to.ids.insert(to.ids.end(), part.ids.begin(), part.ids.end());
-  for (const auto& [begin, end] : part.byte_ranges) {
-    to.byte_ranges.emplace_back(begin + static_cast<uint32_t>(first_byte), end + static_cast<uint32_t>(first_byte));
+/// Targets: tokens that touch one of `spans` (in order, disjoint); the first of a span may begin before it.
+void mark_targets(Example& example, const Tokenizer::Encoding& encoding,
+                  const std::vector<ByteRange>& spans) {
+  size_t span = 0;
+  for (size_t t = 0; t < encoding.ids.size(); ++t) {
+    const auto [begin, end] = encoding.byte_ranges[t];
+    while (span < spans.size() && spans[span].second <= begin) ++span;
+    if (span == spans.size()) return;
+    if (end <= spans[span].first) continue;
+    example.mask[t] = 1;
+    example.num_straddling += begin < spans[span].first ? 1 : 0;
   }
 }
 
 void check_target(const Example& example, bool required) {
+  if (example.ids.empty()) bad("the record has no token at all");
   if (!required || std::find(example.mask.begin() + 1, example.mask.end(), 1) != example.mask.end()) return;
-  bad("the record has no token to learn from: its answer is empty, or data.loss_on covers nothing of it");
+  bad("the record has no token to learn from: it has no answer, or data.loss_on covers nothing of it");
+}
+
+RenderOptions render_options(const Tokenizer& tokenizer) {
+  const auto text = [&](const std::optional<TokenId>& id) {
+    return id ? std::string(tokenizer.token_bytes(*id)) : std::string();
+  };
+  const SpecialTokens& special = tokenizer.special_tokens();
+  RenderOptions options{text(special.bos), text(special.eos), false,
+                        text(special.pad), text(special.unk), {}};
+  for (const TokenId id : tokenizer.stop_ids()) options.stop_texts.emplace_back(tokenizer.token_bytes(id));
+  return options;
 }
 
 }  // namespace
 
 ExampleBuilder::ExampleBuilder(const Tokenizer& tokenizer, ExampleOptions options)
-    : tokenizer_(tokenizer), options_(std::move(options)) {
-  if (!options_.chat_template.empty()) template_ = std::make_unique<const ChatTemplate>(options_.chat_template);
-  for (TokenId id = 0; id < tokenizer.vocab_size(); ++id) {
-    if (tokenizer.is_special(id)) special_texts_.emplace_back(tokenizer.token_bytes(id));
-  }
+    : tokenizer_(tokenizer),
+      options_(std::move(options)),
+      render_options_(render_options(tokenizer)),
+      literal_(tokenizer) {
+  if (options_.chat_template.empty()) return;
+  template_ = std::make_unique<const ChatTemplate>(options_.chat_template);
+  if (options_.loss_on != "all") template_->check_marks(render_options_);
 }
 
 Example ExampleBuilder::build(const Record& record) const {
-  const Value& value = record.value;
-  if (record.format == "text") return build_text("", member(value, "text").text(), true);
-  if (record.format == "messages") {
-    const Value messages = member(value, member(value, "messages").is_undefined() ? "conversations" : "messages");
-    return build_chat(messages, member(value, "tools"), 0);
-  }
-  const Value prompt = member(value, "prompt"), completion = member(value, "completion");
-  if (prompt.is_text()) return build_text(prompt.text(), completion.text(), true);
-  std::vector<Value> messages = prompt.items();
-  messages.insert(messages.end(), completion.items().begin(), completion.items().end());
-  return build_chat(Value(std::move(messages)), member(value, "tools"), prompt.items().size());
+  if (record.kind == Record::Kind::kChat) return build_chat(record);
+  return build_text(record.prompt, record.text);
 }
 
-Example ExampleBuilder::build_prompt(const Value& messages, const Value& tools, bool add_generation_prompt) const {
-  RenderOptions options = render_options();
+Example ExampleBuilder::build_prompt(const Value& messages, const Value& tools,
+                                     bool add_generation_prompt) const {
+  RenderOptions options = render_options_;
   options.add_generation_prompt = add_generation_prompt;
   Example example;
-  example.text = chat_template().render(messages, tools, options);
-  example.ids = encode(example.text, messages, example.special_text_in_content).ids;
+  std::vector<ByteRange> none;
+  if (keep_literal(messages, tools, &example.special_text_in_content)) {
+    std::string mark;
+    const Value both = literal_.protect(Value(std::vector<Value>{messages, tools}), &mark);
+    example.text = chat_template().render(both.items()[0], both.items()[1], options);
+    example.ids = literal_.encode(example.text, mark, none).ids;
+  } else {
+    example.text = chat_template().render(messages, tools, options);
+    example.ids = tokenizer_.encode(example.text);
+  }
   example.mask.assign(example.ids.size(), 0);
   return example;
 }
 
-Example ExampleBuilder::build_chat(const Value& messages, const Value& tools, size_t num_prompt_messages) const {
+Example ExampleBuilder::build_chat(const Record& record) const {
   const bool all = options_.loss_on == "all";
   Example example;
+  Value messages = record.messages;
+  Value tools = record.tools;
+  std::string mark;
+  if (keep_literal(messages, tools, &example.special_text_in_content)) {
+    const Value both = literal_.protect(Value(std::vector<Value>{messages, tools}), &mark);
+    messages = both.items()[0];
+    tools = both.items()[1];
+  }
   RenderedChat chat;
-  if (all) chat.text = chat_template().render(messages, tools, render_options());
-  else chat = chat_template().render_with_turns(messages, tools, render_options());
-  const Tokenizer::Encoding encoding = encode(chat.text, messages, example.special_text_in_content);
+  if (all) {
+    chat.text = chat_template().render(messages, tools, render_options_);
+  } else {
+    chat = chat_template().render_with_turns(messages, tools, render_options_);
+  }
+  std::vector<ByteRange> spans = wanted_turns(chat, record.num_prompt_messages);
   example.text = std::move(chat.text);
+  const Tokenizer::Encoding encoding =
+      mark.empty() ? tokenizer_.encode_with_ranges(example.text) : literal_.encode(example.text, mark, spans);
   example.ids = encoding.ids;
   example.mask.assign(example.ids.size(), all ? 1 : 0);
-  const auto& stop_ids = tokenizer_.stop_ids();
-  for (size_t turn = 0; turn < chat.turns.size(); ++turn) {
-    const bool wanted = options_.loss_on == "assistant" || turn + 1 == chat.turns.size();
-    if (!wanted || chat.turn_messages[turn] < num_prompt_messages) continue;
-    const auto [begin, end] = chat.turns[turn];
-    size_t last = 0, first = example.ids.size();  // of the turn's tokens; last counts to the stop token
-    for (size_t t = 0; t < example.ids.size(); ++t) {
-      const auto [token_begin, token_end] = encoding.byte_ranges[t];
-      if (token_end <= begin || token_begin >= end) continue;
-      first = std::min(first, t);
-      if (std::find(stop_ids.begin(), stop_ids.end(), example.ids[t]) != stop_ids.end()) last = t + 1;
-    }
-    if (first >= last) bad("the chat template ends an answer without a stop token, so the model would never learn to stop");
-    std::fill(example.mask.begin() + static_cast<std::ptrdiff_t>(first), example.mask.begin() + static_cast<std::ptrdiff_t>(last), 1);
-  }
-  if (example.ids.empty()) bad("the conversation renders to no token");
+  mark_targets(example, encoding, spans);
   check_target(example, options_.require_target);
   return example;
 }
 
-Example ExampleBuilder::build_text(const std::string& prompt, const std::string& completion, bool add_eos) const {
+Example ExampleBuilder::build_text(const std::string& prompt, const std::string& completion) const {
   Example example;
   example.text = prompt + completion;
-  example.special_text_in_content = has_special_text(example.text);
+  example.special_text_in_content = literal_.is_in(std::string_view(example.text));
   const bool literal = options_.special_tokens_in_content == "literal";
   const Tokenizer::Encoding encoding =
       tokenizer_.encode_with_ranges(example.text, literal ? SpecialText::kLiteral : SpecialText::kParse);
   if (encoding.ids.empty()) bad("the text is empty");
   const bool all = prompt.empty() || options_.loss_on == "all";
   example.ids = encoding.ids;
-  for (const auto& [begin, end] : encoding.byte_ranges) example.mask.push_back(all || end > prompt.size());
-  // What the post-processor puts around the text (BOS, EOS); EOS is ours to add where it does not.
-  const std::vector<TokenId> processed = tokenizer_.encode_with_post_processor("");
-  const auto& special = tokenizer_.special_tokens();
-  const bool has_bos = special.bos && !processed.empty() && processed.front() == *special.bos;
-  if (has_bos) {
+  example.mask.assign(example.ids.size(), all ? 1 : 0);
+  if (!all) mark_targets(example, encoding, {{prompt.size(), example.text.size()}});
+  // What the post-processor puts in front (BOS). EOS is ours to add where the text does not end with it.
+  const std::vector<TokenId> around = tokenizer_.encode_with_post_processor("");
+  const SpecialTokens& special = tokenizer_.special_tokens();
+  if (special.bos && !around.empty() && around.front() == *special.bos) {
     example.ids.insert(example.ids.begin(), *special.bos);
     example.mask.insert(example.mask.begin(), all ? 1 : 0);
   }
-  if (add_eos && special.eos) {
+  if (special.eos && example.ids.back() != *special.eos) {
     example.ids.push_back(*special.eos);
     example.mask.push_back(1);
   }
@@ -139,38 +135,28 @@ Example ExampleBuilder::build_text(const std::string& prompt, const std::string&
   return example;
 }
 
-/// In literal mode the contents are cut out of the rendered text and encoded as plain characters.
-Tokenizer::Encoding ExampleBuilder::encode(const std::string& text, const Value& messages, bool& special_text) const {
-  const std::vector<std::string> texts = contents(messages);
-  special_text = std::any_of(texts.begin(), texts.end(), [&](const std::string& t) { return has_special_text(t); });
-  if (!special_text || options_.special_tokens_in_content != "literal") return tokenizer_.encode_with_ranges(text);
-  Tokenizer::Encoding encoding;
-  size_t done = 0;
-  for (const std::string& content : texts) {
-    const std::string plain = trimmed(content);
-    const size_t found = plain.empty() ? std::string::npos : text.find(plain, done);
-    if (found == std::string::npos) continue;
-    append(encoding, tokenizer_.encode_with_ranges(std::string_view(text).substr(done, found - done)), done);
-    append(encoding, tokenizer_.encode_with_ranges(plain, SpecialText::kLiteral), found);
-    done = found + plain.size();
+std::vector<ByteRange> ExampleBuilder::wanted_turns(const RenderedChat& chat,
+                                                    size_t num_prompt_messages) const {
+  const bool only_last =
+      options_.loss_on == "last_turn" || (options_.loss_on == "completion" && num_prompt_messages == 0);
+  std::vector<ByteRange> wanted;
+  for (size_t turn = 0; turn < chat.turns.size(); ++turn) {
+    if (only_last && turn + 1 != chat.turns.size()) continue;
+    if (chat.turn_messages[turn] >= num_prompt_messages) wanted.push_back(chat.turns[turn]);
   }
-  append(encoding, tokenizer_.encode_with_ranges(std::string_view(text).substr(done)), done);
-  return encoding;
+  return wanted;
 }
 
-bool ExampleBuilder::has_special_text(const std::string& text) const {
-  return std::any_of(special_texts_.begin(), special_texts_.end(),
-                     [&](const std::string& special) { return text.find(special) != std::string::npos; });
+bool ExampleBuilder::keep_literal(const Value& messages, const Value& tools, bool* has_special) const {
+  *has_special = literal_.is_in(messages) || literal_.is_in(tools);
+  return *has_special && options_.special_tokens_in_content == "literal";
 }
 
 const ChatTemplate& ExampleBuilder::chat_template() const {
-  if (!template_) bad("the model has no chat template, which messages need; set model.chat_template or use prompt/completion records");
-  return *template_;
-}
-
-RenderOptions ExampleBuilder::render_options() const {
-  const auto text = [&](const std::optional<TokenId>& id) { return id ? std::string(tokenizer_.token_bytes(*id)) : std::string(); };
-  return {text(tokenizer_.special_tokens().bos), text(tokenizer_.special_tokens().eos), false};
+  if (template_) return *template_;
+  core::fail(core::ExitCode::kBadConfig,
+             "the model has no chat template, which messages need; set model.chat_template, or use "
+             "prompt/completion records of text");
 }
 
 }  // namespace phalanx::data

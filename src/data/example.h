@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "data/chat_template.h"
+#include "data/literal_text.h"
 #include "data/record.h"
 #include "data/tokenizer.h"
 
@@ -20,41 +21,49 @@ struct ExampleOptions {
 
 /// A record as tokens.
 struct Example {
-  std::string text;            ///< what was tokenised
+  std::string text;  ///< what was tokenised
   std::vector<int32_t> ids;
-  std::vector<uint8_t> mask;   ///< 1 where the token is a target
+  std::vector<uint8_t> mask;  ///< 1 where the token is a target
   bool special_text_in_content = false;
+  int64_t num_straddling = 0;  ///< targets that begin before their turn: part of the prompt is in them
 };
 
-/// Turns records into tokens and masks. Immutable; safe to share between threads.
+/// Turns records into tokens and masks. Immutable; safe to share between threads. The tokenizer must outlive
+/// it.
 ///
-///  - messages: the rendered template; targets by loss_on: assistant = every answer with its end token (not the white space after
-///    it), completion and last_turn = the last answer only, all = every token.
-///  - prompt_completion: text: the completion and EOS (all: the prompt too); message lists: the answers of the completion.
+///  - chat: the rendered template. Targets by loss_on: assistant = every answer (of a prompt_completion
+///  record: of its
+///    completion), completion = the answers behind the prompt, of a plain conversation the last one,
+///    last_turn = the last answer, all = every token. See ChatTemplate for what an answer spans.
+///  - pair of texts: the completion and EOS (all: the prompt too).
 ///  - text: every token, and EOS.
-/// A token that straddles the beginning of an answer is a target.
+/// BOS comes in front of text and pairs where the tokenizer's post-processor adds it; chat templates print
+/// their own.
 class ExampleBuilder {
  public:
+  /// @throws core::Error (65) for a chat template that does not parse or marks the wrong turns.
   ExampleBuilder(const Tokenizer& tokenizer, ExampleOptions options);
 
-  /// @throws core::Error (65): what is wrong with this record, without its place.
+  /// @throws core::Error (65): what is wrong with this record, without its place; (78) if it needs a chat
+  /// template and there is none.
   Example build(const Record& record) const;
 
   /// Tokens of a conversation that an answer is to follow (generation prompt added unless told otherwise).
-  Example build_prompt(const jinja::Value& messages, const jinja::Value& tools, bool add_generation_prompt = true) const;
+  Example build_prompt(const jinja::Value& messages, const jinja::Value& tools,
+                       bool add_generation_prompt = true) const;
 
  private:
-  Example build_chat(const jinja::Value& messages, const jinja::Value& tools, size_t num_prompt_messages) const;
-  Example build_text(const std::string& prompt, const std::string& completion, bool add_eos) const;
-  Tokenizer::Encoding encode(const std::string& text, const jinja::Value& messages, bool& special_text) const;
-  bool has_special_text(const std::string& text) const;
+  Example build_chat(const Record& record) const;
+  Example build_text(const std::string& prompt, const std::string& completion) const;
+  std::vector<ByteRange> wanted_turns(const RenderedChat& chat, size_t num_prompt_messages) const;
+  bool keep_literal(const jinja::Value& messages, const jinja::Value& tools, bool* has_special) const;
   const ChatTemplate& chat_template() const;
-  RenderOptions render_options() const;
 
   const Tokenizer& tokenizer_;
   ExampleOptions options_;
+  RenderOptions render_options_;
   std::unique_ptr<const ChatTemplate> template_;
-  std::vector<std::string> special_texts_;
+  LiteralText literal_;
 };
 
 }  // namespace phalanx::data

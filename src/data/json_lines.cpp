@@ -23,22 +23,29 @@ constexpr uint64_t kAlwaysAllowed = uint64_t{64} << 20;
 /// Unpacked bytes of a file, piece by piece.
 class JsonLines::Source {
  public:
-  explicit Source(const std::string& path) : path_(path), file_(path, std::ios::binary), packed_(kChunk) {
-    if (!std::filesystem::exists(path)) core::fail(core::ExitCode::kBadInput, "{}: no such file; check data.train and data.eval", path);
-    if (!std::filesystem::is_regular_file(path) || !file_) {
-      core::fail(core::ExitCode::kBadInput, "{}: not a readable regular file", path);
-    }
+  explicit Source(const std::string& path) : path_(path), packed_(kChunk) {
+    std::error_code error;
+    const std::filesystem::file_status status = std::filesystem::status(path, error);
+    if (!std::filesystem::exists(status)) broken("no such file; check data.train and data.eval");
+    if (!std::filesystem::is_regular_file(status))
+      broken("not a regular file; name a .jsonl, .jsonl.gz or .jsonl.zst file");
+    file_.open(path, std::ios::binary);  // only now: opening a pipe would wait for its writer
+    if (!file_) broken("cannot be opened; check its permissions");
     file_bytes_ = std::filesystem::file_size(path);
   }
   virtual ~Source() = default;
   virtual size_t read(char* out, size_t capacity) = 0;  // 0 at the end
 
  protected:
-  [[noreturn]] void broken(const std::string& what) const { core::fail(core::ExitCode::kBadInput, "{}: {}", path_, what); }
-  size_t read_packed() {
-    file_.read(packed_.data(), static_cast<std::streamsize>(packed_.size()));
+  [[noreturn]] void broken(const std::string& what) const {
+    core::fail(core::ExitCode::kBadInput, "{}: {}", path_, what);
+  }
+  size_t read_file(char* out, size_t capacity) {
+    file_.read(out, static_cast<std::streamsize>(capacity));
+    if (file_.bad()) broken("reading failed; is the disk in order?");
     return static_cast<size_t>(file_.gcount());
   }
+  size_t read_packed() { return read_file(packed_.data(), packed_.size()); }
   void count_unpacked(size_t bytes) {
     unpacked_bytes_ += bytes;
     if (unpacked_bytes_ > kAlwaysAllowed && unpacked_bytes_ / kMaxRatio > file_bytes_) {
@@ -55,10 +62,7 @@ class JsonLines::Source {
 class JsonLines::PlainSource : public Source {
  public:
   using Source::Source;
-  size_t read(char* out, size_t capacity) override {
-    file_.read(out, static_cast<std::streamsize>(capacity));
-    return static_cast<size_t>(file_.gcount());
-  }
+  size_t read(char* out, size_t capacity) override { return read_file(out, capacity); }
 };
 
 class JsonLines::GzipSource : public Source {
@@ -80,8 +84,10 @@ class JsonLines::GzipSource : public Source {
       }
       const int status = inflate(&stream_, Z_NO_FLUSH);
       between_members_ = status == Z_STREAM_END;
-      if (status == Z_STREAM_END) inflateReset(&stream_);
-      else if (status != Z_OK && status != Z_BUF_ERROR) broken("not valid gzip data, or garbage after its end");
+      if (status == Z_STREAM_END)
+        inflateReset(&stream_);
+      else if (status != Z_OK && status != Z_BUF_ERROR)
+        broken("not valid gzip data, or garbage after its end");
     }
     count_unpacked(capacity - stream_.avail_out);
     return capacity - stream_.avail_out;
@@ -100,16 +106,18 @@ class JsonLines::ZstdSource : public Source {
   size_t read(char* out, size_t capacity) override {
     ZSTD_outBuffer output{out, capacity, 0};
     while (output.pos == 0) {
-      if (input_.pos == input_.size) {
+      if (input_.pos == input_.size && !has_more_output_) {
         input_ = {packed_.data(), read_packed(), 0};
         if (input_.size == 0) {
           if (!between_frames_) broken("zstd stream is cut short");
           return 0;
         }
       }
+      const size_t before = input_.pos + output.pos;
       const size_t status = ZSTD_decompressStream(stream_, &output, &input_);
       if (ZSTD_isError(status)) broken(std::string("not valid zstd data: ") + ZSTD_getErrorName(status));
-      between_frames_ = status == 0;
+      if (input_.pos + output.pos > before) between_frames_ = status == 0;
+      has_more_output_ = output.pos == output.size;  // it may hold back what did not fit
     }
     count_unpacked(output.pos);
     return output.pos;
@@ -119,6 +127,7 @@ class JsonLines::ZstdSource : public Source {
   ZSTD_DStream* stream_;
   ZSTD_inBuffer input_ = {nullptr, 0, 0};
   bool between_frames_ = true;
+  bool has_more_output_ = false;
 };
 
 std::unique_ptr<JsonLines::Source> JsonLines::open(const std::string& path) {
@@ -141,6 +150,7 @@ bool JsonLines::fill() {
   buffer_.erase(0, position_);
   position_ = 0;
   const size_t old = buffer_.size();
+  if (buffer_.capacity() < old + kChunk) buffer_.reserve(2 * old + kChunk);
   buffer_.resize(old + kChunk);
   const size_t count = source_->read(buffer_.data() + old, kChunk);
   buffer_.resize(old + count);
@@ -154,7 +164,8 @@ bool JsonLines::next(JsonLine& line) {
   line = {};
   line.byte = bytes_before_buffer_ + position_;
   for (;;) {
-    const void* found = std::memchr(buffer_.data() + position_ + searched, '\n', buffer_.size() - position_ - searched);
+    const void* found =
+        std::memchr(buffer_.data() + position_ + searched, '\n', buffer_.size() - position_ - searched);
     if (!found && !at_end_) {
       searched = buffer_.size() - position_;
       if (searched > kMaxLineBytes) {  // forget the text, keep looking for its end
@@ -165,7 +176,8 @@ bool JsonLines::next(JsonLine& line) {
       fill();
       continue;
     }
-    const size_t end = found ? static_cast<size_t>(static_cast<const char*>(found) - buffer_.data()) : buffer_.size();
+    const size_t end =
+        found ? static_cast<size_t>(static_cast<const char*>(found) - buffer_.data()) : buffer_.size();
     if (!found && end == position_ && !too_long) return false;
     line.text.assign(buffer_, position_, end - position_);
     position_ = std::min(buffer_.size(), end + 1);

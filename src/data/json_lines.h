@@ -8,14 +8,15 @@ namespace phalanx::data {
 /// One line of a JSONL file, without its line end.
 struct JsonLine {
   std::string text;
-  int64_t number = 0;  ///< from 1
-  uint64_t byte = 0;   ///< of its first byte in the (unpacked) text
-  std::string problem; ///< why it cannot be a record (too long, cut short), empty if it can
+  int64_t number = 0;   ///< from 1
+  uint64_t byte = 0;    ///< of its first byte in the (unpacked) text
+  std::string problem;  ///< why it cannot be a record (too long, cut short), empty if it can
 };
 
-/// Reads .jsonl, .jsonl.gz (any number of members) and .jsonl.zst line by line, in bounded memory. Blank lines are skipped;
-/// CRLF and a BOM at the start of the file are accepted. @throws core::Error (65) for a file that cannot be read or unpacked
-/// to its end, or that unpacks to more than 200 times its size and 64 MiB.
+/// Reads .jsonl, .jsonl.gz (any number of members) and .jsonl.zst line by line, in bounded memory. Blank
+/// lines are skipped; CRLF and a BOM at the start of the file are accepted. @throws core::Error (65) for a
+/// file that cannot be read or unpacked to its end, or that unpacks to more than 200 times its size and 64
+/// MiB.
 class JsonLines {
  public:
   static constexpr uint64_t kMaxLineBytes = uint64_t{64} << 20;

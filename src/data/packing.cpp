@@ -10,10 +10,13 @@ namespace {
 struct OpenRow {
   uint32_t room;
   size_t row;
-  bool operator<(const OpenRow& other) const { return room != other.room ? room < other.room : row < other.row; }
+  bool operator<(const OpenRow& other) const {
+    return room != other.room ? room < other.room : row < other.row;
+  }
 };
 
-void pack_window(const std::vector<Segment>& samples, size_t begin, size_t end, uint32_t capacity, Packing& packing) {
+void pack_window(const std::vector<Segment>& samples, size_t begin, size_t end, uint32_t capacity,
+                 Packing& packing) {
   std::vector<size_t> longest_first(end - begin);
   std::iota(longest_first.begin(), longest_first.end(), begin);
   std::stable_sort(longest_first.begin(), longest_first.end(),
@@ -47,6 +50,20 @@ Packing pack_single(const std::vector<Segment>& samples) {
   return packing;
 }
 
+std::vector<Segment> split_samples(const std::vector<Segment>& samples, uint32_t capacity) {
+  std::vector<Segment> pieces;
+  for (Segment rest : samples) {
+    while (rest.length > 0) {
+      Segment piece = rest;
+      piece.length = std::min(rest.length, capacity);
+      pieces.push_back(piece);
+      rest.begin += piece.length;
+      rest.length -= piece.length;
+    }
+  }
+  return pieces;
+}
+
 Packing pack_best_fit(const std::vector<Segment>& samples, uint32_t capacity, size_t window) {
   Packing packing{{}, {0}};
   for (size_t begin = 0; begin < samples.size(); begin += window) {
@@ -72,7 +89,8 @@ Packing pack_split(const std::vector<Segment>& documents, uint32_t capacity) {
       }
     }
   }
-  if (packing.row_begin.back() != packing.segments.size()) packing.row_begin.push_back(packing.segments.size());
+  if (packing.row_begin.back() != packing.segments.size())
+    packing.row_begin.push_back(packing.segments.size());
   return packing;
 }
 

@@ -1,12 +1,11 @@
 #include "data/record.h"
 
-#include <fmt/format.h>
-
-#include <functional>
-#include <map>
+#include <algorithm>
 
 #include "core/error.h"
+#include "core/json.h"
 #include "data/json_value.h"
+#include "data/record_formats.h"
 
 namespace phalanx::data {
 namespace {
@@ -18,88 +17,100 @@ template <typename... Args>
   core::fail(core::ExitCode::kBadInput, format, std::forward<Args>(args)...);
 }
 
-const Value& field(const Value& object, const char* name) {
-  const Value* value = object.dict().find(name);
-  if (!value) bad("the field \"{}\" is missing", name);
-  return *value;
+/// The fast parser does not say where; the strict one does.
+[[noreturn]] void fail_json(std::string_view json, const std::string& reason) {
+  core::parse_json(json, "not valid JSON");
+  bad("not valid JSON: {}", reason);
 }
 
-void check_text(const Value& object, const char* name) {
-  const Value& value = field(object, name);
-  if (!value.is_text()) bad("\"{}\" is {} but must be text", name, jinja::type_name(value));
+const RecordFormat& find_format(const jinja::Dict& object, const std::string& name) {
+  const auto& formats = record_formats();
+  const auto found = std::find_if(formats.begin(), formats.end(), [&](const RecordFormat& format) {
+    return name == "auto" ? format.matches(object) : format.name == name;
+  });
+  if (found != formats.end()) return *found;
+  std::string keys, known;
+  for (const auto& item : object.items()) keys += (keys.empty() ? "" : ", ") + jinja::str(item.first);
+  for (const RecordFormat& format : formats) known += (known.empty() ? "" : "; ") + format.keys;
+  bad("no known format has the keys {}; known are {}", keys.empty() ? "(none)" : core::printable(keys),
+      known);
 }
 
-void check_messages(const Value& value, const char* name) {
-  if (!value.is_list()) bad("\"{}\" is {} but must be a list of messages", name, jinja::type_name(value));
-  if (value.items().empty()) bad("\"{}\" is empty", name);
-  for (size_t i = 0; i < value.items().size(); ++i) {
-    const Value& message = value.items()[i];
-    if (!message.is_dict()) bad("\"{}\"[{}] is {} but must be an object with role and content", name, i, jinja::type_name(message));
-    const Value* role = message.dict().find("role");
-    if (!role || !role->is_text()) bad("\"{}\"[{}] has no \"role\"", name, i);
-    const Value* content = message.dict().find("content");
-    const bool is_call = message.dict().find("tool_calls") != nullptr;
-    if (!is_call && (!content || !(content->is_text() || content->is_list()))) bad("\"{}\"[{}] has no \"content\"", name, i);
+void check_message(const Value& message, const std::string& place) {
+  if (!message.is_dict())
+    bad("{} is {} but must be an object with role and content", place, jinja::type_name(message));
+  const Value* role = message.dict().find("role");
+  if (role == nullptr) bad("{} has no \"role\"", place);
+  if (!role->is_text() || role->text().empty())
+    bad("the \"role\" of {} is {} but must be text", place, jinja::type_name(*role));
+  const Value* content = message.dict().find("content");
+  const bool is_call = message.dict().find("tool_calls") != nullptr;
+  if (content == nullptr && is_call) return;
+  if (content == nullptr) bad("{} has no \"content\"", place);
+  if (content->is_none() && is_call) return;
+  if (!content->is_text() && !content->is_list()) {
+    bad("the \"content\" of {} is {} but must be text or a list of parts", place, jinja::type_name(*content));
   }
-}
-
-bool is_messages(const Value& object) { return object.dict().find("messages") || object.dict().find("conversations"); }
-
-void check_chat(const Value& object) {
-  const char* name = object.dict().find("messages") ? "messages" : "conversations";
-  check_messages(field(object, name), name);
-}
-
-void check_prompt_completion(const Value& object) {
-  const Value& prompt = field(object, "prompt");
-  const Value& completion = field(object, "completion");
-  if (prompt.is_text() && completion.is_text()) return;
-  if (prompt.is_text() || completion.is_text()) bad("\"prompt\" and \"completion\" must both be text or both be lists of messages");
-  check_messages(prompt, "prompt");
-  check_messages(completion, "completion");
-}
-
-struct Format {
-  std::function<bool(const Value&)> matches;
-  std::function<void(const Value&)> check;
-};
-
-const std::map<std::string, Format>& formats() {
-  static const std::map<std::string, Format> table = {
-      {"messages", {is_messages, check_chat}},
-      {"prompt_completion",
-       {[](const Value& o) { return o.dict().find("prompt") && o.dict().find("completion"); }, check_prompt_completion}},
-      {"text", {[](const Value& o) { return o.dict().find("text") != nullptr; }, [](const Value& o) { check_text(o, "text"); }}},
-  };
-  return table;
 }
 
 }  // namespace
 
-std::vector<std::string> record_formats() {
+const std::vector<RecordFormat>& record_formats() {
+  static const std::vector<RecordFormat> formats = {messages_format(), prompt_completion_format(),
+                                                    text_format()};
+  return formats;
+}
+
+std::vector<std::string> record_format_names() {
   std::vector<std::string> names;
-  for (const auto& [name, format] : formats()) names.push_back(name);
+  for (const RecordFormat& format : record_formats()) names.push_back(format.name);
   return names;
 }
 
-std::string detect_format(const Value& object) {
-  if (!object.is_dict()) bad("the record is {} but must be an object", jinja::type_name(object));
-  for (const auto& [name, format] : formats()) {
-    if (format.matches(object)) return name;
-  }
-  std::string keys;
-  for (const auto& [key, value] : object.dict().items()) keys += (keys.empty() ? "" : ", ") + core::printable(jinja::str(key), 40);
-  bad("no known format has the keys {}; known are messages, prompt + completion, text", keys.empty() ? "(none)" : keys);
+Record parse_record(std::string_view json, const std::string& format) {
+  Value value;
+  JsonProblem problem;
+  if (!parse_json(json, &value, &problem)) fail_json(json, problem.reason);
+  if (!value.is_dict()) bad("the record is {} but must be an object", jinja::type_name(value));
+  const RecordFormat& known = find_format(value.dict(), format);
+  Record record = known.read(value.dict());
+  record.format = known.name;
+  return record;
 }
 
-Record parse_record(std::string_view json, const std::string& format) {
-  Value object;
+const Value& required(const jinja::Dict& object, const std::string& name) {
+  const Value* value = object.find(std::string_view(name));
+  if (value == nullptr) bad("the field \"{}\" is missing", name);
+  return *value;
+}
+
+const std::string& required_text(const jinja::Dict& object, const std::string& name) {
+  const Value& value = required(object, name);
+  if (!value.is_text()) bad("\"{}\" is {} but must be text", name, jinja::type_name(value));
+  return value.text();
+}
+
+const Value& required_messages(const jinja::Dict& object, const std::string& name) {
+  const Value& value = required(object, name);
+  if (!value.is_list()) bad("\"{}\" is {} but must be a list of messages", name, jinja::type_name(value));
+  if (value.items().empty()) bad("\"{}\" is empty", name);
+  for (size_t i = 0; i < value.items().size(); ++i)
+    check_message(value.items()[i], fmt::format("\"{}\"[{}]", name, i));
+  return value;
+}
+
+Value optional_tools(const jinja::Dict& object) {
+  const Value* tools = object.find("tools");
+  if (tools == nullptr || tools->is_none()) return Value();
+  if (tools->is_list()) return *tools;
+  if (!tools->is_text()) bad("\"tools\" is {} but must be a list", jinja::type_name(*tools));
+  if (tools->text().empty()) return Value();
+  Value parsed;
   JsonProblem problem;
-  if (!parse_json(json, &object, &problem)) bad("not valid JSON: {} at byte {}", problem.reason, problem.byte);
-  if (!object.is_dict()) bad("the record is {} but must be an object", jinja::type_name(object));
-  Record record{format == "auto" ? detect_format(object) : format, std::move(object)};
-  formats().at(record.format).check(record.value);
-  return record;
+  if (!parse_json(tools->text(), &parsed, &problem))
+    bad("\"tools\" is text that is not JSON: {}", problem.reason);
+  if (!parsed.is_list()) bad("\"tools\" holds {} but must be a list", jinja::type_name(parsed));
+  return parsed;
 }
 
 }  // namespace phalanx::data

@@ -1,4 +1,5 @@
 #pragma once
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -7,21 +8,34 @@
 
 namespace phalanx::data {
 
-/// One record: a JSON object that has the fields of its format.
-///   messages           {"messages": [{"role", "content"}, ...], "tools"?}   ("conversations" with role/content too)
-///   prompt_completion  {"prompt", "completion"}: both text, or both lists of messages
-///   text               {"text"}
+/// One training record in the one form that tokenising knows, whatever format it was written in.
 struct Record {
-  std::string format;
-  jinja::Value value;
+  enum class Kind {
+    kText,  ///< `text`
+    kPair,  ///< `prompt`, `text` = its completion
+    kChat,  ///< `messages`, `tools`, `num_prompt_messages`
+  };
+  Kind kind = Kind::kText;
+  std::string format;  ///< name of the format it was read as
+  std::string prompt, text;
+  jinja::Value messages;  ///< list of {"role", "content", ...}
+  jinja::Value tools;     ///< list, or undefined
+  size_t num_prompt_messages =
+      0;  ///< so many first messages are the prompt of a conversational pair; no targets there
 };
 
-/// The format whose fields `object` has. @throws core::Error (65) listing the keys found and the formats known.
-std::string detect_format(const jinja::Value& object);
+/// How records of one kind are recognised and read. One file each: record_formats.h lists them.
+struct RecordFormat {
+  std::string name;                                 ///< value of data.train[].format
+  std::string keys;                                 ///< for messages: what such a record has
+  std::function<bool(const jinja::Dict&)> matches;  ///< do the keys say that it is one?
+  std::function<Record(const jinja::Dict&)> read;   ///< @throws core::Error (65): what is wrong
+};
 
-/// Checks one line against a format. @throws core::Error (65): what is wrong with the record, without its place.
+const std::vector<RecordFormat>& record_formats();
+std::vector<std::string> record_format_names();
+/// One line to a record. @param format  a name, or "auto": by the keys of this record.
+/// @throws core::Error (65): what is wrong with the record, without its place.
 Record parse_record(std::string_view json, const std::string& format);
-
-std::vector<std::string> record_formats();
 
 }  // namespace phalanx::data

@@ -10,12 +10,12 @@ struct SourceRange {
   double weight = 1.0;
 };
 
-/// Which row the global sample `index` is: a pure function of (seed, index), computed in O(1), so that a run resumes at any
-/// step without state and the order does not depend on how many ranks share it.
+/// Which row the global sample `index` is: a pure function of (seed, index), computed in O(1), so that a run
+/// resumes at any step without state and the order does not depend on how many ranks share it.
 ///
-/// An epoch holds round(weight * rows) samples of each source (at least one), in a pseudo-random order keyed by (seed, epoch);
-/// a source that is drawn more than once per epoch goes through all of its rows before it repeats one. shuffle = false: file
-/// order, sources one after the other.
+/// An epoch holds round(weight * rows) samples of each source (at least one), in a pseudo-random order keyed
+/// by (seed, epoch); a source that is drawn more than once per epoch goes through all of its rows before it
+/// repeats one. shuffle = false: file order, sources one after the other.
 class Sampler {
  public:
   Sampler(std::vector<SourceRange> sources, uint64_t seed, bool shuffle);

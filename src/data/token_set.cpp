@@ -1,16 +1,20 @@
 #include "data/token_set.h"
 
 #include <fmt/format.h>
-#include <xxhash.h>
+#include <unistd.h>
 
 #include <cstring>
 #include <filesystem>
+#include <fstream>
+
+#include "core/error.h"
+#include "core/hash.h"
 
 namespace phalanx::data {
 namespace {
 
 constexpr char kMagic[8] = {'P', 'H', 'X', 'T', 'O', 'K', 'E', 'N'};
-constexpr uint64_t kVersion = 1;
+constexpr uint64_t kVersion = 2;
 constexpr size_t kAlign = 64;
 static_assert(sizeof(Segment) == 24 && std::is_trivially_copyable_v<Segment>);
 
@@ -20,20 +24,46 @@ struct Header {
   uint64_t num_tokens, num_segments, num_rows, num_sources, report_bytes;
 };
 
-size_t aligned(size_t size) { return (size + kAlign - 1) / kAlign * kAlign; }
+size_t aligned(size_t size) {
+  return (size + kAlign - 1) / kAlign * kAlign;
+}
 
-/// Appends the arrays of a file, each at its alignment; reading walks the same layout with the sizes of the header.
-class Appender {
+/// Writes the arrays of a file, each at its alignment; reading walks the same layout with the sizes of the
+/// header.
+class Writer {
  public:
-  explicit Appender(std::string& out) : out_(out) {}
+  explicit Writer(const std::string& path) : path_(path), file_(path, std::ios::binary | std::ios::trunc) {
+    const Header empty{};
+    file_.write(reinterpret_cast<const char*>(&empty), sizeof empty);
+  }
+
   template <typename T>
   void add(const T* data, size_t count) {
-    out_.resize(aligned(out_.size()), '\0');
-    out_.append(reinterpret_cast<const char*>(data), count * sizeof(T));
+    const std::string padding(aligned(position_) - position_, '\0');
+    write(padding.data(), padding.size());
+    write(reinterpret_cast<const char*>(data), count * sizeof(T));
+  }
+
+  void finish(Header header) {
+    header.content_hash = hasher_.digest_64();
+    file_.seekp(0);
+    file_.write(reinterpret_cast<const char*>(&header), sizeof header);
+    file_.close();
+    if (!file_) core::fail(core::ExitCode::kStorage, "{}: cannot be written; is the disk full?", path_);
+    core::fsync_file(path_);
   }
 
  private:
-  std::string& out_;
+  void write(const char* data, size_t size) {
+    file_.write(data, static_cast<std::streamsize>(size));
+    hasher_.add(std::string_view(data, size));
+    position_ += size;
+  }
+
+  std::string path_;
+  std::ofstream file_;
+  core::Hasher hasher_;
+  size_t position_ = sizeof(Header);
 };
 
 class Walker {
@@ -55,28 +85,50 @@ class Walker {
 };
 
 uint64_t hash_after_header(std::string_view bytes) {
-  return XXH3_64bits(bytes.data() + sizeof(Header), bytes.size() - sizeof(Header));
+  return core::xxh3_64(bytes.substr(sizeof(Header)));
+}
+
+void write_arrays(Writer& writer, const TokenSetContent& content) {
+  const std::string report =
+      content.report.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+  writer.add(content.ids.data(), content.ids.size());
+  writer.add(content.mask.data(), content.mask.size());
+  writer.add(content.packing.segments.data(), content.packing.segments.size());
+  writer.add(content.packing.row_begin.data(), content.packing.row_begin.size());
+  writer.add(content.source_begin.data(), content.source_begin.size());
+  writer.add(report.data(), report.size());
+  Header header{};
+  std::memcpy(header.magic, kMagic, sizeof kMagic);
+  header.version = kVersion;
+  header.key = content.key;
+  header.num_tokens = content.ids.size();
+  header.num_segments = content.packing.segments.size();
+  header.num_rows = content.packing.row_begin.size() - 1;
+  header.num_sources = content.source_begin.size() - 1;
+  header.report_bytes = report.size();
+  writer.finish(header);
 }
 
 }  // namespace
 
-void TokenSet::write(const std::string& path, uint64_t key, const TokenSetContent& content) {
-  const std::string report = content.report.dump();
-  std::string out(sizeof(Header), '\0');
-  out.reserve(content.ids.size() * 5 + content.packing.segments.size() * sizeof(Segment) + (1 << 16));
-  Appender appender(out);
-  appender.add(content.ids.data(), content.ids.size());
-  appender.add(content.mask.data(), content.mask.size());
-  appender.add(content.packing.segments.data(), content.packing.segments.size());
-  appender.add(content.packing.row_begin.data(), content.packing.row_begin.size());
-  appender.add(content.source_begin.data(), content.source_begin.size());
-  appender.add(report.data(), report.size());
-  Header header{{}, kVersion, key, hash_after_header(out), content.ids.size(), content.packing.segments.size(),
-                content.packing.row_begin.size() - 1, content.source_begin.size() - 1, report.size()};
-  std::memcpy(header.magic, kMagic, sizeof kMagic);
-  std::memcpy(out.data(), &header, sizeof header);
-  core::make_directories(std::filesystem::path(path).parent_path().string());
-  core::write_file_atomic(path, out);
+void TokenSet::write(const std::string& path, const TokenSetContent& content) {
+  const std::filesystem::path folder = std::filesystem::path(path).parent_path();
+  core::make_directories(folder.string());
+  const std::string temporary = fmt::format("{}.{}.partial", path, getpid());
+  std::error_code error;
+  try {
+    Writer writer(temporary);
+    write_arrays(writer, content);
+    std::filesystem::rename(temporary, path);
+  } catch (const std::filesystem::filesystem_error& failure) {
+    std::filesystem::remove(temporary, error);
+    core::fail(core::ExitCode::kStorage, "{}: cannot be renamed into place: {}", path,
+               failure.code().message());
+  } catch (...) {
+    std::filesystem::remove(temporary, error);
+    throw;
+  }
+  core::fsync_directory(folder.string());
 }
 
 std::optional<TokenSet> TokenSet::open(const std::string& path, uint64_t key, std::string& why) {
@@ -90,21 +142,29 @@ std::optional<TokenSet> TokenSet::open(const std::string& path, uint64_t key, st
     return std::nullopt;
   }
   std::memcpy(&header, bytes.data(), sizeof header);
-  if (std::memcmp(header.magic, kMagic, sizeof kMagic) != 0 || header.version != kVersion || header.key != key) {
+  if (std::memcmp(header.magic, kMagic, sizeof kMagic) != 0 || header.version != kVersion ||
+      header.key != key) {
     why = fmt::format("{} was made from other data or settings", path);
     return std::nullopt;
   }
   Walker walker(bytes, sizeof header);
   std::span<const char> report;
-  const bool fits = walker.take(header.num_tokens, set.ids_) && walker.take(header.num_tokens, set.mask_) &&
-                    walker.take(header.num_segments, set.segments_) && walker.take(header.num_rows + 1, set.row_begin_) &&
-                    walker.take(header.num_sources + 1, set.source_begin_) && walker.take(header.report_bytes, report);
+  const bool fits =
+      walker.take(header.num_tokens, set.ids_) && walker.take(header.num_tokens, set.mask_) &&
+      walker.take(header.num_segments, set.segments_) && walker.take(header.num_rows + 1, set.row_begin_) &&
+      walker.take(header.num_sources + 1, set.source_begin_) && walker.take(header.report_bytes, report);
   if (!fits || !walker.at_end() || hash_after_header(bytes) != header.content_hash) {
     why = fmt::format("{} is damaged", path);
     return std::nullopt;
   }
   set.report_ = nlohmann::ordered_json::parse(report.begin(), report.end());
   return set;
+}
+
+bool TokenSet::continues(const Segment& segment) const {
+  const auto next = static_cast<size_t>(&segment - segments_.data()) + 1;
+  return next < segments_.size() && segments_[next].begin == segment.begin + segment.length &&
+         segments_[next].record_id == segment.record_id;
 }
 
 }  // namespace phalanx::data

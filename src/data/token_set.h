@@ -14,24 +14,25 @@ namespace phalanx::data {
 
 /// Tokenised, masked and packed samples, ready to be mapped into memory.
 struct TokenSetContent {
+  uint64_t key = 0;  // hash of what it was made from
   std::vector<int32_t> ids;
-  std::vector<uint8_t> mask;               // 1 where the token is a target
-  Packing packing;                         // rows in source order
-  std::vector<uint64_t> source_begin;      // [sources + 1] first row of each source
-  nlohmann::ordered_json report;           // what was read and dropped, and one example: shown at start-up
+  std::vector<uint8_t> mask;           // 1 where the token is a target
+  Packing packing;                     // rows in source order
+  std::vector<uint64_t> source_begin;  // [sources + 1] first row of each source
+  nlohmann::ordered_json report;       // what was read and dropped, and one example: shown at start-up
 };
 
 /// A memory-mapped token set:
 ///
-///     Header, then 64-byte aligned: ids int32[tokens], mask u8[tokens], segments[segments], row_begin u64[rows + 1],
-///     source_begin u64[sources + 1], report (JSON text)
+///     Header, then 64-byte aligned: ids int32[tokens], mask u8[tokens], segments[segments], row_begin
+///     u64[rows + 1], source_begin u64[sources + 1], report (JSON text)
 ///
-/// The header carries a key (what the set was made from) and the xxh3 of everything after it. Opening costs one pass over
-/// the file for the hash, and nothing per record afterwards.
+/// The header carries a key (what the set was made from) and the xxh3 of everything after it. Opening costs
+/// one pass over the file for the hash, and nothing per record afterwards.
 class TokenSet {
  public:
   /// Writes the file atomically. @throws core::Error (74).
-  static void write(const std::string& path, uint64_t key, const TokenSetContent& content);
+  static void write(const std::string& path, const TokenSetContent& content);
   /// nullopt if the file is absent, was made from something else, or is damaged (`why` then says which).
   static std::optional<TokenSet> open(const std::string& path, uint64_t key, std::string& why);
 
@@ -39,6 +40,8 @@ class TokenSet {
   std::span<const Segment> row(uint64_t index) const {
     return segments_.subspan(row_begin_[index], row_begin_[index + 1] - row_begin_[index]);
   }
+  /// Is the segment (of a row of this set) followed by another piece of the same document?
+  bool continues(const Segment& segment) const;
   std::span<const int32_t> ids() const { return ids_; }
   std::span<const uint8_t> mask() const { return mask_; }
   std::span<const uint64_t> source_begin() const { return source_begin_; }

@@ -1,0 +1,232 @@
+#include "data/token_set_builder.h"
+
+#include <algorithm>
+#include <atomic>
+#include <exception>
+#include <thread>
+#include <variant>
+
+#include "core/error.h"
+
+namespace phalanx::data {
+namespace {
+
+using nlohmann::ordered_json;
+
+constexpr size_t kLinesPerBatch = 4096;
+constexpr size_t kBytesPerBatch = size_t{64} << 20;
+constexpr int64_t kShownTokens = 4096;  // of the example in the report
+
+struct Failure {
+  std::string reason;
+};
+using Outcome = std::variant<Example, Failure>;
+
+Outcome build_one(const JsonLine& line, const std::string& format, const ExampleBuilder& builder) {
+  if (!line.problem.empty()) return Failure{line.problem};
+  try {
+    return builder.build(parse_record(line.text, format));
+  } catch (const core::Error& error) {
+    if (error.code() != core::ExitCode::kBadInput) throw;
+    return Failure{error.what()};
+  }
+}
+
+/// All lines of a batch on all cores; outcome i belongs to line i.
+std::vector<Outcome> build_all(const std::vector<JsonLine>& lines, const std::string& format,
+                               const ExampleBuilder& builder) {
+  std::vector<Outcome> outcomes(lines.size());
+  std::atomic<size_t> next{0};
+  std::atomic<bool> failed{false};
+  std::exception_ptr failure;
+  const auto work = [&] {
+    try {
+      for (size_t i = next++; i < lines.size() && !failed; i = next++)
+        outcomes[i] = build_one(lines[i], format, builder);
+    } catch (...) {
+      if (!failed.exchange(true)) failure = std::current_exception();
+    }
+  };
+  {
+    std::vector<std::jthread> threads;
+    const size_t count = std::min<size_t>(std::max(1u, std::thread::hardware_concurrency()), lines.size());
+    for (size_t i = 1; i < count; ++i) threads.emplace_back(work);
+    work();
+  }
+  if (failure) std::rethrow_exception(failure);
+  return outcomes;
+}
+
+}  // namespace
+
+TokenSetBuilder::TokenSetBuilder(const PrepareOptions& options, const Tokenizer& tokenizer)
+    : options_(options),
+      builder_(tokenizer,
+               {options.data.loss_on, options.data.special_tokens_in_content, options.chat_template, true}) {}
+
+void TokenSetBuilder::read(size_t index) {
+  source_ = index;
+  format_ = options_.sources[index].format;
+  JsonLines reader(path());
+  std::vector<JsonLine> lines;
+  size_t bytes = 0;
+  for (JsonLine line; reader.next(line);) {
+    bytes += line.text.size();
+    lines.push_back(std::move(line));
+    if (lines.size() < kLinesPerBatch && bytes < kBytesPerBatch) continue;
+    add(lines);
+    lines.clear();
+    bytes = 0;
+  }
+  add(lines);
+  formats_.push_back(format_);
+}
+
+TokenSetContent TokenSetBuilder::finish() {
+  if (samples_.empty()) fail_empty();
+  pack();
+  content_.report = report();
+  return std::move(content_);
+}
+
+void TokenSetBuilder::add(const std::vector<JsonLine>& lines) {
+  if (lines.empty()) return;
+  if (format_ == "auto") detect_format(lines);
+  const std::vector<Outcome> outcomes = build_all(lines, format_, builder_);
+  for (size_t i = 0; i < lines.size(); ++i) {
+    if (const auto* example = std::get_if<Example>(&outcomes[i])) {
+      add(lines[i], *example);
+    } else {
+      reject(lines[i], std::get<Failure>(outcomes[i]).reason);
+    }
+    ++num_records_;
+  }
+}
+
+/// `auto` is what the first readable record of the source is; if none of these lines is one, it stays open.
+void TokenSetBuilder::detect_format(const std::vector<JsonLine>& lines) {
+  for (const JsonLine& line : lines) {
+    try {
+      if (!line.problem.empty()) continue;
+      format_ = parse_record(line.text, "auto").format;
+      return;
+    } catch (const core::Error&) {  // build_one finds the same and says it
+    }
+  }
+}
+
+void TokenSetBuilder::add(const JsonLine& line, const Example& example) {
+  num_special_ += example.special_text_in_content ? 1 : 0;
+  auto length = static_cast<int64_t>(example.ids.size());
+  if (!fits(line, example, length)) return;
+  num_straddling_ += example.num_straddling;
+  if (samples_.empty()) first_ = example;
+  samples_.push_back(
+      {content_.ids.size(), static_cast<uint32_t>(length), static_cast<uint32_t>(source_), num_records_});
+  content_.ids.insert(content_.ids.end(), example.ids.begin(), example.ids.begin() + length);
+  content_.mask.insert(content_.mask.end(), example.mask.begin(), example.mask.begin() + length);
+}
+
+/// Applies data.on_too_long; false: the sample is dropped, and counted.
+bool TokenSetBuilder::fits(const JsonLine& line, const Example& example, int64_t& length) {
+  const int64_t longest = options_.data.sequence_length;
+  if (length <= longest || format_ == "text") return true;  // documents are split
+  if (options_.data.on_too_long == "error") {
+    core::fail(core::ExitCode::kBadInput,
+               "{}: line {}: the record has {} tokens but data.sequence_length is {}; raise it, or set "
+               "data.on_too_long: drop or truncate",
+               path(), line.number, length, longest);
+  }
+  if (options_.data.on_too_long == "drop") {
+    ++drops_["longer than data.sequence_length"];
+    return false;
+  }
+  const auto last = example.mask.begin() + longest;
+  if (std::find(example.mask.begin() + 1, last, 1) == last) {
+    ++drops_["no target left after cutting to data.sequence_length"];
+    return false;
+  }
+  length = longest;
+  ++num_truncated_;
+  return true;
+}
+
+void TokenSetBuilder::reject(const JsonLine& line, const std::string& reason) {
+  bad_.push_back({path(), line.number, line.byte, reason});
+  if (static_cast<int64_t>(bad_.size()) <= options_.data.max_bad_records) return;
+  core::fail(core::ExitCode::kBadInput,
+             "{}: line {} (byte {}): {}; this is bad record number {} and data.max_bad_records is {}", path(),
+             line.number, line.byte, reason, bad_.size(), options_.data.max_bad_records);
+}
+
+void TokenSetBuilder::fail_empty() const {
+  std::string why =
+      bad_.empty() ? "no line at all" : fmt::format("line {} is bad: {}", bad_[0].line, bad_[0].reason);
+  if (!drops_.empty())
+    why = fmt::format("{} records dropped: {}", drops_.begin()->second, drops_.begin()->first);
+  core::fail(core::ExitCode::kBadInput, "{}: no usable record: {}",
+             options_.sources.empty() ? "data" : options_.sources[0].path, why);
+}
+
+void TokenSetBuilder::pack() {
+  content_.source_begin = {0};
+  content_.packing.row_begin = {0};
+  const auto capacity = static_cast<uint32_t>(options_.data.sequence_length);
+  auto begin = samples_.begin();
+  for (size_t source = 0; source < formats_.size(); ++source) {
+    const auto end =
+        std::find_if(begin, samples_.end(), [&](const Segment& sample) { return sample.source != source; });
+    const std::vector<Segment> mine(begin, end);
+    const bool is_text = formats_[source] == "text";
+    if (options_.data.packing) {
+      append(is_text ? pack_split(mine, capacity) : pack_best_fit(mine, capacity));
+    } else {
+      append(pack_single(is_text ? split_samples(mine, capacity) : mine));
+    }
+    begin = end;
+  }
+}
+
+void TokenSetBuilder::append(const Packing& packing) {
+  Packing& all = content_.packing;
+  const uint64_t before = all.segments.size();
+  all.segments.insert(all.segments.end(), packing.segments.begin(), packing.segments.end());
+  for (size_t row = 1; row < packing.row_begin.size(); ++row)
+    all.row_begin.push_back(before + packing.row_begin[row]);
+  content_.source_begin.push_back(all.row_begin.size() - 1);
+}
+
+int64_t TokenSetBuilder::count_targets() const {
+  int64_t count = 0;
+  for (const Segment& sample : samples_) {  // nothing predicts the first token of a sample
+    const auto begin = content_.mask.begin() + static_cast<std::ptrdiff_t>(sample.begin);
+    count += std::count(begin + 1, begin + sample.length, 1);
+  }
+  return count;
+}
+
+ordered_json TokenSetBuilder::report() const {
+  ordered_json drops = ordered_json::object();
+  for (const auto& [reason, count] : drops_) drops[reason] = count;
+  ordered_json sources = ordered_json::array();
+  for (size_t i = 0; i < formats_.size(); ++i)
+    sources.push_back({{"path", options_.sources[i].path}, {"format", formats_[i]}});
+  const auto shown = std::min<int64_t>(kShownTokens, samples_.front().length);
+  return {{"sources", sources},
+          {"records", num_records_},
+          {"samples", samples_.size()},
+          {"bad_records", bad_.size()},
+          {"bad", to_json(bad_)},
+          {"drops", drops},
+          {"truncated", num_truncated_},
+          {"sequences", content_.packing.row_begin.size() - 1},
+          {"tokens", content_.ids.size()},
+          {"target_tokens", count_targets()},
+          {"straddling_tokens", num_straddling_},
+          {"special_text_in_content", num_special_},
+          {"example",
+           {{"ids", std::vector<int32_t>(first_.ids.begin(), first_.ids.begin() + shown)},
+            {"mask", std::vector<uint8_t>(first_.mask.begin(), first_.mask.begin() + shown)}}}};
+}
+
+}  // namespace phalanx::data

@@ -1,0 +1,56 @@
+#pragma once
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "data/example.h"
+#include "data/json_lines.h"
+#include "data/prepare.h"
+#include "data/quarantine.h"
+#include "data/token_set.h"
+
+namespace phalanx::data {
+
+/// Reads sources into a token set: lines to records to tokens on all cores, in the order of the lines, then
+/// rows. Counts what became of every line: `records` = bad ones + drops by reason + samples.
+class TokenSetBuilder {
+ public:
+  /// `options` and `tokenizer` must outlive it.
+  TokenSetBuilder(const PrepareOptions& options, const Tokenizer& tokenizer);
+
+  /// Source `index` of options.sources; call it for each, in order.
+  /// @throws core::Error (65) for one bad record more than data.max_bad_records, or one too long with
+  /// on_too_long: error.
+  void read(size_t index);
+  /// @throws core::Error (65) if there is no sample at all.
+  TokenSetContent finish();
+  const std::vector<BadRecord>& bad_records() const { return bad_; }
+
+ private:
+  void add(const std::vector<JsonLine>& lines);
+  void add(const JsonLine& line, const Example& example);
+  bool fits(const JsonLine& line, const Example& example, int64_t& length);
+  void detect_format(const std::vector<JsonLine>& lines);
+  void reject(const JsonLine& line, const std::string& reason);
+  const std::string& path() const { return options_.sources[source_].path; }
+  void pack();
+  void append(const Packing& packing);
+  int64_t count_targets() const;
+  nlohmann::ordered_json report() const;
+  [[noreturn]] void fail_empty() const;
+
+  const PrepareOptions& options_;
+  ExampleBuilder builder_;
+  TokenSetContent content_;
+  std::vector<Segment> samples_;
+  std::vector<BadRecord> bad_;
+  std::map<std::string, int64_t> drops_;
+  std::vector<std::string> formats_;  // of each source read
+  std::string format_;                // of the one being read
+  Example first_;
+  size_t source_ = 0;
+  int64_t num_records_ = 0, num_truncated_ = 0, num_special_ = 0, num_straddling_ = 0;
+};
+
+}  // namespace phalanx::data
