@@ -21,9 +21,8 @@ bool is_plain_name(const std::string& name) {
 
 /// The file really lies in `folder`, or in the blobs of the cache whose snapshot `folder` is.
 bool stays_inside(const fs::path& folder, const fs::path& file) {
-  std::error_code error;
-  const fs::path target = fs::canonical(file, error).parent_path(), home = fs::canonical(folder, error);
-  if (error) return true;  // a missing file is reported by whoever opens it
+  if (!fs::exists(file)) return true;  // whoever opens it will say so
+  const fs::path target = fs::canonical(file).parent_path(), home = fs::canonical(folder);
   const bool is_snapshot = home.parent_path().filename() == "snapshots";
   return target == home || (is_snapshot && target == home.parent_path().parent_path() / "blobs");
 }

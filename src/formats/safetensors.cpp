@@ -1,12 +1,15 @@
 #include "formats/safetensors.h"
 
 #include <algorithm>
+#include <array>
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
 
 namespace phalanx::formats {
 namespace {
+
+using core::DType;
 
 uint64_t bytes_of(const TensorSpec& tensor) {
   const std::optional<uint64_t> bytes = count_bytes(tensor.dtype, tensor.shape);
@@ -16,9 +19,14 @@ uint64_t bytes_of(const TensorSpec& tensor) {
   return *bytes;
 }
 
+/// The reference's order of types: by size, and among equals as its own enumeration has them.
+constexpr std::array kTypeOrder = {DType::kI64, DType::kF64, DType::kF32, DType::kI32, DType::kBF16,
+                                   DType::kF16, DType::kI16, DType::kI8,  DType::kU8,  DType::kBool};
+
 std::vector<TensorSpec> in_file_order(std::vector<TensorSpec> tensors) {
-  std::ranges::sort(tensors, {},
-                    [](const TensorSpec& t) { return std::pair(-core::block_bytes(t.dtype), t.name); });
+  std::ranges::sort(tensors, {}, [](const TensorSpec& tensor) {
+    return std::pair(std::ranges::find(kTypeOrder, tensor.dtype), tensor.name);
+  });
   return tensors;
 }
 

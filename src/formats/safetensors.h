@@ -25,7 +25,7 @@ class SafetensorsFile : public TensorFile {
   SafetensorsHeader header_;
 };
 
-/// Writes one safetensors file as the reference does: tensors by element size (largest first), then by name;
+/// Writes one safetensors file as the reference does: tensors by type (large elements first), then by name;
 /// header padded with spaces so that 8 + N is a multiple of 8. The file appears under its name in finish().
 class SafetensorsWriter : public SingleFileWriter {
  public:
