@@ -234,8 +234,9 @@ constexpr int64_t kElementsPerThread = 1 << 20;
 /// Calls run(first, count) for consecutive pieces that are multiples of `block`, on as many threads as pay.
 template <typename Run>
 void in_pieces(int64_t num_elements, int64_t block, const Run& run) {
+  if (num_elements < 2 * kElementsPerThread) return run(0, num_elements);
   const int64_t cores = std::max(1u, std::thread::hardware_concurrency());
-  const int64_t pieces = std::clamp<int64_t>(num_elements / kElementsPerThread, 1, cores);
+  const int64_t pieces = std::min(num_elements / kElementsPerThread, cores);
   const int64_t piece = (num_elements / block + pieces - 1) / pieces * block;
   std::vector<std::jthread> threads;
   for (int64_t first = piece; first < num_elements; first += piece)

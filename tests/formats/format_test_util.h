@@ -75,7 +75,7 @@ std::vector<T> values_of(const TensorFile& file, const std::string& name) {
   }
   const auto bytes = file.bytes(*tensor);
   std::vector<T> values(bytes.size() / sizeof(T));
-  std::memcpy(values.data(), bytes.data(), bytes.size());
+  if (!bytes.empty()) std::memcpy(values.data(), bytes.data(), bytes.size());
   return values;
 }
 
