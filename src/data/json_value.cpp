@@ -102,14 +102,14 @@ bool parse_json(std::string_view text, Value* value, JsonProblem* problem) {
   dom::element root;
   const simdjson::error_code error = parser.parse(text.data(), text.size()).get(root);
   if (error != simdjson::SUCCESS) {
-    *problem = {std::string(reason_of(error)), 0};
+    *problem = {std::string(reason_of(error))};
     return false;
   }
   try {
     *value = convert(root, 1);
     return true;
   } catch (const Rejected& rejected) {
-    *problem = {rejected.reason, 0};
+    *problem = {rejected.reason};
     return false;
   }
 }

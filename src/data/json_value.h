@@ -8,10 +8,9 @@ namespace phalanx::data {
 
 inline constexpr int kMaxJsonDepth = 64;
 
-/// Why a text is not a record: `byte` counts from the start of the text where the parser knows it, else 0.
+/// Why a text is not strict JSON. The parser is fast and does not know where; core::parse_json does.
 struct JsonProblem {
   std::string reason;
-  size_t byte = 0;
 };
 
 /// RFC 8259 text to a Value with the order of keys kept. Integers are int64, everything else double.
@@ -20,7 +19,7 @@ struct JsonProblem {
 /// kept per thread.
 bool parse_json(std::string_view text, jinja::Value* value, JsonProblem* problem);
 
-/// As above; TemplateError-free convenience. @throws core::Error kBadInput: "`what`: <reason>".
+/// As above. @throws core::Error kBadInput: "`what`: <reason>".
 jinja::Value parse_json_or_fail(std::string_view text, std::string_view what);
 
 }  // namespace phalanx::data

@@ -67,15 +67,19 @@ std::vector<std::string> record_format_names() {
   return names;
 }
 
-Record parse_record(std::string_view json, const std::string& format) {
-  Value value;
-  JsonProblem problem;
-  if (!parse_json(json, &value, &problem)) fail_json(json, problem.reason);
+Record read_record(const Value& value, const std::string& format) {
   if (!value.is_dict()) bad("the record is {} but must be an object", jinja::type_name(value));
   const RecordFormat& known = find_format(value.dict(), format);
   Record record = known.read(value.dict());
   record.format = known.name;
   return record;
+}
+
+Record parse_record(std::string_view json, const std::string& format) {
+  Value value;
+  JsonProblem problem;
+  if (!parse_json(json, &value, &problem)) fail_json(json, problem.reason);
+  return read_record(value, format);
 }
 
 const Value& required(const jinja::Dict& object, const std::string& name) {

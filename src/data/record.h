@@ -34,8 +34,10 @@ struct RecordFormat {
 
 const std::vector<RecordFormat>& record_formats();
 std::vector<std::string> record_format_names();
-/// One line to a record. @param format  a name, or "auto": by the keys of this record.
+/// A JSON value to a record. @param format  a name, or "auto": by the keys of this record.
 /// @throws core::Error (65): what is wrong with the record, without its place.
+Record read_record(const jinja::Value& value, const std::string& format);
+/// One line of JSON to a record, likewise.
 Record parse_record(std::string_view json, const std::string& format);
 
 }  // namespace phalanx::data

@@ -1,0 +1,84 @@
+#pragma once
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <iterator>
+#include <string>
+#include <vector>
+
+#include "core/error.h"
+#include "data/example.h"
+#include "data/json_value.h"
+
+namespace phalanx::data {
+
+inline std::string golden_path(const std::string& name) {
+  return std::string(PHALANX_SOURCE_DIR) + "/tests/data/golden/" + name;
+}
+
+inline std::string read_text(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  EXPECT_TRUE(file.good()) << path;
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+/// A folder that goes away with the object.
+class TemporaryFolder {
+ public:
+  TemporaryFolder() {
+    static int count = 0;
+    path_ = std::filesystem::temp_directory_path() /
+            ("phalanx_data_test_" + std::to_string(getpid()) + "_" + std::to_string(count++));
+    std::filesystem::create_directories(path_);
+  }
+  ~TemporaryFolder() {
+    std::error_code error;
+    std::filesystem::remove_all(path_, error);
+  }
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  std::string path(const std::string& name = "") const {
+    return name.empty() ? path_.string() : (path_ / name).string();
+  }
+  std::string write(const std::string& name, const std::string& text) const {
+    std::ofstream(path(name), std::ios::binary) << text;
+    return path(name);
+  }
+
+ private:
+  std::filesystem::path path_;
+};
+
+/// What the error of `run` says; fails the test when there is none.
+inline std::string error_of(const std::function<void()>& run,
+                            core::ExitCode code = core::ExitCode::kBadInput) {
+  try {
+    run();
+  } catch (const core::Error& error) {
+    EXPECT_EQ(static_cast<int>(error.code()), static_cast<int>(code)) << error.what();
+    EXPECT_EQ(std::string(error.what()).find('\n'), std::string::npos) << error.what();
+    return error.what();
+  }
+  ADD_FAILURE() << "no error";
+  return {};
+}
+
+inline jinja::Value json(const std::string& text) {
+  return parse_json_or_fail(text, "test");
+}
+
+/// The example's text with its targets between [ and ].
+inline std::string marked(const Example& example, const Tokenizer& tokenizer) {
+  std::string out;
+  bool inside = false;
+  for (size_t t = 0; t < example.ids.size(); ++t) {
+    if ((example.mask[t] == 1) != inside) out += inside ? "]" : "[";
+    inside = example.mask[t] == 1;
+    out += tokenizer.token_bytes(example.ids[t]);
+  }
+  return inside ? out + "]" : out;
+}
+
+}  // namespace phalanx::data
