@@ -12,7 +12,12 @@ function(phalanx_folder name)
     file(WRITE "${CMAKE_BINARY_DIR}/empty_${name}.cpp" "")
     set(sources "${CMAKE_BINARY_DIR}/empty_${name}.cpp")
   endif()
-  set(closure ${arg_USES})
+  set(closure ${arg_USES})  # what is used by what is used, too: binaries need its objects
+  foreach(used ${arg_USES})
+    get_property(deeper TARGET phx_${used} PROPERTY PHALANX_USES)
+    list(APPEND closure ${deeper})
+  endforeach()
+  list(REMOVE_DUPLICATES closure)
   add_library(phx_${name} OBJECT ${sources})
   target_include_directories(phx_${name} PUBLIC "${CMAKE_SOURCE_DIR}/src")
   target_link_libraries(phx_${name} PUBLIC fmt::fmt spdlog::spdlog nlohmann_json::nlohmann_json yaml-cpp

@@ -2,7 +2,7 @@
 """Writes src/data/pre_tokenizer_tables.cpp: what each code point is, in the eyes of Hugging Face tokenizers.
 
 The library splits text with Oniguruma (its own Unicode version), matches added tokens with Rust's regex crate and finds
-digits with Rust's standard library (two further versions). Asking it about every code point is the only definition of
+digits with Rust's standard library (two further versions); its NFC is of Unicode 10. Asking it about every code point is the only definition of
 "the same as the reference". The second table holds what PCRE2 10.42 (Unicode 14, as this Python's unicodedata must be)
 lacks of each general category, so that translated patterns agree on newer characters too.
 
@@ -12,7 +12,7 @@ import sys
 import unicodedata
 
 import tokenizers
-from tokenizers import Regex, pre_tokenizers
+from tokenizers import Regex, normalizers, pre_tokenizers
 
 CATEGORIES = ["L", "Lu", "Ll", "Lt", "Lm", "Lo", "M", "Mn", "Mc", "Me", "N", "Nd", "Nl", "No",
               "P", "Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "S", "Sm", "Sc", "Sk", "So", "Z", "Zs", "Zl", "Zp"]
@@ -30,6 +30,21 @@ def matched_by(pattern):
 
 def pieces_of_a_c_a(pre_tokenizer):
     return {c: len(pre_tokenizer.pre_tokenize_str(f"a{chr(c)}a")) for c in CODE_POINTS}
+
+
+def marks_unknown_to_nfc(marks):
+    """Combining marks newer than the library's normalizer (Unicode 10): it neither reorders nor composes them."""
+    nfc = normalizers.NFC().normalize_str
+    moves = lambda text: nfc(text) != text
+    unknown = {c for c in marks if not moves(f"a{chr(c)}\u0334") and not moves(f"a\u0327{chr(c)}")
+               and (unicodedata.combining(chr(c)) > 0 or unicodedata.category(chr(c)) == "Cn")}
+    for c in CODE_POINTS:
+        parts = unicodedata.decomposition(chr(c)).split()
+        if len(parts) == 2 and not parts[0].startswith("<"):
+            pair = "".join(chr(int(part, 16)) for part in parts)
+            if unicodedata.normalize("NFC", pair) == chr(c) != nfc(pair):
+                unknown.add(ord(pair[1]))
+    return unknown
 
 
 def ranges(code_points):
@@ -58,8 +73,10 @@ def main():
     digit = {c for c, n in pieces_of_a_c_a(pre_tokenizers.Digits(individual_digits=True)).items() if n == 3}
     word = {c for c, n in pieces_of_a_c_a(pre_tokenizers.Whitespace()).items() if n == 1}
 
+    unordered = marks_unknown_to_nfc(matched_by(r"\p{M}"))
+
     bits = {}
-    for bit, members in ((1, letter), (2, number), (4, space), (8, digit), (16, word)):
+    for bit, members in ((1, letter), (2, number), (4, space), (8, digit), (16, word), (32, unordered)):
         for c in members:
             bits[c] = bits.get(c, 0) | bit
     rows = []

@@ -118,7 +118,8 @@ SaveResult CheckpointStore::save(const State& state, int64_t step) {
     const Saved saved = checkpoint::save(ranks_, state, {.checkpoints = checkpoints_,
                                                          .step = step,
                                                          .incarnation = incarnation_,
-                                                         .lease = lease_.get()});
+                                                         .lease = lease_.get(),
+                                                         .spare_bytes = options_.spare_bytes});
     num_misses_ = 0;
     verified_.insert(step);
     prune_old();

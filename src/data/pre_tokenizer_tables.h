@@ -14,6 +14,8 @@ enum CharClass : uint8_t {
   kSpace = 4,   ///< \s: White_Space
   kDigit = 8,   ///< char::is_numeric, the Digits pre-tokenizer
   kWord = 16,   ///< \w of the regex crate, for added tokens with single_word
+  kUnorderedMark =
+      32,  ///< a combining mark that is newer than the library's NFC, which leaves it where it stands
 };
 
 struct ClassRange {

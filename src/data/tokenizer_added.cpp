@@ -135,9 +135,8 @@ std::vector<AddedTokenMatcher::Part> AddedTokenMatcher::split(std::string_view t
     size_t begin = match.begin;
     if (token.lstrip) begin = std::max(before_spaces(text, begin, std::min(done, begin)), done);
     const size_t end = token.rstrip ? behind_spaces(text, match.end) : match.end;
-    begin = std::min(begin, end);
     if (done < begin) add(done, begin, nullptr);
-    add(begin, end, &token);
+    if (begin < end) add(begin, end, &token);  // else the token before it took all of it as whitespace
     done = end;
   }
   if (done < text.size()) add(done, text.size(), nullptr);

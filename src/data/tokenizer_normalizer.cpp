@@ -15,10 +15,14 @@ bool is_conjoining_jamo(uint32_t c) {
   return (c >= 0x1161 && c <= 0x1175) || (c >= 0x11A8 && c <= 0x11C2);
 }
 
+bool is_unordered(uint32_t c) {
+  return ClassTable::get()[c] & kUnorderedMark;
+}
+
 /// True where a text may be cut without changing its normal form: no character before `c` can combine with
 /// it.
 bool begins_segment(uint32_t c) {
-  if (c < 0x300) return true;
+  if (c < 0x300 || is_unordered(c)) return true;
   const utf8proc_property_t* property = utf8proc_get_property(static_cast<utf8proc_int32_t>(c));
   const bool is_second = property->comb_index != UINT16_MAX && (property->comb_index & 0x8000) != 0;
   const bool decomposes = property->decomp_seqindex != UINT16_MAX;
@@ -80,11 +84,11 @@ std::optional<EditedText> normalize_nfc(std::string_view text) {
   const char* unchanged = text.data();
   for (const char* p = text.data(); p < end;) {
     const char* const begin = p;
-    next_code_point(p);
+    const bool is_alone = is_unordered(next_code_point(p));
     const char* next = p;
-    while (p < end && !begins_segment(next_code_point(next))) p = next;
+    while (!is_alone && p < end && !begins_segment(next_code_point(next))) p = next;
     const std::string_view segment(begin, static_cast<size_t>(p - begin));
-    if (segment.size() == 1) continue;
+    if (is_alone || segment.size() == 1) continue;
     const std::string_view normal = normalizer.run(segment);
     if (normal == segment) continue;
     if (!edited) edited.emplace();

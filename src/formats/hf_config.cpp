@@ -6,8 +6,8 @@
 #include <set>
 
 #include "core/files.h"
+#include "core/json.h"
 #include "formats/format_error.h"
-#include "formats/json_text.h"
 
 namespace phalanx::formats {
 namespace {
@@ -179,7 +179,8 @@ json as_json_number(double value) {
 
 }  // namespace
 
-HfConfig::HfConfig(const std::filesystem::path& file) : JsonFields(read_json(file), file) {}
+HfConfig::HfConfig(const std::filesystem::path& file)
+    : JsonFields(json(core::read_json(file.string())), file) {}
 
 std::vector<std::string> HfConfig::unread_that_may_matter() const {
   std::vector<std::string> keys = unread();
@@ -244,7 +245,7 @@ void set_rope(json& config, const RopeParameters& rope) {
 }
 
 GenerationConfig read_generation_config(const std::filesystem::path& file) {
-  const JsonFields fields(read_json(file), file);
+  const JsonFields fields(json(core::read_json(file.string())), file);
   GenerationConfig config;
   config.bos_token_id = fields.find_integer("bos_token_id", 0, kMaxTokenId);
   config.pad_token_id = fields.find_integer("pad_token_id", -1, kMaxTokenId);

@@ -3,8 +3,8 @@
 #include <set>
 
 #include "core/files.h"
+#include "core/json.h"
 #include "formats/format_error.h"
-#include "formats/json_text.h"
 
 namespace phalanx::formats {
 namespace {
@@ -115,7 +115,7 @@ void HfWeights::add_file(const fs::path& path) {
 void HfWeights::open_sharded(const fs::path& folder) {
   const fs::path index_path = folder / kIndexName;
   require_inside(folder, index_path);
-  const json index = read_json(index_path);
+  const json index(core::read_json(index_path.string()));
   const std::map<std::string, std::string> weight_map = read_weight_map(index, index_path);
   std::set<std::string> names;
   for (const auto& [tensor, file] : weight_map) names.insert(file);

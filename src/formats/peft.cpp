@@ -10,9 +10,9 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "core/json.h"
 #include "formats/format_error.h"
 #include "formats/hf_config.h"
-#include "formats/json_text.h"
 
 namespace phalanx::formats {
 namespace {
@@ -146,7 +146,7 @@ json as_json_number(double value) {
 }  // namespace
 
 AdapterConfig read_adapter_config(const std::filesystem::path& file) {
-  const JsonFields fields(read_json(file), file);
+  const JsonFields fields(json(core::read_json(file.string())), file);
   if (fields.text("peft_type") != "LORA") fields.fail_value("peft_type", "LORA");
   if (fields.has("task_type") && fields.text("task_type") != "CAUSAL_LM")
     fields.fail_value("task_type", "CAUSAL_LM");

@@ -6,7 +6,7 @@
 #include <limits>
 
 #include "formats/format_error.h"
-#include "formats/json_text.h"
+#include "formats/json_events.h"
 #include "formats/tensor_spec.h"
 
 namespace phalanx::formats {
@@ -16,7 +16,7 @@ using core::DType;
 using Kind = FormatErrorKind;
 
 constexpr uint64_t kMaxHeaderBytes = 100'000'000, kMaxMetadataBytes = 16u << 20;
-constexpr size_t kMaxDims = 16;
+constexpr size_t kMaxDims = 16, kMaxJsonDepth = 64;
 constexpr std::array kDTypes = {DType::kF64, DType::kF32, DType::kF16, DType::kBF16, DType::kI64,
                                 DType::kI32, DType::kI16, DType::kI8,  DType::kU8,   DType::kBool};
 
@@ -266,7 +266,7 @@ SafetensorsHeader parse_safetensors_header(const GuardedFile& file) {
   const uint64_t length = read_header_length(file);
   SafetensorsHeader header;
   HeaderHandler handler(file.path(), header);
-  parse_json(file.text().substr(8, length), file.path(), 8, handler);
+  parse_json_events(file.text().substr(8, length), file.path(), 8, handler);
   check_unique_names(header.tensors, file.path());
   std::ranges::sort(header.tensors, {}, [](const TensorInfo& t) {
     return std::pair(t.offset_bytes,

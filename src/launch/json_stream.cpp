@@ -3,6 +3,7 @@
 #include <iostream>
 
 #include "core/error.h"
+#include "data/data_options.h"
 #include "data/json_value.h"
 
 namespace phalanx::launch {
@@ -62,7 +63,7 @@ data::Example tokens_of(const InputRow& row, const data::Tokenizer& tokenizer, c
     const Value* tools = row.find("tools");
     if (!messages->is_list() || messages->items().empty()) bad("\"messages\" must be a list of messages");
     if (flag("add_generation_prompt", for_prompt)) return builder.build_prompt(*messages, tools ? *tools : Value());
-    return builder.build({"messages", row.value});
+    return builder.build(data::read_record(row.value, "messages"));
   }
   const Value* text = row.find(for_prompt && row.find("prompt") ? "prompt" : "text");
   if (!text || !text->is_text()) bad(for_prompt ? "must have \"prompt\", \"ids\" or \"messages\"" : "must have \"text\", \"ids\" or \"messages\"");
@@ -71,7 +72,7 @@ data::Example tokens_of(const InputRow& row, const data::Tokenizer& tokenizer, c
 
 data::ExampleBuilder example_builder(const generate::ModelSource& source, const core::Config& config) {
   const auto& options = config.get<data::DataOptions>();
-  return data::ExampleBuilder(*source.tokenizer, {options.loss_on, options.special_tokens_in_content, source.chat_template, false});
+  return data::ExampleBuilder(*source.tokenizer, data::ExampleOptions{options.loss_on, options.special_tokens_in_content, source.chat_template, false});
 }
 
 void print_row(const nlohmann::ordered_json& row) {

@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "ops/cpu/attention.h"
+
 namespace phalanx::ops {
 namespace {
 
@@ -65,6 +67,31 @@ struct VarlenAttention : torch::autograd::Function<VarlenAttention> {
   }
 };
 
+// The CPU kernels: all samples at once, grouped heads without copies of keys and values.
+struct FusedAttention : torch::autograd::Function<FusedAttention> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& q, const at::Tensor& k,
+                            const at::Tensor& v, const std::vector<int32_t>& cu, double scale) {
+    const std::vector<int64_t> bounds(cu.begin(), cu.end());
+    at::Tensor out = at::empty(q.sizes(), q.options());
+    at::Tensor lse = at::empty({q.size(1), q.size(0)}, q.options().dtype(at::kFloat));
+    cpu::attend(q, k, v, bounds, scale, out, lse);
+    ctx->save_for_backward({q, k, v, out, lse});
+    ctx->saved_data["cu"] = bounds;
+    ctx->saved_data["scale"] = scale;
+    return out;
+  }
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    const variable_list saved = ctx->get_saved_variables();
+    const at::Tensor &q = saved[0], &k = saved[1], &v = saved[2];
+    at::Tensor dq = at::empty(q.sizes(), q.options()), dk = at::empty(k.sizes(), k.options()),
+               dv = at::empty(v.sizes(), v.options());
+    cpu::attend_backward(grads[0].contiguous(), q, k, v, saved[3], saved[4],
+                         ctx->saved_data["cu"].toIntVector(), ctx->saved_data["scale"].toDouble(), dq, dk,
+                         dv);
+    return {dq, dk, dv, at::Tensor(), at::Tensor()};
+  }
+};
+
 }  // namespace
 
 at::Tensor varlen_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
@@ -73,6 +100,8 @@ at::Tensor varlen_attention(const at::Tensor& q, const at::Tensor& k, const at::
               "varlen_attention: cu_seqlens must run from 0 to the number of tokens ", q.size(0));
   TORCH_CHECK(q.size(1) % k.size(1) == 0, "varlen_attention: ", q.size(1), " query heads are no multiple of ",
               k.size(1), " key heads");
+  if (cpu::can_attend(q))
+    return FusedAttention::apply(q.contiguous(), k.contiguous(), v.contiguous(), cu_seqlens, scale);
   return VarlenAttention::apply(q.contiguous(), k.contiguous(), v.contiguous(), cu_seqlens, scale);
 }
 

@@ -1,8 +1,16 @@
 #include "ops/cross_entropy.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <algorithm>
+#include <vector>
+
+#include "ops/cpu/dispatch.h"
+#include "ops/cpu/gemm.h"
+#include "ops/cpu/kernels.h"
+#include "ops/cpu/workspace.h"
 #include "ops/grad_sink.h"
 #include "ops/matmul.h"
 
@@ -12,48 +20,147 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-constexpr int64_t kChunkRows = 128;
 constexpr int64_t kIgnored = -100;
+constexpr int64_t kMaxChunkRows = 256;
 
 at::ScalarType sum_type(const at::Tensor& x) {
   return x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
 }
 
-struct Chunk {
-  at::Tensor log_probabilities;  // [rows, V] fp32 or fp64
-  at::Tensor losses;             // [rows]
-  at::Tensor labelled;           // [rows, 1] 1 or 0
+// The labelled rows of a batch; the others cost nothing.
+struct Rows {
+  at::Tensor hidden, labels;  // [n, h], [n]
+  at::Tensor index;           // [n] or undefined: all rows
 };
 
-Chunk evaluate(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels) {
-  const at::Tensor log_p = at::log_softmax(matmul_nt(hidden, weight).to(sum_type(hidden)), 1);
-  const at::Tensor labelled = labels.ne(kIgnored).to(log_p.scalar_type());
-  const at::Tensor picked = log_p.gather(1, labels.clamp_min(0).unsqueeze(1)).squeeze(1);
-  return {log_p, at::where(labelled.to(at::kBool), -picked, at::zeros_like(picked)), labelled.unsqueeze(1)};
+Rows labelled_rows(const at::Tensor& hidden, const at::Tensor& labels) {
+  const at::Tensor index = labels.ne(kIgnored).nonzero().squeeze(1);
+  if (index.size(0) == labels.size(0)) return {hidden, labels, {}};
+  return {hidden.index_select(0, index), labels.index_select(0, index), index};
+}
+
+at::Tensor spread(const at::Tensor& values, const Rows& rows, int64_t total) {
+  if (!rows.index.defined()) return values;
+  std::vector<int64_t> sizes = values.sizes().vec();
+  sizes[0] = total;
+  return at::zeros(sizes, values.options()).index_copy_(0, rows.index, values);
+}
+
+// One chunk of rows: losses, and where wanted the gradients of the rows and (added) of the weight.
+struct Chunk {
+  at::Tensor hidden, labels;            // [n, h], [n]
+  at::Tensor losses;                    // [n], written
+  at::Tensor hidden_grad, weight_grad;  // [n, h] written, [V, h] added to; or undefined
+  double grad_scale;
+  bool wants_gradient() const { return hidden_grad.defined() || weight_grad.defined(); }
+};
+
+// Any device and dtype.
+void run_with_aten(const Chunk& c, const at::Tensor& weight) {
+  at::Tensor log_p = at::log_softmax(at::linear(c.hidden, weight).to(sum_type(c.hidden)), 1);
+  const at::Tensor column = c.labels.unsqueeze(1);
+  at::Tensor(c.losses).copy_(log_p.gather(1, column).squeeze(1).neg());
+  if (!c.wants_gradient()) return;
+  at::Tensor d = log_p.exp_();
+  d.scatter_add_(1, column, -at::ones(column.sizes(), d.options()));
+  d = d.mul_(c.grad_scale).to(c.hidden.scalar_type());
+  if (c.hidden_grad.defined()) at::Tensor(c.hidden_grad).copy_(matmul_nn(d, weight));
+  if (c.weight_grad.defined()) matmul_tn_add(c.weight_grad, d, c.hidden);
+}
+
+// Losses of the rows of `logits`, which become their gradients (from the start of each row) where wanted.
+template <class T, class Source, class Kernel>
+void differentiate_rows(const Chunk& c, Source* logits, int64_t vocab, const Kernel& kernel) {
+  const int64_t* labels = c.labels.data_ptr<int64_t>();
+  float* losses = c.losses.data_ptr<float>();
+  at::parallel_for(0, c.labels.size(0), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i)
+      losses[i] =
+          kernel(logits + i * vocab, vocab, labels[i], static_cast<float>(c.grad_scale), c.wants_gradient());
+  });
+}
+
+// Logits stay fp32 in the reused buffer; their gradient overwrites them in the dtype of the weight.
+template <class T>
+void run_packed(const Chunk& c, const at::Tensor& weight) {
+  constexpr cpu::Element kElement = sizeof(T) == 2 ? cpu::Element::kBF16 : cpu::Element::kF32;
+  const int64_t n = c.hidden.size(0), h = c.hidden.size(1), vocab = weight.size(0);
+  auto* logits = static_cast<float*>(cpu::scratch(cpu::Scratch::kLogits, static_cast<size_t>(n * vocab) * 4));
+  const cpu::Operand x{c.hidden.data_ptr(), h, true}, x_by_row{c.hidden.data_ptr(), h, false};
+  cpu::multiply({n, vocab, h, x, {weight.data_ptr(), h, true}, kElement, logits, vocab, cpu::Element::kF32});
+  differentiate_rows<T>(c, logits, vocab, cpu::row_kernels<T>().cross_entropy_f32);
+  const int64_t stride = vocab * 4 / static_cast<int64_t>(sizeof(T));
+  if (c.hidden_grad.defined())
+    cpu::multiply({n,
+                   h,
+                   vocab,
+                   {logits, stride, true},
+                   {weight.data_ptr(), h, false},
+                   kElement,
+                   c.hidden_grad.data_ptr(),
+                   h,
+                   kElement});
+  if (c.weight_grad.defined())
+    cpu::multiply({vocab,
+                   h,
+                   n,
+                   {logits, stride, false},
+                   x_by_row,
+                   kElement,
+                   c.weight_grad.data_ptr(),
+                   h,
+                   cpu::Element::kF32,
+                   true});
+}
+
+// ATen's products into the reused buffer, logits in the dtype of the weight.
+template <class T>
+void run_on_cpu(const Chunk& c, const at::Tensor& weight) {
+  const int64_t n = c.hidden.size(0), vocab = weight.size(0);
+  void* buffer = cpu::scratch(cpu::Scratch::kLogits, static_cast<size_t>(n * vocab) * sizeof(T));
+  at::Tensor logits = at::from_blob(buffer, {n, vocab}, weight.options().requires_grad(false));
+  at::mm_out(logits, c.hidden, weight.t());
+  differentiate_rows<T>(c, static_cast<T*>(buffer), vocab, cpu::row_kernels<T>().cross_entropy_same);
+  if (c.hidden_grad.defined()) at::Tensor(c.hidden_grad).copy_(at::mm(logits, weight));
+  if (c.weight_grad.defined()) matmul_tn_add(c.weight_grad, logits, c.hidden);
+}
+
+void run_chunk(const Chunk& c, const at::Tensor& weight) {
+  if (!cpu::has_kernels(c.hidden)) return run_with_aten(c, weight);
+  const bool bf16 = c.hidden.scalar_type() == at::kBFloat16;
+  const bool packed = cpu::can_multiply(bf16 ? cpu::Element::kBF16 : cpu::Element::kF32);
+  cpu::visit(c.hidden, [&](auto zero) {
+    using T = decltype(zero);
+    packed ? run_packed<T>(c, weight) : run_on_cpu<T>(c, weight);
+  });
+}
+
+// Rows whose logits fit the budget: kLogitsBudgetBytes of fp32, at least 16 rows, at most kMaxChunkRows.
+int64_t chunk_rows(int64_t vocab) {
+  const int64_t fitting = kLogitsBudgetBytes / (vocab * 4);
+  return std::clamp<int64_t>(fitting, 16, kMaxChunkRows);
 }
 
 struct Result {
-  at::Tensor losses, hidden_grad, weight_grad;
+  at::Tensor losses, hidden_grad;  // of all rows
 };
 
 Result run(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels, double grad_scale,
-           bool want_hidden, at::Tensor weight_grad) {
-  const int64_t rows = hidden.size(0);
-  Result result{at::empty({rows}, hidden.options().dtype(sum_type(hidden))), {}, weight_grad};
-  if (want_hidden) result.hidden_grad = at::empty_like(hidden);
-  for (int64_t begin = 0; begin < rows; begin += kChunkRows) {
-    const int64_t n = std::min(kChunkRows, rows - begin);
-    const at::Tensor x = hidden.narrow(0, begin, n), y = labels.narrow(0, begin, n);
-    Chunk chunk = evaluate(x, weight, y);
-    result.losses.narrow(0, begin, n).copy_(chunk.losses);
-    if (!want_hidden && !weight_grad.defined()) continue;
-    at::Tensor d = chunk.log_probabilities.exp_();
-    d.scatter_add_(1, y.clamp_min(0).unsqueeze(1), -at::ones({n, 1}, d.options()));
-    d = d.mul_(chunk.labelled * grad_scale).to(hidden.scalar_type());
-    if (want_hidden) result.hidden_grad.narrow(0, begin, n).copy_(matmul_nn(d, weight));
-    if (weight_grad.defined()) matmul_tn_add(weight_grad, d, x);
+           bool want_hidden, const at::Tensor& weight_grad) {
+  const Rows rows = labelled_rows(hidden, labels);
+  const int64_t n = rows.labels.size(0), step = chunk_rows(weight.size(0));
+  at::Tensor losses = at::empty({n}, hidden.options().dtype(sum_type(hidden)));
+  at::Tensor hidden_grad = want_hidden ? at::empty(rows.hidden.sizes(), hidden.options()) : at::Tensor();
+  for (int64_t begin = 0; begin < n; begin += step) {
+    const auto part = [&](const at::Tensor& t) {
+      return t.defined() ? t.narrow(0, begin, std::min(step, n - begin)) : t;
+    };
+    run_chunk(
+        {part(rows.hidden), part(rows.labels), part(losses), part(hidden_grad), weight_grad, grad_scale},
+        weight);
   }
-  return result;
+  return {spread(losses, rows, hidden.size(0)),
+          want_hidden ? spread(hidden_grad, rows, hidden.size(0)) : at::Tensor()};
 }
 
 struct LinearCrossEntropy : torch::autograd::Function<LinearCrossEntropy> {
@@ -91,24 +198,41 @@ struct LinearCrossEntropy : torch::autograd::Function<LinearCrossEntropy> {
   }
 };
 
+void check(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels) {
+  TORCH_CHECK(hidden.dim() == 2 && weight.dim() == 2 && hidden.size(1) == weight.size(1) &&
+                  weight.is_contiguous() && labels.dim() == 1 && labels.size(0) == hidden.size(0) &&
+                  labels.scalar_type() == at::kLong,
+              "linear_cross_entropy: hidden ", hidden.sizes(), ", weight ", weight.sizes(), " and labels ",
+              labels.sizes(), " must be [N, h], contiguous [V, h] and [N] int64");
+  TORCH_CHECK(hidden.scalar_type() == weight.scalar_type(), "linear_cross_entropy: hidden is ",
+              hidden.scalar_type(), " but weight is ", weight.scalar_type());
+  const at::Tensor wrong =
+      labels.ne(kIgnored).logical_and(labels.lt(0).logical_or(labels.ge(weight.size(0))));
+  TORCH_CHECK(!wrong.any().item<bool>(), "linear_cross_entropy: a label is neither ", kIgnored,
+              " nor in 0 .. ", weight.size(0) - 1);
+}
+
 }  // namespace
 
 at::Tensor linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels,
                                 double grad_scale, at::Tensor* row_losses) {
+  check(hidden, weight, labels);
   expect_gradient(weight);
   if (!at::GradMode::is_enabled() || !(hidden.requires_grad() || weight.requires_grad())) {
     const Result result = run(hidden.contiguous(), weight, labels, grad_scale, false, {});
     if (row_losses) *row_losses = result.losses;
     return result.losses.sum();
   }
-  const variable_list out = LinearCrossEntropy::apply(hidden.contiguous(), weight, labels, grad_scale);
+  const variable_list out =
+      LinearCrossEntropy::apply(hidden.contiguous(), weight, labels.contiguous(), grad_scale);
   if (row_losses) *row_losses = out[1];
   return out[0];
 }
 
 at::Tensor token_logprobs(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels) {
   at::NoGradGuard no_grad;
-  return run(hidden.contiguous(), weight, labels, 1.0, false, {}).losses.neg_();
+  check(hidden, weight, labels);
+  return run(hidden.contiguous(), weight, labels.contiguous(), 1.0, false, {}).losses.neg_();
 }
 
 }  // namespace phalanx::ops

@@ -1,7 +1,12 @@
 #pragma once
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
+
 namespace phalanx::ops {
+
+/// Most memory that the logits of one chunk take on a CPU (fp32; unless 16 rows alone need more).
+constexpr int64_t kLogitsBudgetBytes = int64_t{64} << 20;
 
 /// Sum over the labelled rows of -log softmax(hidden W^T)[label], without ever holding the logits of all
 /// rows. hidden [N, h]; weight [V, h]; labels [N] int64, -100 ignored. Returns a scalar in fp32 (fp64 for

@@ -11,6 +11,21 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
+// total[ids[i]] += rows[i], i ascending. One thread: N rows are little work, and the order is the point.
+void add_rows(const at::Tensor& total, const at::Tensor& ids, const at::Tensor& rows) {
+  if (total.device().is_cpu() && total.scalar_type() == at::kFloat && total.is_contiguous()) {
+    const int64_t n = rows.size(1);
+    const int64_t* id = ids.data_ptr<int64_t>();
+    const float* source = rows.data_ptr<float>();
+    for (int64_t i = 0; i < ids.size(0); ++i, source += n) {
+      float* target = total.data_ptr<float>() + id[i] * n;
+      for (int64_t j = 0; j < n; ++j) target[j] += source[j];
+    }
+    return;
+  }
+  at::Tensor(total).index_add_(0, ids, rows);
+}
+
 struct Embedding : torch::autograd::Function<Embedding> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& ids, const at::Tensor& weight) {
     ctx->save_for_backward({ids, weight});
@@ -20,10 +35,9 @@ struct Embedding : torch::autograd::Function<Embedding> {
     const variable_list saved = ctx->get_saved_variables();
     const at::Tensor &ids = saved[0], &weight = saved[1];
     const at::ScalarType sum_type = weight.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-    const at::Tensor rows = grads[0].to(sum_type);
     GradSink* sink = grad_sink(weight);
     at::Tensor total = sink ? sink->main_grad() : at::zeros(weight.sizes(), weight.options().dtype(sum_type));
-    total.index_add_(0, ids, rows);
+    add_rows(total, ids, grads[0].to(sum_type).contiguous());
     if (sink) {
       sink->done();
       return {at::Tensor(), at::Tensor()};
@@ -36,7 +50,7 @@ struct Embedding : torch::autograd::Function<Embedding> {
 
 at::Tensor embedding(const at::Tensor& ids, const at::Tensor& weight) {
   expect_gradient(weight);
-  return Embedding::apply(ids, weight);
+  return Embedding::apply(ids.contiguous(), weight);
 }
 
 }  // namespace phalanx::ops

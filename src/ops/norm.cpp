@@ -1,8 +1,11 @@
 #include "ops/norm.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "ops/cpu/dispatch.h"
+#include "ops/cpu/kernels.h"
 #include "ops/grad_sink.h"
 
 namespace phalanx::ops {
@@ -15,53 +18,105 @@ at::ScalarType sum_type(const at::Tensor& x) {
   return x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
 }
 
-std::pair<at::Tensor, at::Tensor> normalise(const at::Tensor& h, const at::Tensor& weight, double eps) {
-  const at::Tensor wide = h.to(sum_type(h));
-  const at::Tensor inverse_rms = wide.square().mean(1, true).add_(eps).rsqrt_();  // [N, 1]
-  return {(wide * inverse_rms * weight.to(wide.scalar_type())).to(h.scalar_type()), inverse_rms};
+constexpr int64_t kRowBlock =
+    64;  // rows whose weight gradient is summed together; fixed, so threads change no bits
+
+struct Normalised {
+  at::Tensor y, h, inverse_rms;  // h = x + residual, or x itself
+};
+
+Normalised normalise_on_cpu(const at::Tensor& x, const at::Tensor& residual, const at::Tensor& weight,
+                            double eps) {
+  const int64_t rows = x.size(0), n = x.size(1);
+  Normalised out{at::empty(x.sizes(), x.options()),
+                 residual.defined() ? at::empty(x.sizes(), x.options()) : x,
+                 at::empty({rows, 1}, x.options().dtype(at::kFloat))};
+  cpu::visit(x, [&](auto zero) {
+    using T = decltype(zero);
+    at::parallel_for(0, rows, kRowBlock, [&](int64_t begin, int64_t end) {
+      const int64_t at = begin * n;
+      const T* added = residual.defined() ? cpu::data<T>(residual) + at : nullptr;
+      T* sum = residual.defined() ? cpu::data<T>(out.h) + at : nullptr;
+      cpu::row_kernels<T>().rms_norm(cpu::data<T>(x) + at, added, cpu::data<T>(weight),
+                                     static_cast<float>(eps), cpu::data<T>(out.y) + at, sum,
+                                     cpu::data<float>(out.inverse_rms) + begin, end - begin, n);
+    });
+  });
+  return out;
 }
 
-// dh = r (w dy - h r^2 mean(w dy h)); dw = sum_rows dy h r
-std::pair<at::Tensor, at::Tensor> norm_gradients(const at::Tensor& dy, const at::Tensor& h,
-                                                 const at::Tensor& weight, const at::Tensor& r) {
+Normalised normalise(const at::Tensor& x, const at::Tensor& residual, const at::Tensor& weight, double eps) {
+  if (cpu::has_kernels(x)) return normalise_on_cpu(x, residual, weight, eps);
+  const at::Tensor h = residual.defined() ? x + residual : x, wide = h.to(sum_type(h));
+  const at::Tensor inverse_rms = wide.square().mean(1, true).add_(eps).rsqrt_();  // [N, 1]
+  return {(wide * inverse_rms * weight.to(wide.scalar_type())).to(h.scalar_type()), h, inverse_rms};
+}
+
+struct NormGradients {
+  at::Tensor dx, dw;  // dw in fp32 or fp64
+};
+
+NormGradients gradients_on_cpu(const at::Tensor& dy, const at::Tensor& h, const at::Tensor& weight,
+                               const at::Tensor& r, const at::Tensor& extra, bool want_weight) {
+  const int64_t rows = h.size(0), n = h.size(1), blocks = (rows + kRowBlock - 1) / kRowBlock;
+  at::Tensor dx = at::empty(h.sizes(), h.options()), partial;
+  if (want_weight) partial = at::zeros({blocks, n}, h.options().dtype(at::kFloat));
+  cpu::visit(h, [&](auto zero) {
+    using T = decltype(zero);
+    at::parallel_for(0, blocks, 1, [&](int64_t first, int64_t last) {
+      for (int64_t block = first; block < last; ++block) {
+        const int64_t begin = block * kRowBlock, count = std::min(kRowBlock, rows - begin), at = begin * n;
+        cpu::row_kernels<T>().rms_norm_backward(
+            cpu::data<T>(dy) + at, cpu::data<T>(h) + at, cpu::data<T>(weight), cpu::data<float>(r) + begin,
+            extra.defined() ? cpu::data<T>(extra) + at : nullptr, cpu::data<T>(dx) + at,
+            want_weight ? cpu::data<float>(partial) + block * n : nullptr, count, n);
+      }
+    });
+  });
+  return {dx, want_weight ? partial.sum(0) : at::Tensor()};
+}
+
+// dh = r (w dy - h r^2 mean(w dy h)) + extra; dw = sum over rows of dy h r
+NormGradients norm_gradients(const at::Tensor& dy, const at::Tensor& h, const at::Tensor& weight,
+                             const at::Tensor& r, const at::Tensor& extra, bool want_weight) {
+  if (cpu::has_kernels(h)) {
+    return gradients_on_cpu(dy.contiguous(), h, weight, r, extra.defined() ? extra.contiguous() : extra,
+                            want_weight);
+  }
   const at::Tensor wide = h.to(sum_type(h)), g = dy.to(wide.scalar_type());
   const at::Tensor wg = g * weight.to(wide.scalar_type());
-  const at::Tensor dot = (wg * wide).mean(1, true);
-  return {r * (wg - wide * (r * r * dot)), (g * wide * r).sum(0)};
+  at::Tensor dx = r * (wg - wide * (r * r * (wg * wide).mean(1, true)));
+  if (extra.defined()) dx = dx + extra;
+  return {dx.to(h.scalar_type()), want_weight ? (g * wide * r).sum(0) : at::Tensor()};
 }
 
 struct RmsNorm : torch::autograd::Function<RmsNorm> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight, double eps) {
-    auto [y, r] = normalise(x, weight, eps);
-    ctx->save_for_backward({x, weight, r});
-    return y;
+    const Normalised out = normalise(x, {}, weight, eps);
+    ctx->save_for_backward({x, weight, out.inverse_rms});
+    return out.y;
   }
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const variable_list saved = ctx->get_saved_variables();
-    auto [dx, dw] = norm_gradients(grads[0], saved[0], saved[1], saved[2]);
-    variable_list out(3);
-    out[0] = dx.to(saved[0].scalar_type());
-    if (ctx->needs_input_grad(1)) out[1] = deliver_gradient(saved[1], dw);
-    return out;
+    const bool want_weight = ctx->needs_input_grad(1);
+    const NormGradients g = norm_gradients(grads[0], saved[0], saved[1], saved[2], {}, want_weight);
+    return {g.dx, want_weight ? deliver_gradient(saved[1], g.dw) : at::Tensor(), at::Tensor()};
   }
 };
 
 struct AddRmsNorm : torch::autograd::Function<AddRmsNorm> {
   static variable_list forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& residual,
                                const at::Tensor& weight, double eps) {
-    const at::Tensor h = x + residual;
-    auto [y, r] = normalise(h, weight, eps);
-    ctx->save_for_backward({h, weight, r});
-    return {y, h};
+    const Normalised out = normalise(x, residual, weight, eps);
+    ctx->save_for_backward({out.h, weight, out.inverse_rms});
+    return {out.y, out.h};
   }
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const variable_list saved = ctx->get_saved_variables();
-    auto [dx, dw] = norm_gradients(grads[0], saved[0], saved[1], saved[2]);
-    if (grads[1].defined()) dx = dx + grads[1];
-    variable_list out(4);
-    out[0] = out[1] = dx.to(saved[0].scalar_type());
-    if (ctx->needs_input_grad(2)) out[2] = deliver_gradient(saved[1], dw);
-    return out;
+    const bool want_weight = ctx->needs_input_grad(2);
+    const at::Tensor dy = grads[0].defined() ? grads[0] : at::zeros_like(saved[0]);
+    const NormGradients g = norm_gradients(dy, saved[0], saved[1], saved[2], grads[1], want_weight);
+    return {g.dx, g.dx, want_weight ? deliver_gradient(saved[1], g.dw) : at::Tensor(), at::Tensor()};
   }
 };
 

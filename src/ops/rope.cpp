@@ -1,7 +1,11 @@
 #include "ops/rope.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>
+
+#include "ops/cpu/dispatch.h"
+#include "ops/cpu/kernels.h"
 
 namespace phalanx::ops {
 namespace {
@@ -9,8 +13,25 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
+at::Tensor rotate_on_cpu(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin,
+                         double direction) {
+  const int64_t heads = x.size(1), d = x.size(2), half = d / 2;
+  at::Tensor y = at::empty(x.sizes(), x.options());
+  cpu::visit(x, [&](auto zero) {
+    using T = decltype(zero);
+    at::parallel_for(0, x.size(0), 32, [&](int64_t begin, int64_t end) {
+      cpu::row_kernels<T>().rope(cpu::data<T>(x) + begin * heads * d, cpu::data<float>(cos) + begin * half,
+                                 cpu::data<float>(sin) + begin * half, static_cast<float>(direction),
+                                 cpu::data<T>(y) + begin * heads * d, end - begin, heads, d);
+    });
+  });
+  return y;
+}
+
 // (a, b) -> (a cos - b sin, b cos + a sin); direction -1 turns back.
 at::Tensor rotate(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin, double direction) {
+  if (cpu::has_kernels(x) && cos.scalar_type() == at::kFloat)
+    return rotate_on_cpu(x.contiguous(), cos, sin, direction);
   const int64_t half = x.size(2) / 2;
   const at::Tensor c = cos.unsqueeze(1), s = sin.unsqueeze(1) * direction;  // [N, 1, d/2]
   const at::Tensor a = x.narrow(2, 0, half).to(cos.scalar_type()),
@@ -33,7 +54,7 @@ struct Rope : torch::autograd::Function<Rope> {
 }  // namespace
 
 at::Tensor rope(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin) {
-  return Rope::apply(x, cos, sin);
+  return Rope::apply(x, cos.contiguous(), sin.contiguous());
 }
 
 std::pair<at::Tensor, at::Tensor> rope_rows(const at::Tensor& position_ids,

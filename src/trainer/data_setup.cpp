@@ -4,7 +4,9 @@
 
 #include "core/error.h"
 #include "core/run_options.h"
+#include "data/json_lines.h"
 #include "data/prepare.h"
+#include "data/record.h"
 #include "model/model_options.h"
 
 namespace phalanx::trainer {
@@ -26,7 +28,18 @@ std::string summary(const data::Dataset& dataset, const data::Tokenizer& tokeniz
 generate::ModelSource open_configured_model(const core::Config& config) {
   const auto& options = config.get<model::ModelOptions>();
   if (!options.path) core::fail(core::ExitCode::kBadConfig, "model.path is not set; it names a Hugging Face folder or a .gguf file");
-  return generate::open_model(*options.path, {.tokenizer = options.tokenizer, .chat_template = options.chat_template});
+  return generate::open_model(*options.path, {std::nullopt, options.tokenizer, options.chat_template});
+}
+
+void check_data_header(const data::SourceOptions& source) {
+  data::JsonLines lines(source.path);
+  data::JsonLine line;
+  if (!lines.next(line)) core::fail(core::ExitCode::kBadInput, "{}: the file is empty; it must hold one JSON record a line", source.path);
+  try {
+    data::parse_record(line.text, source.format);
+  } catch (const core::Error& error) {
+    core::fail(core::ExitCode::kBadInput, "{}: line {}: {}", source.path, line.number, error.what());
+  }
 }
 
 TrainingData set_up_data(const core::Config& config, const generate::ModelSource& source, comm::Communicator& group, std::string& report) {

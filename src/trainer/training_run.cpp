@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <chrono>
+#include <cmath>
 #include <filesystem>
 #include <optional>
 
@@ -19,6 +20,7 @@
 #include "lora/adapter.h"
 #include "lora/lora_options.h"
 #include "model/model_options.h"
+#include "model/parameter.h"
 #include "model/save.h"
 #include "parallel/parallel_options.h"
 #include "trainer/data_setup.h"
@@ -178,7 +180,8 @@ void TrainingRun::resume() {
   const auto found = store_.find_resume();
   if (!found) return;
   const ordered_json& scalars = found->manifest.scalars;
-  for (const auto& [key, value] : fingerprint().items()) {
+  const ordered_json expected = fingerprint();
+  for (const auto& [key, value] : expected.items()) {
     if (scalars.at("fingerprint").value(key, ordered_json()) != value) {
       core::fail(core::ExitCode::kBadConfig,
                  "{}: was made with {} = {}, now it is {}; set it back, choose another run.output_dir, or start over with "

@@ -1,9 +1,8 @@
-#include "formats/json_text.h"
+#include "formats/json_events.h"
 
-#include <set>
+#include <nlohmann/json.hpp>
 
 #include "formats/format_error.h"
-#include "formats/guarded_file.h"
 
 namespace phalanx::formats {
 namespace {
@@ -49,52 +48,10 @@ class SaxAdapter : public nlohmann::json_sax<json> {
   JsonHandler& handler_;
 };
 
-/// Builds a json value; the containers that are still open are a stack of pointers into it.
-class TreeBuilder : public JsonHandler {
- public:
-  TreeBuilder(const std::filesystem::path& path, json& root) : path_(path), root_(root) {}
-
-  void on_null() override { place(nullptr); }
-  void on_bool(bool value) override { place(value); }
-  void on_unsigned(uint64_t value) override { place(value); }
-  void on_negative(int64_t value) override { place(value); }
-  void on_float(double value) override { place(value); }
-  void on_string(std::string value) override { place(std::move(value)); }
-
-  void on_key(std::string key) override {
-    if (open_.back()->contains(key))
-      fail_in(Kind::kDuplicateKey, path_, "has the key \"{}\" twice in one object; remove one",
-              core::printable(key));
-    key_ = std::move(key);
-  }
-
-  void on_begin(bool is_object) override {
-    if (open_.size() == kMaxJsonDepth)
-      fail_in(Kind::kDepth, path_, "is nested deeper than {} levels", kMaxJsonDepth);
-    open_.push_back(&place(is_object ? json::object() : json::array()));
-  }
-
-  void on_end() override { open_.pop_back(); }
-
- private:
-  json& place(json value) {
-    if (open_.empty()) return root_ = std::move(value);
-    json& parent = *open_.back();
-    if (parent.is_object()) return parent[key_] = std::move(value);
-    parent.push_back(std::move(value));
-    return parent.back();
-  }
-
-  const std::filesystem::path& path_;
-  json& root_;
-  std::vector<json*> open_;
-  std::string key_;
-};
-
 }  // namespace
 
-void parse_json(std::string_view text, const std::filesystem::path& path, uint64_t text_offset,
-                JsonHandler& handler) {
+void parse_json_events(std::string_view text, const std::filesystem::path& path, uint64_t text_offset,
+                       JsonHandler& handler) {
   // The parser below would skip a byte order mark and take a NUL for the end.
   if (text.starts_with("\xEF\xBB\xBF"))
     fail_at(Kind::kInvalidJson, path, text_offset,
@@ -103,22 +60,6 @@ void parse_json(std::string_view text, const std::filesystem::path& path, uint64
     fail_at(Kind::kInvalidJson, path, text_offset + nul, "has a NUL byte, which JSON does not allow");
   SaxAdapter adapter(path, text_offset, handler);
   json::sax_parse(text, &adapter);
-}
-
-json parse_json(std::string_view text, const std::filesystem::path& path) {
-  if (text.size() > kMaxJsonBytes)
-    fail_in(Kind::kSize, path, "has {} bytes; JSON files up to {} are read", text.size(), kMaxJsonBytes);
-  json root;
-  TreeBuilder builder(path, root);
-  parse_json(text, path, 0, builder);
-  return root;
-}
-
-json read_json(const std::filesystem::path& path) {
-  const GuardedFile file(path);
-  json value = parse_json(file.text(), path);
-  file.check_unchanged();
-  return value;
 }
 
 }  // namespace phalanx::formats

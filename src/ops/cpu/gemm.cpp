@@ -1,0 +1,153 @@
+#include "ops/cpu/gemm.h"
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+
+#include "ops/cpu/gemm_kernels.h"
+#include "ops/cpu/isa.h"
+#include "ops/cpu/workspace.h"
+
+namespace phalanx::ops::cpu {
+namespace {
+
+using avx512::kTileColumns;
+using avx512::kTileRows;
+
+constexpr int64_t kMaxDepthBytes = 3072;    // k per pass, bytes of one row: panels of a and b stay in L2
+constexpr int64_t kBlockBytes = 320 << 10;  // packed a of one job, in L2
+constexpr int64_t kPackedABytes = int64_t{6} << 20;  // packed operands of one pass, in L3
+constexpr int64_t kPackedBBytes = int64_t{6} << 20;
+constexpr int64_t kSlackUnits = 16;
+
+int64_t ceil_div(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
+int64_t round_up(int64_t a, int64_t b) {
+  return ceil_div(a, b) * b;
+}
+
+struct Plan {
+  int64_t element_bytes, per_unit;
+  int64_t depth;          // k per pass, even
+  int64_t rows, columns;  // of one pass, multiples of the tile
+  int64_t job_rows, job_columns;
+};
+
+Plan make_plan(const Product& p) {
+  Plan plan;
+  plan.element_bytes = p.element == Element::kBF16 ? 2 : 4;
+  plan.per_unit = p.element == Element::kBF16 ? 2 : 1;
+  const int64_t max_depth = kMaxDepthBytes / plan.element_bytes;
+  plan.depth = round_up(ceil_div(p.k, ceil_div(p.k, max_depth)), 2);
+  const int64_t row_bytes = plan.depth * plan.element_bytes;
+  plan.rows = std::min(round_up(p.m, kTileRows), kPackedABytes / row_bytes / kTileRows * kTileRows);
+  plan.columns =
+      std::min(round_up(p.n, kTileColumns), kPackedBBytes / row_bytes / kTileColumns * kTileColumns);
+  plan.job_rows = std::min(plan.rows, std::max<int64_t>(kBlockBytes / row_bytes / kTileRows, 1) * kTileRows);
+  // Enough jobs for every thread: cut columns where rows alone give too few. Any cut gives the same bits.
+  const int64_t row_jobs = ceil_div(plan.rows, plan.job_rows), threads = at::get_num_threads();
+  const int64_t wanted = row_jobs >= 4 * threads ? 1 : ceil_div(4 * threads, row_jobs);
+  plan.job_columns =
+      std::max<int64_t>(round_up(ceil_div(plan.columns, wanted), kTileColumns), 2 * kTileColumns);
+  return plan;
+}
+
+// Packs rows [begin, begin + count) and elements [k0, k0 + depth) of an operand, panels in parallel.
+void pack(uint32_t* dst, const Operand& source, const Plan& plan, int64_t begin, int64_t count, int64_t k0,
+          int64_t depth, int panel) {
+  const int64_t panels = ceil_div(count, panel), units = ceil_div(depth, plan.per_unit);
+  const bool bf16 = plan.per_unit == 2;
+  at::parallel_for(0, panels, 4, [&](int64_t first, int64_t last) {
+    for (int64_t i = first; i < last; ++i) {
+      const int64_t row = begin + i * panel;
+      const int rows = static_cast<int>(std::min<int64_t>(panel, count - i * panel));
+      const int64_t offset = source.k_contiguous ? row * source.stride + k0 : k0 * source.stride + row;
+      uint32_t* out = dst + i * panel * units;
+      if (bf16) {
+        avx512::pack_bf16(out, static_cast<const uint16_t*>(source.data) + offset, source.stride,
+                          source.k_contiguous, rows, panel, depth);
+      } else {
+        avx512::pack_f32(out, static_cast<const float*>(source.data) + offset, source.stride,
+                         source.k_contiguous, rows, panel, depth);
+      }
+    }
+  });
+}
+
+struct Target {
+  char* data;
+  int64_t stride;
+  bool bf16;
+  char* at(int64_t row, int64_t column) const { return data + (row * stride + column) * (bf16 ? 2 : 4); }
+};
+
+// One pass over the packed blocks: jobs of job_rows x job_columns.
+void multiply_packed(const uint32_t* a, const uint32_t* b, const Plan& plan, const Target& c, int64_t m,
+                     int64_t n, int64_t depth, bool accumulate, float scale, bool bf16_element) {
+  const int64_t units = ceil_div(depth, plan.per_unit);
+  const int64_t row_jobs = ceil_div(m, plan.job_rows), column_jobs = ceil_div(n, plan.job_columns);
+  at::parallel_for(0, row_jobs * column_jobs, 1, [&](int64_t first, int64_t last) {
+    for (int64_t job = first; job < last; ++job) {
+      const int64_t row = job / column_jobs * plan.job_rows, column = job % column_jobs * plan.job_columns;
+      const avx512::BlockProduct block{a + row * units,
+                                       b + column * units,
+                                       std::min(plan.job_rows, m - row),
+                                       std::min(plan.job_columns, n - column),
+                                       units,
+                                       c.at(row, column),
+                                       c.stride,
+                                       c.bf16,
+                                       accumulate,
+                                       scale};
+      bf16_element ? avx512::multiply_block_bf16(block) : avx512::multiply_block_f32(block);
+    }
+  });
+}
+
+void round_result(const Product& p, const float* partial, int64_t row, int64_t rows, int64_t column,
+                  int64_t columns) {
+  at::parallel_for(0, rows, 16, [&](int64_t first, int64_t last) {
+    uint16_t* dst = static_cast<uint16_t*>(p.c) + (row + first) * p.c_stride + column;
+    avx512::round_rows(dst, p.c_stride, partial + first * columns, columns, last - first, columns);
+  });
+}
+
+}  // namespace
+
+bool can_multiply(Element element) {
+  // The translation unit is compiled with AVX512-BF16 throughout; a machine with AVX-512 alone takes ATen.
+  return element == Element::kBF16 ? isa().fast_bf16_dot() : isa().avx512_bf16;
+}
+
+void multiply(const Product& p) {
+  if (p.m == 0 || p.n == 0) return;
+  const Plan plan = make_plan(p);
+  const bool split = p.k > plan.depth, c_bf16 = p.c_element == Element::kBF16;
+  const int64_t units = plan.depth / plan.per_unit;
+  auto* a = static_cast<uint32_t*>(scratch(Scratch::kPackA, (plan.rows * units + kSlackUnits) * 4));
+  auto* b = static_cast<uint32_t*>(scratch(Scratch::kPackB, (plan.columns * units + kSlackUnits) * 4));
+  float* partial = split && c_bf16
+                       ? static_cast<float*>(scratch(Scratch::kPartial, plan.rows * plan.columns * 4))
+                       : nullptr;
+  for (int64_t column = 0; column < p.n; column += plan.columns) {
+    const int64_t columns = std::min(plan.columns, p.n - column);
+    for (int64_t row = 0; row < p.m; row += plan.rows) {
+      const int64_t rows = std::min(plan.rows, p.m - row);
+      Target c{static_cast<char*>(p.c), p.c_stride, c_bf16};
+      c.data = c.at(row, column);
+      if (partial) c = {reinterpret_cast<char*>(partial), columns, false};
+      for (int64_t k0 = 0; k0 < std::max<int64_t>(p.k, 1); k0 += plan.depth) {
+        const int64_t depth = std::min(plan.depth, p.k - k0);
+        const bool b_stays = row > 0 && !split;
+        if (!b_stays) pack(b, p.b, plan, column, columns, k0, depth, kTileColumns);
+        pack(a, p.a, plan, row, rows, k0, depth, kTileRows);
+        const bool add = k0 > 0 || p.accumulate;
+        multiply_packed(a, b, plan, c, rows, columns, depth, add, p.scale, p.element == Element::kBF16);
+      }
+      if (partial) round_result(p, partial, row, rows, column, columns);
+    }
+  }
+}
+
+}  // namespace phalanx::ops::cpu

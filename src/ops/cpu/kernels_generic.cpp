@@ -1,0 +1,3 @@
+// The portable kernels for generic (SSE2 on x86-64, whatever the compiler has elsewhere).
+#define PHX_KERNEL_TABLE kGenericKernels
+#include "ops/cpu/elementwise.inc"

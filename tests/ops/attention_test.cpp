@@ -1,0 +1,110 @@
+#include "ops/attention.h"
+
+#include "ops/compare.h"
+#include "ops/cpu/isa.h"
+
+namespace phalanx::ops {
+namespace {
+
+using test::Tensors;
+
+torch::Tensor plain_attention(const Tensors& t, const std::vector<int32_t>& cu, double scale) {
+  std::vector<torch::Tensor> samples;
+  const int64_t group = t[0].size(1) / t[1].size(1);
+  for (size_t s = 0; s + 1 < cu.size(); ++s) {
+    const int64_t tokens = cu[s + 1] - cu[s];
+    const auto rows = [&](const torch::Tensor& x) {
+      return x.narrow(0, cu[s], tokens).transpose(0, 1);
+    };  // [heads, T, d]
+    const torch::Tensor k = rows(t[1]).repeat_interleave(group, 0),
+                        v = rows(t[2]).repeat_interleave(group, 0);
+    const torch::Tensor hidden = torch::ones({tokens, tokens}, at::kBool).triu(1);
+    const torch::Tensor p =
+        (rows(t[0]).matmul(k.transpose(1, 2)) * scale).masked_fill(hidden, -INFINITY).softmax(-1);
+    samples.push_back(p.matmul(v).transpose(0, 1));
+  }
+  return torch::cat(samples, 0);
+}
+
+struct Case {
+  std::vector<int32_t> cu;
+  int64_t heads, kv_heads, dim;
+};
+
+Tensors random_inputs(const Case& c) {
+  const int64_t n = c.cu.back();
+  return {torch::randn({n, c.heads, c.dim}), torch::randn({n, c.kv_heads, c.dim}),
+          torch::randn({n, c.kv_heads, c.dim})};
+}
+
+const std::vector<Case> kCases = {
+    {{0, 1}, 1, 1, 8},           {{0, 1, 2, 3}, 3, 1, 16}, {{0, 5, 6, 38, 70}, 4, 4, 16},
+    {{0, 33, 130}, 6, 2, 64},    {{0, 257}, 3, 1, 40},     {{0, 64, 128, 192}, 2, 1, 128},
+    {{0, 65, 66, 300}, 9, 3, 64}};
+
+TEST(VarlenAttention, EqualsItsFormulaForwardAndBackward) {
+  torch::manual_seed(1);
+  for (const Case& c : kCases) {
+    SCOPED_TRACE(testing::Message() << c.cu.back() << " tokens, " << c.heads << "/" << c.kv_heads
+                                    << " heads of " << c.dim);
+    const double scale = 1.0 / std::sqrt(c.dim);
+    test::expect_same_in_all_dtypes(
+        [&](const Tensors& t) { return varlen_attention(t[0], t[1], t[2], c.cu, scale); },
+        [&](const Tensors& t) { return plain_attention(t, c.cu, scale); }, random_inputs(c));
+  }
+}
+
+TEST(VarlenAttention, AgreesOnMachinesWithoutAFastBf16ProductAndWithoutAvx512) {
+  torch::manual_seed(2);
+  const Case& c = kCases[3];
+  cpu::Isa tiles = cpu::isa();
+  tiles.amx_bf16 = true;
+  for (const cpu::Isa& lesser : {tiles, cpu::Isa{.avx2 = cpu::isa().avx2}}) {
+    const cpu::IsaOverride pretend(lesser);
+    test::expect_same([&](const Tensors& t) { return varlen_attention(t[0], t[1], t[2], c.cu, 0.125); },
+                      [&](const Tensors& t) { return plain_attention(t, c.cu, 0.125); }, random_inputs(c),
+                      at::kBFloat16);
+  }
+}
+
+TEST(VarlenAttention, GivesPackedSamplesTheBitsOfSingleOnes) {
+  torch::manual_seed(3);
+  const Case c{{0, 40, 41, 300}, 6, 3, 32};
+  const Tensors x = random_inputs(c);
+  const torch::Tensor packed = varlen_attention(x[0], x[1], x[2], c.cu, 0.2);
+  for (size_t s = 0; s + 1 < c.cu.size(); ++s) {
+    const int32_t tokens = c.cu[s + 1] - c.cu[s];
+    const auto rows = [&](const torch::Tensor& t) { return t.narrow(0, c.cu[s], tokens); };
+    EXPECT_TRUE(
+        torch::equal(varlen_attention(rows(x[0]), rows(x[1]), rows(x[2]), {0, tokens}, 0.2), rows(packed)));
+  }
+}
+
+TEST(VarlenAttention, SurvivesLargeScores) {
+  torch::manual_seed(4);
+  const Case c{{0, 50}, 1, 1, 16};
+  Tensors x = random_inputs(c);
+  x[0] *= 1e3;
+  x[1] *= 1e3;
+  test::expect_near(
+      varlen_attention(x[0], x[1], x[2], c.cu, 0.25),
+      plain_attention({x[0].to(at::kDouble), x[1].to(at::kDouble), x[2].to(at::kDouble)}, c.cu, 0.25),
+      {1e-3, 1e-3}, "one-hot rows");
+}
+
+TEST(VarlenAttention, HasTheGradientOfCentralDifferences) {
+  torch::manual_seed(5);
+  const std::vector<int32_t> cu = {0, 3, 4};
+  test::gradcheck([&](const Tensors& t) { return varlen_attention(t[0], t[1], t[2], cu, 0.5); },
+                  {torch::randn({4, 2, 3}), torch::randn({4, 1, 3}), torch::randn({4, 1, 3})});
+}
+
+TEST(VarlenAttention, RefusesBoundariesAndHeadsThatDoNotFit) {
+  const torch::Tensor q = torch::randn({4, 3, 8}), k = torch::randn({4, 2, 8});
+  EXPECT_THROW(varlen_attention(q, q, q, {0, 3}, 1.0), c10::Error);
+  EXPECT_THROW(varlen_attention(q, q, q, {}, 1.0), c10::Error);
+  EXPECT_THROW(varlen_attention(q, k, k, {0, 4}, 1.0), c10::Error);
+}
+
+}  // namespace
+}  // namespace phalanx::ops
