@@ -11,8 +11,8 @@ namespace phalanx::generate {
 
 struct GenerateOptions {
   int64_t max_new_tokens = 128;
-  SamplingOptions sampling;
-  std::vector<int32_t> stop_ids;  ///< a sequence ends with the first of these that it produces
+  SamplingOptions sampling = {};
+  std::vector<int32_t> stop_ids = {};  ///< a sequence ends with the first of these that it produces
   int64_t max_batch_size = 16;    ///< sequences that are decoded together; the others wait for a free place
   uint64_t first_sample = 0;      ///< prompt i draws its random numbers as sample first_sample + i
 };

@@ -13,7 +13,7 @@ struct LoraOptions {
   double dropout = 0.0;
   std::vector<std::string> target_modules = {"all-linear"};
   bool use_rslora = false;
-  std::optional<std::string> path;  ///< start from this adapter; r, alpha and targets are then its own
+  std::optional<std::string> path = {};  ///< start from this adapter; r, alpha and targets are then its own
 };
 
 }  // namespace phalanx::lora

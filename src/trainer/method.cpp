@@ -3,8 +3,6 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
-#include <fmt/format.h>
-
 #include <map>
 
 #include "core/error.h"
@@ -26,7 +24,7 @@ at::Tensor to_tensor(const std::vector<int64_t>& values, const at::Tensor& like)
 at::Tensor next_token_loss(model::CausalLm& model, const data::Batch& batch, double grad_scale) {
   const at::Tensor weight = model.output_weight();
   const at::Tensor hidden = model.hidden(model_input(batch, weight));
-  return ops::linear_cross_entropy(hidden, weight, labels(batch, weight), grad_scale);
+  return ops::linear_cross_entropy(hidden, weight, labels(batch, weight), grad_scale) * grad_scale;
 }
 
 }  // namespace

@@ -155,7 +155,7 @@ TEST(Save, RefusesGapsOverlapsAndScalarsThatDiffer) {
   EXPECT_NE(message([](State& state, int rank) { state.tensors[1].offset[0] -= rank; }).find("overlap"), std::string::npos);
   EXPECT_NE(message([](State& state, int rank) { state.scalars["seed"] = rank; }).find("scalar seed of rank 1"), std::string::npos);
   EXPECT_NE(message([](State& state, int rank) {
-              if (rank == 1) state.tensors[2].local = {};
+              if (rank == 1) state.tensors[2].local = at::Tensor();
             }).find("rank 1"),
             std::string::npos);
   EXPECT_NE(message([](State& state, int) { state.tensors[0].name = "a/b"; }).find("without '/'"), std::string::npos);
