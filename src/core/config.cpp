@@ -191,7 +191,9 @@ bool Config::has(std::string_view section) const {
 }
 
 bool Config::is_set(std::string_view key) const {
-  return find_written(*root_, key).is_exact;
+  if (reads_ != nullptr) reads_->emplace_back(key.substr(0, key.find('.')));
+  const Written written = find_written(*root_, key);
+  return written.is_exact && !written.is_null;
 }
 
 std::string Config::origin(std::string_view key) const {

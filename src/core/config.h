@@ -79,7 +79,7 @@ class Config {
     return *static_cast<const Options*>(options_of(std::type_index(typeid(Options))));
   }
   bool has(std::string_view section) const;  ///< is the section in the file or in a --set?
-  bool is_set(std::string_view key) const;   ///< "section.key", likewise
+  bool is_set(std::string_view key) const;   ///< "section.key" is written and not null
   /// "default", "FILE:LINE" or "--set" of a key such as "train.max_steps" or "data.train.0.path".
   std::string origin(std::string_view key) const;
   /// "FILE:LINE:COLUMN" of the key, or of the nearest thing around it that is written down.

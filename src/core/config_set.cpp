@@ -73,7 +73,13 @@ YamlNode parse_value(const Field* field, std::string_view value, int set, std::v
                .position = {set, 0, 0},
                .items = {},
                .entries = {}};
-  if (!is_raw_text(field, value)) return parse_yaml(value, set, problems);
+  if (!is_raw_text(field, value)) {  // as the value of a key, where YAML's own messages are the clearest
+    YamlNode map = parse_yaml(fmt::format("value: {}", value), set, problems);
+    if (map.kind == Kind::kMap && map.entries.size() == 1) return std::move(map.entries[0].value);
+    if (map.kind != Kind::kInvalid) problems.push_back({{set, 0, 0}, "the value is not one YAML value"});
+    raw.kind = Kind::kInvalid;
+    return raw;
+  }
   if (printable(value, value.size() + 8) == value) return raw;
   problems.push_back({{set, 0, 0}, "the value has control characters or is not UTF-8"});
   raw.kind = Kind::kInvalid;
@@ -155,6 +161,7 @@ Written find_written(const YamlNode& root, std::string_view key) {
     node = &entry->value;
   }
   written.is_exact = true;
+  written.is_null = node->kind == Kind::kNull;
   return written;
 }
 

@@ -14,6 +14,7 @@ void apply_set(YamlNode& root, std::string_view assignment, int set, std::vector
 struct Written {
   Position nearest;       ///< of the key, or of the nearest thing around it that is written down
   bool is_exact = false;  ///< the key itself is
+  bool is_null = false;   ///< as null
 };
 
 /// Where "section.key", "section.list.0.key" or "section.list[0].key" is written.

@@ -59,16 +59,13 @@ size_t utf8_length(std::string_view text) {
 
 std::string printable(std::string_view text, size_t max_bytes) {
   std::string line;
-  size_t place = 0;
+  size_t place = 0, cut = 0;  // cut: bytes of the line that leave room for the ellipsis
   while (place < text.size()) {
     const size_t length = utf8_length(text.substr(place));
     const std::string_view bytes = text.substr(place, length == 0 ? 1 : length);
-    const std::string piece = length == 0 || is_control(bytes) ? escape(bytes) : std::string(bytes);
-    const bool is_last = place + bytes.size() == text.size();
-    if (line.size() + piece.size() + (is_last ? 0 : kEllipsis.size()) > max_bytes) {
-      return line + std::string(kEllipsis);
-    }
-    line += piece;
+    line += length == 0 || is_control(bytes) ? escape(bytes) : std::string(bytes);
+    if (line.size() > max_bytes) return line.substr(0, cut) + std::string(kEllipsis);
+    if (line.size() + kEllipsis.size() <= max_bytes) cut = line.size();
     place += bytes.size();
   }
   return line;

@@ -30,8 +30,13 @@ void declare(core::SectionBuilder<LoraOptions>& s) {
         out.push_back({"lora.dropout", fmt::format("lora.dropout is {} but only 0 is implemented; set it to 0 or leave it out",
                                                    options.dropout)});
       }
-      for (const char* key : {"lora.r", "lora.alpha", "lora.target_modules", "lora.use_rslora"}) {
-        if (options.path && config.is_set(key)) {
+      const LoraOptions defaults;  // a printed config writes these out, too
+      const std::pair<const char*, bool> changed[] = {{"lora.r", options.r != defaults.r},
+                                                      {"lora.alpha", options.alpha != defaults.alpha},
+                                                      {"lora.target_modules", options.target_modules != defaults.target_modules},
+                                                      {"lora.use_rslora", options.use_rslora != defaults.use_rslora}};
+      for (const auto& [key, is_changed] : changed) {
+        if (options.path && is_changed) {
           out.push_back({key, fmt::format("{} is set, but the adapter in lora.path brings its own; remove one of them", key)});
         }
       }

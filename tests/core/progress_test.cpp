@@ -21,7 +21,7 @@ TEST(FormatProgress, IsPlainTextWithoutATerminal) {
 TEST(FormatProgress, DrawsABarThatFitsTheTerminal) {
   const std::string text =
       format_progress({.step = 50}, 100, std::nullopt, {.is_terminal = true, .columns = 27});
-  EXPECT_EQ(text, "step 50/100 \u2501\u2501\u2501\u2501\u2500\u2500\u2500\u2500  50%");
+  EXPECT_EQ(text, "step 50/100 \u2501\u2501\u2501\u2501\u2501\u2500\u2500\u2500\u2500  50%");
   EXPECT_EQ(format_progress({.step = 50}, 100, std::nullopt, {.is_terminal = true, .columns = 18}),
             "step 50/100  50%");
   EXPECT_EQ(format_progress({.step = 50}, 100, std::nullopt, {.is_terminal = true, .columns = 10}),
