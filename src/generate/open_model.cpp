@@ -13,11 +13,6 @@ namespace fs = std::filesystem;
 
 constexpr uint64_t kMaxTemplateBytes = 1 << 20;
 
-std::shared_ptr<const data::Tokenizer> open_tokenizer(const fs::path& path) {
-  if (fs::is_directory(path)) return data::load_hf_tokenizer(path.string());
-  return data::load_gguf_tokenizer(formats::GgufFile(path.string()));
-}
-
 /// The base of an adapter: what the user named, else what the run trained it on. The adapter's own files are not asked: a
 /// path out of a foreign file is never opened.
 fs::path base_of(const fs::path& adapter, const OpenOptions& options) {
@@ -50,9 +45,17 @@ ModelSource open_model(const fs::path& given, const OpenOptions& options) {
   source.tokenizer = options.tokenizer ? open_tokenizer(*options.tokenizer)
                      : source.files.is_gguf() ? data::load_gguf_tokenizer(*source.files.gguf())
                                               : data::load_hf_tokenizer(base.string());
-  source.chat_template = options.chat_template ? core::read_file(*options.chat_template, kMaxTemplateBytes)
-                                               : source.tokenizer->chat_template();
+  source.chat_template = chosen_template(*source.tokenizer, options.chat_template);
   return source;
+}
+
+std::shared_ptr<const data::Tokenizer> open_tokenizer(const fs::path& path) {
+  if (fs::is_directory(path)) return data::load_hf_tokenizer(path.string());
+  return data::load_gguf_tokenizer(formats::GgufFile(path.string()));
+}
+
+std::string chosen_template(const data::Tokenizer& tokenizer, const std::optional<std::string>& chosen) {
+  return chosen ? core::read_file(*chosen, kMaxTemplateBytes) : tokenizer.chat_template();
 }
 
 }  // namespace phalanx::generate

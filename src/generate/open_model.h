@@ -27,4 +27,10 @@ struct OpenOptions {
 /// @throws core::Error (65) naming the path, what it is and what is allowed.
 ModelSource open_model(const std::filesystem::path& path, const OpenOptions& options = {});
 
+/// @param path  folder with tokenizer.json, or a .gguf file.
+std::shared_ptr<const data::Tokenizer> open_tokenizer(const std::filesystem::path& path);
+
+/// The text of the Jinja file `chosen`, or the tokenizer's own template.
+std::string chosen_template(const data::Tokenizer& tokenizer, const std::optional<std::string>& chosen);
+
 }  // namespace phalanx::generate

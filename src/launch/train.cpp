@@ -71,8 +71,7 @@ bool started_by_launcher() {
 }
 
 int dry_run(const core::Config& config) {
-  const generate::ModelSource source = trainer::open_configured_model(config);
-  model::check_model(source.files);
+  trainer::ModelSetup(config).check();
   for (const auto* sources : {&config.get<data::DataOptions>().train, &config.get<data::DataOptions>().eval}) {
     for (const data::SourceOptions& entry : *sources) trainer::check_data_header(entry);
   }
@@ -118,8 +117,7 @@ int prepare(const Arguments& arguments) {
   set_up_log(config, 0);
   auto group = comm::make_single_communicator();
   std::string report;
-  const generate::ModelSource source = trainer::open_configured_model(config);
-  trainer::set_up_data(config, source, *group, report);
+  trainer::set_up_data(config, trainer::ModelSetup(config), *group, report);
   std::fputs(report.c_str(), stderr);
   return 0;
 }

@@ -29,7 +29,8 @@ at::Tensor product(const at::Tensor& x, const at::Tensor& weight, const at::Tens
 
 struct Linear : torch::autograd::Function<Linear> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight,
-                            const at::Tensor& bias) {
+                            const std::optional<at::Tensor>& given_bias) {
+    const at::Tensor bias = given_bias.value_or(at::Tensor());
     const bool save_x = weight.requires_grad();
     ctx->save_for_backward({save_x ? x : at::Tensor(), weight, bias});
     return product(x, weight, bias);
@@ -87,7 +88,8 @@ at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tenso
   expect_gradient(weight);
   expect_gradient(bias);
   if (!at::GradMode::is_enabled()) return product(x.contiguous(), weight, bias);
-  return Linear::apply(x.contiguous(), weight, bias);
+  // autograd takes no undefined tensor as an argument, only an empty optional.
+  return Linear::apply(x.contiguous(), weight, bias.defined() ? std::make_optional(bias) : std::nullopt);
 }
 
 at::Tensor lora_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& lora_a,

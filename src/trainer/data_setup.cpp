@@ -7,16 +7,15 @@
 #include "data/json_lines.h"
 #include "data/prepare.h"
 #include "data/record.h"
-#include "model/model_options.h"
 
 namespace phalanx::trainer {
 namespace {
 
 data::PrepareOptions prepare_options(const core::Config& config, const std::vector<data::SourceOptions>& sources,
-                                     const generate::ModelSource& source) {
+                                     const ModelSetup& model) {
   const auto& data = config.get<data::DataOptions>();
   const std::string& folder = config.get<core::RunOptions>().output_dir;
-  return {sources, data, source.chat_template, data.cache_dir.value_or(folder + "/cache"), folder + "/quarantine.jsonl"};
+  return {sources, data, model.chat_template(), data.cache_dir.value_or(folder + "/cache"), folder + "/quarantine.jsonl"};
 }
 
 std::string summary(const data::Dataset& dataset, const data::Tokenizer& tokenizer, const std::string& name, bool built) {
@@ -24,12 +23,6 @@ std::string summary(const data::Dataset& dataset, const data::Tokenizer& tokeniz
 }
 
 }  // namespace
-
-generate::ModelSource open_configured_model(const core::Config& config) {
-  const auto& options = config.get<model::ModelOptions>();
-  if (!options.path) core::fail(core::ExitCode::kBadConfig, "model.path is not set; it names a Hugging Face folder or a .gguf file");
-  return generate::open_model(*options.path, {std::nullopt, options.tokenizer, options.chat_template});
-}
 
 void check_data_header(const data::SourceOptions& source) {
   data::JsonLines lines(source.path);
@@ -42,15 +35,15 @@ void check_data_header(const data::SourceOptions& source) {
   }
 }
 
-TrainingData set_up_data(const core::Config& config, const generate::ModelSource& source, comm::Communicator& group, std::string& report) {
+TrainingData set_up_data(const core::Config& config, const ModelSetup& model, comm::Communicator& group, std::string& report) {
   const auto& options = config.get<data::DataOptions>();
   if (options.train.empty()) core::fail(core::ExitCode::kBadConfig, "data.train is empty; name at least one file: data: {{train: [{{path: FILE}}]}}");
   const auto build = [&](const std::vector<data::SourceOptions>& sources, const char* name) {
     if (group.rank() != 0) group.barrier();  // after rank 0 has written the cache
     bool built = false;
-    data::Dataset dataset = data::prepare(prepare_options(config, sources, source), *source.tokenizer, &built);
+    data::Dataset dataset = data::prepare(prepare_options(config, sources, model), model.tokenizer(), &built);
     if (group.rank() == 0) {
-      report += summary(dataset, *source.tokenizer, name, built);
+      report += summary(dataset, model.tokenizer(), name, built);
       group.barrier();
     }
     return dataset;

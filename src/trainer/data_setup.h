@@ -6,7 +6,7 @@
 #include "core/config.h"
 #include "data/data_options.h"
 #include "data/dataset.h"
-#include "generate/open_model.h"
+#include "trainer/model_setup.h"
 
 namespace phalanx::trainer {
 
@@ -17,12 +17,9 @@ struct TrainingData {
 
 /// Tokenises or maps data.train and data.eval: rank 0 builds what is not cached, then the others map it. Collective.
 /// `report` gets the start-up text on rank 0.
-TrainingData set_up_data(const core::Config& config, const generate::ModelSource& source, comm::Communicator& group, std::string& report);
+TrainingData set_up_data(const core::Config& config, const ModelSetup& model, comm::Communicator& group, std::string& report);
 
 /// Reads the first record of a source. @throws core::Error (65) if the file is missing or the record has no known format.
 void check_data_header(const data::SourceOptions& source);
-
-/// Opens the model that the section `model` names, with its tokenizer.
-generate::ModelSource open_configured_model(const core::Config& config);
 
 }  // namespace phalanx::trainer

@@ -16,15 +16,11 @@
 #include "core/memory.h"
 #include "core/progress.h"
 #include "core/run_options.h"
-#include "generate/open_model.h"
-#include "lora/adapter.h"
-#include "lora/lora_options.h"
-#include "model/model_options.h"
 #include "model/parameter.h"
-#include "model/save.h"
 #include "parallel/parallel_options.h"
 #include "trainer/data_setup.h"
 #include "trainer/evaluate.h"
+#include "trainer/final_model.h"
 #include "trainer/metrics.h"
 #include "trainer/trainer.h"
 
@@ -35,23 +31,6 @@ using nlohmann::ordered_json;
 using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
-at::ScalarType main_dtype(at::ScalarType compute) { return compute == at::kDouble ? at::kDouble : at::kFloat; }
-
-/// The model that trains: base weights in the compute dtype under an adapter, or all weights.
-struct TrainedModel {
-  std::shared_ptr<model::CausalLm> model;
-  std::optional<lora::Adapter> adapter;
-};
-
-TrainedModel load_trained_model(const core::Config& config, const generate::ModelSource& source, at::ScalarType compute) {
-  const at::ScalarType masters = main_dtype(compute);
-  if (!config.has("lora")) return {model::load_model(source.files, masters), std::nullopt};
-  const auto& options = config.get<lora::LoraOptions>();
-  TrainedModel trained{model::load_model(source.files, compute), std::nullopt};
-  trained.adapter = options.path ? lora::load_adapter(*trained.model, *options.path, masters)
-                                 : lora::apply(*trained.model, options, static_cast<uint64_t>(config.get<core::RunOptions>().seed), masters);
-  return trained;
-}
 
 int64_t num_steps(const TrainOptions& options, int64_t epoch_size) {
   if (options.max_steps) return *options.max_steps;
@@ -67,12 +46,12 @@ class TrainingRun {
         group_(group),
         run_(config.get<core::RunOptions>()),
         train_(config.get<TrainOptions>()),
-        source_(open_configured_model(config)),
+        model_setup_(config),
         store_(group, run_.output_dir + "/checkpoints", config.get<checkpoint::CheckpointOptions>(),
                [](const std::string& line) { core::log_warning("{}", line); }),
-        data_(set_up_data(config, source_, group, report_)),
+        data_(set_up_data(config, model_setup_, group, report_)),
         compute_(compute_dtype(train_.precision)),
-        trained_(load_trained_model(config, source_, compute_)),
+        trained_(load_trained_model(config, model_setup_, compute_)),
         parameters_(model::trainable_parameters(*trained_.model), compute_),
         grad_sync_(parallel::make_grad_sync(parameters_, group, {.mesh_invariant = mesh_invariant()})),
         optimizer_(make_optimizer(config.get<OptimizerOptions>(), parameters_)),
@@ -105,7 +84,7 @@ class TrainingRun {
   core::RunOptions run_;
   TrainOptions train_;
   std::string report_;
-  generate::ModelSource source_;
+  ModelSetup model_setup_;
   checkpoint::CheckpointStore store_;
   TrainingData data_;
   at::ScalarType compute_;
@@ -141,24 +120,24 @@ core::ExitCode TrainingRun::run(const std::function<bool()>& stop_requested) {
     const Clock::time_point start = Clock::now();
     const StepStats stats = trainer_.train_step();
     log_step(stats, seconds_since(start));
-    if (due(eval.every_steps)) evaluate_now();
+    const bool last = trainer_.steps_done() == max_steps_;
+    if (due(eval.every_steps) || (last && eval.every_steps > 0)) evaluate_now();  // before the checkpoint, which remembers it
     const bool stop = group_.all_reduce_scalar(static_cast<int64_t>(stop_requested()), comm::ReduceOp::kMax) > 0;
-    if (due(checkpoint.every_steps) || stop) save_checkpoint();
-    if (stop && trainer_.steps_done() < max_steps_) {
+    if (due(checkpoint.every_steps) || stop || (last && checkpoint.every_steps > 0)) save_checkpoint();
+    if (stop && !last) {
       progress_.reset();
       if (is_main()) core::log_note("stopped after step {}; the same command goes on from there", trainer_.steps_done());
       return core::ExitCode::kStopped;
     }
   }
   progress_.reset();
-  if (eval.every_steps > 0 && evaluated_step_ != trainer_.steps_done()) evaluate_now();
-  if (checkpoint.every_steps > 0 && saved_step_ != trainer_.steps_done()) save_checkpoint();
+  if (eval.every_steps > 0 && evaluated_step_ != trainer_.steps_done()) evaluate_now();  // evaluation was turned on after the last step
   if (checkpoint.save_final) save_final();
   return core::ExitCode::kDone;
 }
 
 void TrainingRun::announce() const {
-  for (const std::string& notice : source_.files.notices()) core::log_warning("{}", notice);
+  for (const std::string& notice : model_setup_.notices()) core::log_warning("{}", notice);
   core::log_note("{}", report_.substr(0, report_.find_last_not_of('\n') + 1));
   int64_t all = 0;
   for (const auto& [name, parameter] : model::all_parameters(*trained_.model)) all += parameter.numel();
@@ -193,6 +172,7 @@ void TrainingRun::resume() {
   checkpoint::load(group_, found->path, found->manifest, state.tensors);
   trainer_.restore(scalars);
   saved_step_ = trainer_.steps_done();
+  if (scalars.contains("evaluated_step")) evaluated_step_ = scalars["evaluated_step"].get<int64_t>();
   if (is_main()) core::log_note("resumed from {} after step {}", found->path, trainer_.steps_done());
 }
 
@@ -233,30 +213,13 @@ void TrainingRun::save_checkpoint() {
   if (saved_step_ == trainer_.steps_done()) return;
   checkpoint::State state = trainer_.state();
   state.scalars["fingerprint"] = fingerprint();
+  if (evaluated_step_) state.scalars["evaluated_step"] = *evaluated_step_;
   const checkpoint::SaveResult result = store_.save(state, trainer_.steps_done());
   if (result.committed) saved_step_ = trainer_.steps_done();
 }
 
 void TrainingRun::save_final() {
-  if (is_main()) {
-    const std::filesystem::path folder = run_.output_dir + "/final";
-    std::filesystem::remove_all(folder);
-    const model::WeightSource masters = [this](const std::string& name) {
-      for (const parallel::ParameterSlot& slot : parameters_.slots()) {
-        if (slot.name == name) return parallel::FlatParameters::view(parameters_.master(), slot);
-      }
-      return model::weights_of(*trained_.model)(name);
-    };
-    const std::string& base = *config_.get<model::ModelOptions>().path;
-    if (trained_.adapter) {
-      core::make_directories(folder.string());
-      lora::save_adapter(folder, *trained_.adapter, masters, core::DType::kF32, std::filesystem::absolute(base).string());
-    } else {
-      model::save_hf(folder, *trained_.model, masters, compute_ == at::kBFloat16 ? core::DType::kBF16 : core::DType::kF32);
-    }
-    source_.tokenizer->save_hf(folder.string());
-    core::log_note("{}: {}", folder.string(), trained_.adapter ? "adapter in PEFT's format" : "Hugging Face folder");
-  }
+  if (is_main()) write_final_model(run_.output_dir + "/final", model_setup_, trained_, parameters_);
   group_.barrier();
 }
 

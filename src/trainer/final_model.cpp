@@ -1,0 +1,88 @@
+#include "trainer/final_model.h"
+
+#include <ATen/ATen.h>
+
+#include "core/error.h"
+#include "core/files.h"
+#include "core/log.h"
+#include "generate/verify_export.h"
+#include "model/parameter.h"
+#include "model/save.h"
+
+namespace phalanx::trainer {
+namespace {
+
+namespace fs = std::filesystem;
+constexpr double kLimit = 1e-3;  // nats
+
+model::WeightSource masters_of(const TrainedModel& trained, const parallel::FlatParameters& parameters) {
+  return [&trained, &parameters](const std::string& name) {
+    for (const parallel::ParameterSlot& slot : parameters.slots()) {
+      if (slot.name == name) return parallel::FlatParameters::view(parameters.master(), slot);
+    }
+    return model::weights_of(*trained.model)(name);
+  };
+}
+
+std::vector<std::vector<int32_t>> prompts_of(const data::Tokenizer& tokenizer) {
+  std::vector<std::vector<int32_t>> prompts;
+  for (const std::string& text : generate::verification_texts()) prompts.push_back(tokenizer.encode(text));
+  return prompts;
+}
+
+void write_files(const fs::path& folder, const ModelSetup& setup, const TrainedModel& trained, const model::WeightSource& masters) {
+  core::make_directories(folder.string());
+  if (trained.adapter) {
+    lora::save_adapter(folder, *trained.adapter, masters, core::DType::kF32, setup.name());
+  } else {
+    model::save_hf(folder, *trained.model, masters, setup.saved_dtype());
+  }
+  setup.tokenizer().save_hf(folder.string());
+  if (setup.chat_template() != setup.tokenizer().chat_template()) {
+    core::write_file_atomic((folder / "chat_template.jinja").string(), setup.chat_template());
+  }
+}
+
+/// The adapter's tensors, put back on a base that is read anew.
+generate::Comparison compare_adapter(const fs::path& folder, const ModelSetup& setup, const TrainedModel& trained,
+                                     const parallel::FlatParameters& parameters) {
+  const at::ScalarType compute = parameters.compute().scalar_type(), masters = parameters.master().scalar_type();
+  auto written = setup.load(compute, 0);
+  const lora::Adapter adapter = lora::load_adapter(*written, folder, masters);
+  const parallel::FlatParameters rounded(model::trainable_parameters(*written), compute);
+  return generate::compare(*trained.model, *written, prompts_of(setup.tokenizer()));
+}
+
+generate::Comparison compare_model(const fs::path& folder, const ModelSetup& setup, const TrainedModel& trained, const model::WeightSource& masters) {
+  auto expected = model::build(trained.model->config());
+  model::allocate(*expected, at::kFloat);
+  generate::assign(*expected, generate::rounded(masters, setup.saved_dtype(), setup.saved_dtype()));
+  auto written = model::load_model(folder, at::kFloat);
+  return generate::compare(*expected, *written, prompts_of(setup.tokenizer()));
+}
+
+void replace(const fs::path& from, const fs::path& to) {
+  fs::remove_all(to);
+  fs::rename(from, to);
+}
+
+}  // namespace
+
+void write_final_model(const fs::path& folder, const ModelSetup& setup, const TrainedModel& trained,
+                       const parallel::FlatParameters& parameters) {
+  const fs::path partial = folder.string() + ".partial";
+  const model::WeightSource masters = masters_of(trained, parameters);
+  fs::remove_all(partial);
+  write_files(partial, setup, trained, masters);
+  const generate::Comparison comparison =
+      trained.adapter ? compare_adapter(partial, setup, trained, parameters) : compare_model(partial, setup, trained, masters);
+  if (!(comparison.max_difference <= kLimit)) {
+    core::fail(core::ExitCode::kBug, "{}: read back, it differs from the trained model by {:.2e} nats (limit {:.0e})", partial.string(),
+               comparison.max_difference, kLimit);
+  }
+  replace(partial, folder);
+  core::log_note("{}: {}, read back and compared on {} tokens: max |difference of log p| {:.1e} nats", folder.string(),
+                 trained.adapter ? "adapter in PEFT's format" : "Hugging Face folder", comparison.num_tokens, comparison.max_difference);
+}
+
+}  // namespace phalanx::trainer

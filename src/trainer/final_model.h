@@ -1,0 +1,16 @@
+#pragma once
+#include <filesystem>
+
+#include "parallel/flat_parameters.h"
+#include "trainer/model_setup.h"
+
+namespace phalanx::trainer {
+
+/// Writes what the run is for: a PEFT adapter, or a Hugging Face folder in ModelSetup::saved_dtype(), with the tokenizer's files.
+/// It is written beside `folder`, read back by a fresh loader, compared by log-probabilities with the trained weights as
+/// these files hold them, and only then renamed to `folder` (an older one is replaced).
+/// @throws core::Error (kBug) if what was read back answers differently; `folder` is then left alone.
+void write_final_model(const std::filesystem::path& folder, const ModelSetup& setup, const TrainedModel& trained,
+                       const parallel::FlatParameters& parameters);
+
+}  // namespace phalanx::trainer
