@@ -2,6 +2,7 @@
 
 #include "core/config.h"
 #include "core/run_options.h"
+#include "model/model_options.h"
 #include "parallel/parallel_options.h"
 #include "trainer/method.h"
 
@@ -96,9 +97,16 @@ void check_betas(const Config& config, std::vector<Violation>& violations) {
   }
 }
 
+void check_adapter_has_base(const Config& config, std::vector<Violation>& violations) {
+  if (config.has("lora") && config.get<model::ModelOptions>().family) {
+    violations.push_back({"lora", "lora trains an adapter for weights that exist, but model.family starts a new model; set model.path, or leave lora out"});
+  }
+}
+
 const bool constraints_added = core::add_constraint("one length", check_length) &&
                                core::add_constraint("batch divides", check_batch) &&
-                               core::add_constraint("betas", check_betas);
+                               core::add_constraint("betas", check_betas) &&
+                               core::add_constraint("adapter has a base", check_adapter_has_base);
 
 }  // namespace
 }  // namespace phalanx::trainer
