@@ -127,6 +127,9 @@ int write_peft(const LoadedModel& source, const Arguments& arguments, const core
 
 int convert(const Arguments& arguments) {
   const core::Config config = core::Config::defaults(arguments.sets);
+  if (arguments.to != "hf" && arguments.to != "gguf" && arguments.to != "peft") {
+    core::fail(ExitCode::kBadConfig, "--to is {}; known are hf, gguf, peft", core::printable(arguments.to, 40));
+  }
   refuse_existing(arguments.destination);
   set_threads(config);
   const LoadedModel source = load_model(arguments.source, config, at::kFloat);
@@ -134,8 +137,7 @@ int convert(const Arguments& arguments) {
   const core::Config alone = core::Config::defaults();
   if (arguments.to == "hf") return write_hf(source, arguments, alone);
   if (arguments.to == "gguf") return write_gguf(source, arguments, alone);
-  if (arguments.to == "peft") return write_peft(source, arguments, alone);
-  core::fail(ExitCode::kBadConfig, "--to is {}; known are hf, gguf, peft", core::printable(arguments.to, 40));
+  return write_peft(source, arguments, alone);
 }
 
 int verify_export(const std::string& a, const std::string& b, const std::vector<std::string>& sets) {

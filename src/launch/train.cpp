@@ -43,6 +43,13 @@ void check_mesh(const core::Config& config, int size) {
              parallel.num_ranks(), size);
 }
 
+/// Errors of the config begin with their place and are the same on every rank.
+void print_failure(const std::string& line) {
+  const bool has_place = line.find(": error: ") != std::string::npos;
+  const size_t begin = has_place && line.starts_with("rank ") ? line.find(": ") + 2 : 0;
+  std::fprintf(stderr, "%s%s\n", has_place ? "" : "error: ", line.c_str() + begin);
+}
+
 /// One rank of several. Its error reaches the terminal once, with its rank number, and releases the others.
 int run_rank(const core::Config& config) {
   comm::MpiRuntime mpi;
@@ -55,7 +62,7 @@ int run_rank(const core::Config& config) {
   } catch (...) {
     core::set_status_line("");
     const comm::Failure failure = comm::describe_failure(std::current_exception(), mpi.rank());
-    mpi.end_failed_job(failure, [](const std::string& line) { std::fprintf(stderr, "error: %s\n", line.c_str()); });
+    mpi.end_failed_job(failure, print_failure);
   }
 }
 
