@@ -15,7 +15,9 @@ ask() {
     python3 -c 'import json, sys; print(json.dumps({"messages": [{"role": "user", "content": sys.argv[1]}]}))' "$question"
   done | "$PHALANX" generate "$1" --max-new-tokens 60 --temperature 0 2>/dev/null |
     python3 -c 'import json, sys
-for question, line in zip(sys.argv[1:], sys.stdin): print(f"  {question}\n    -> {json.loads(line)[\"text\"].strip()[:300]}")' "${QUESTIONS[@]}"
+for question, line in zip(sys.argv[1:], sys.stdin):
+    answer = json.loads(line)["text"].strip()
+    print(f"  {question}\n    -> {answer[:300]}")' "${QUESTIONS[@]}"
 }
 
 train() {

@@ -12,6 +12,7 @@ using nlohmann::json;
 using Kind = FormatErrorKind;
 
 constexpr std::string_view kRopeFreqs = "rope_freqs.weight";
+constexpr std::string_view kOriginalContext = "llama.rope.scaling.original_context_length";
 constexpr int64_t kMaxLayers = 512, kMaxSize = 1 << 24, kMaxContext = int64_t{1} << 31;
 
 int64_t bounded(const GgufMetadata& metadata, std::string_view key, int64_t min, int64_t max) {
@@ -81,7 +82,8 @@ Heads read_heads(const GgufMetadata& metadata) {
 json llama3_scaling(const GgufFile& file, const TensorInfo& tensor, double rope_theta) {
   std::vector<float> divisors(size_t(count_elements(tensor.shape).value()));
   to_float(tensor.dtype, file.bytes(tensor).data(), int64_t(divisors.size()), divisors.data());
-  const std::optional<Llama3Rope> rope = infer_llama3_rope(divisors, rope_theta);
+  const int64_t context = file.metadata().find_integer(kOriginalContext).value_or(8192);
+  const std::optional<Llama3Rope> rope = infer_llama3_rope(divisors, rope_theta, context);
   if (!rope)
     fail_at(Kind::kUnsupported, file.metadata().path(), tensor.offset_bytes,
             "{} does not hold the rotary scaling of Llama 3, the only one that is recognised", kRopeFreqs);
@@ -102,7 +104,7 @@ json rope_scaling_of(const GgufFile& file, double rope_theta) {
     fail_in(Kind::kUnsupported, metadata.path(),
             "llama.rope.scaling.type is {}; none, linear and yarn are read", core::printable(type));
   json scaling = {{"rope_type", type}, {"factor", positive_number(metadata, "llama.rope.scaling.factor", 1)}};
-  if (const auto context = metadata.find_integer("llama.rope.scaling.original_context_length"))
+  if (const auto context = metadata.find_integer(kOriginalContext))
     scaling["original_max_position_embeddings"] = *context;
   return scaling;
 }
@@ -231,6 +233,8 @@ void add_llama_metadata(GgufPairs& pairs, const HfConfig& config) {
   if (rope.rope_type == "linear")
     pairs.text("llama.rope.scaling.type", "linear")
         .f32("llama.rope.scaling.factor", float(rope.numbers.at("factor")));
+  if (rope.rope_type == "llama3")  // the rest is in the tensor rope_freqs.weight
+    pairs.u32(std::string(kOriginalContext), uint32_t(rope.numbers.at("original_max_position_embeddings")));
 }
 
 }  // namespace phalanx::formats

@@ -8,7 +8,18 @@
 namespace phalanx::model {
 namespace {
 
-/// The factor that llama3 scaling puts on frequency f.
+/// llama3 scaling of frequency f, in fp32 step by step as the reference computes it.
+float llama3_frequency(float f, const RopeScaling& s) {
+  const auto factor = static_cast<float>(s.factor), low = static_cast<float>(s.low_freq_factor);
+  const auto context = static_cast<float>(s.original_max_position_embeddings);
+  const float wavelength = 1.0F / f * static_cast<float>(2 * std::numbers::pi);
+  if (wavelength < static_cast<float>(static_cast<double>(context) / s.high_freq_factor)) return f;
+  if (wavelength > static_cast<float>(static_cast<double>(context) / s.low_freq_factor)) return f / factor;
+  const float smooth = (1.0F / wavelength * context - low) / static_cast<float>(s.high_freq_factor - s.low_freq_factor);
+  return (1.0F - smooth) * f / factor + smooth * f;
+}
+
+/// The same as a factor, for GGUF's divisors.
 double llama3_factor(double f, const RopeScaling& s) {
   const double wavelength = 2 * std::numbers::pi / f;
   const double n = static_cast<double>(s.original_max_position_embeddings);
@@ -31,8 +42,8 @@ at::Tensor inverse_frequencies(const TransformerConfig& config) {
   at::Tensor frequencies = at::empty({half}, at::kDouble);
   double* out = frequencies.data_ptr<double>();
   for (int64_t i = 0; i < half; ++i) {
-    const double f = plain_frequency(config, i);
-    out[i] = config.rope_scaling ? static_cast<float>(f * llama3_factor(f, *config.rope_scaling)) : f;
+    const float f = plain_frequency(config, i);
+    out[i] = config.rope_scaling ? llama3_frequency(f, *config.rope_scaling) : f;
   }
   return frequencies;
 }
