@@ -226,10 +226,10 @@ TEST(LlamaGguf, UnknownTensorsAndWrongRowsAreErrors) {
       Kind::kShape, [&] { LlamaGgufWeights weights(other); }, "rows of q");
 }
 
-/// The real model, where it is at hand: PHALANX_TEST_GGUF names it.
+/// The real model, which scripts/fetch_example.sh puts there.
 TEST(LlamaGguf, ReadsSmolLm2) {
-  const char* path = std::getenv("PHALANX_TEST_GGUF");
-  if (path == nullptr) GTEST_SKIP() << "PHALANX_TEST_GGUF is not set";
+  const std::string path = PHALANX_SOURCE_DIR "/models/SmolLM2-135M-Instruct.Q4_1.gguf";
+  if (!std::filesystem::exists(path)) GTEST_SKIP() << path << " is not there; run scripts/fetch_example.sh";
   const GgufFile file(path);
   const json config = hf_config_of_llama_gguf(file);
   EXPECT_EQ(config["num_hidden_layers"], 30);
