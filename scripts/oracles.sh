@@ -15,7 +15,7 @@ install_oracles() {
   "$ORACLES/bin/pip" install -q --disable-pip-version-check -r scripts/oracles/requirements.txt
 }
 
-run_check() { HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false "$ORACLES/bin/python" "scripts/oracles/$1_check.py" "$PHALANX" "$MODEL"; }
+run_check() { HF_HUB_OFFLINE=1 HF_HUB_DISABLE_PROGRESS_BARS=1 TQDM_DISABLE=1 OMP_WAIT_POLICY=passive PYTHONWARNINGS=ignore TOKENIZERS_PARALLELISM=false "$ORACLES/bin/python" "scripts/oracles/$1_check.py" "$PHALANX" "$MODEL"; }
 
 step "oracles" install_oracles
 for check in "${CHECKS[@]}"; do step "check: $check" run_check "$check"; done

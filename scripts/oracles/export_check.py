@@ -1,13 +1,18 @@
-"""Exports in other people's software: HF folder in transformers, adapter in PEFT, GGUF F16 and Q8_0 in llama.cpp."""
-import json
+"""Exports in other people's software: HF folder in transformers, adapter in PEFT, GGUF F32, F16 and Q8_0 in llama.cpp.
+
+What is compared are token ids of greedy continuations; ours are computed in fp32.
+"""
 import pathlib
 import shutil
 import sys
 import tempfile
 
+import peft
 import torch
+import transformers
 
-from common import glosses, run, run_jsonl, verdict, write_config
+from common import LlamaCpp, glosses, load_reference, reference_model, run, run_jsonl, verdict, write_config
+from tokenizer_check import bytes_without_token, strings
 
 program, gguf = sys.argv[1:3]
 TOKENS = 24
@@ -19,83 +24,84 @@ config = write_config(work / "lora.yaml", f"""
 run: {{name: lora, output_dir: {work}/run}}
 model: {{path: {gguf}}}
 lora: {{r: 8, alpha: 16}}
-data: {{train: [{{path: data/wordnet/train.jsonl}}], sequence_length: 128}}
+data: {{train: [{{path: data/wordnet/eval.jsonl}}], sequence_length: 128}}
 optimizer: {{learning_rate: 1.0e-3}}
 schedule: {{name: constant}}
 train: {{max_steps: 4, global_batch_size: 4, micro_batch_size: 4}}
 checkpoint: {{every_steps: 0}}
 """)
 run([program, "train", config])
-adapter, hf, f16, q8 = work / "run/final", work / "hf", work / "f16.gguf", work / "q8_0.gguf"
+adapter, hf = work / "run/final", work / "hf"
 run([program, "merge", gguf, adapter, hf, "--outtype", "f32"])
-run([program, "export", hf, f16, "--to", "gguf", "--outtype", "f16"])
-run([program, "export", hf, q8, "--to", "gguf", "--outtype", "q8_0"])
 
 
 def ours(model):
-    return run_jsonl([program, "generate", model, "--max-new-tokens", str(TOKENS), "--temperature", "0",
-                      "--set", "train.precision=fp32"], [{"prompt": p} for p in prompts])
+    rows = run_jsonl([program, "generate", model, "--max-new-tokens", TOKENS, "--temperature", 0, "--set", "train.precision=fp32"],
+                     [{"prompt": p} for p in prompts])
+    return [row["ids"] for row in rows]
 
 
 def equal(a, b, first=None):
     return sum(x[:first] == y[:first] for x, y in zip(a, b))
 
 
-def transformers_ids(model, tokenizer):
-    out = []
-    for prompt in prompts:
-        ids = torch.tensor([tokenizer(prompt)["input_ids"]])
-        new = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=TOKENS, do_sample=False)[0, ids.shape[1]:]
-        out.append(new.tolist())
-    return out
-
-
-import transformers
 transformers.logging.set_verbosity_error()
 tokenizer = transformers.AutoTokenizer.from_pretrained(hf)
-model = transformers.AutoModelForCausalLM.from_pretrained(hf, dtype=torch.float32).eval()
-merged = [row["ids"] for row in ours(hf)]
-theirs = transformers_ids(model, tokenizer)
-same = equal(merged, theirs)
+prompt_ids = [tokenizer(prompt)["input_ids"] for prompt in prompts]
+
+
+def transformers_ids(model):
+    """One padded batch: transformers takes minutes for 20 prompts one by one."""
+    longest = max(map(len, prompt_ids))
+    ids = torch.tensor([[tokenizer.eos_token_id] * (longest - len(p)) + p for p in prompt_ids])
+    mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompt_ids])
+    new = model.generate(ids, attention_mask=mask, max_new_tokens=TOKENS, do_sample=False,
+                         pad_token_id=0)[:, longest:].tolist()
+    stop = tokenizer.eos_token_id
+    return [row[:row.index(stop) + 1] if stop in row else row for row in new]
+
+
+same = equal(ours(hf), transformers_ids(load_reference(hf)))
 verdict("HF folder in transformers", same == 20, f"{same}/20 greedy continuations of {TOKENS} tokens equal")
 
-import peft
-from common import reference_model
-base = reference_model(gguf)
-with_adapter = peft.PeftModel.from_pretrained(base, adapter).eval()
-same = equal([row["ids"] for row in ours(adapter)], transformers_ids(with_adapter, tokenizer))
-verdict("adapter in PEFT", same == 20, f"{same}/20 greedy continuations equal")
-
-import xllamacpp
+with_adapter = peft.PeftModel.from_pretrained(reference_model(gguf), adapter).eval()
+same = equal(ours(adapter), transformers_ids(with_adapter))
+verdict("adapter in PEFT", same == 20, f"{same}/20 greedy continuations of {TOKENS} tokens equal")
 
 
-def llama_cpp(path):
-    params = xllamacpp.CommonParams()
-    params.model.path = str(path)
-    params.n_ctx, params.n_parallel, params.warmup = 512, 1, False
-    params.cpuparams.n_threads = 2
-    params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
-    params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
-    server = xllamacpp.Server(params)
-    out = []
-    for prompt in prompts:
-        reply = server.handle_completions({"prompt": tokenizer(prompt)["input_ids"], "max_tokens": TOKENS, "temperature": 0,
-                                           "top_k": 1, "return_tokens": True, "cache_prompt": False})
-        reply = reply if isinstance(reply, dict) else json.loads(reply)
-        choice = reply.get("choices", [reply])[0]
-        text = choice.get("text", reply.get("content", ""))
-        out.append(text)
-    return out
+def without_stop(rows):
+    stop = tokenizer.eos_token_id
+    return [row[:-1] if row[-1:] == [stop] else row for row in rows]
 
 
-def texts(rows):
-    return [row["text"] for row in rows]
-
-
-same = equal(texts(ours(f16)), llama_cpp(f16))
-verdict("GGUF F16 in llama.cpp", same == 20, f"{same}/20 greedy continuations equal")
-mine, other = ours(q8), llama_cpp(q8)
-heads = [tokenizer.decode(row["ids"][:16], skip_special_tokens=True) for row in mine]
-same = sum(o.startswith(h.rstrip("\ufffd")) for h, o in zip(heads, other))
-verdict("GGUF Q8_0 in llama.cpp", same >= 18, f"the first 16 tokens of {same}/20 equal (limit 18)")
+for outtype, first, limit in (("f32", None, 20), ("f16", None, 20), ("q8_0", 16, 18)):
+    path = work / f"{outtype}.gguf"
+    run([program, "export", hf, path, "--to", "gguf", "--outtype", outtype])
+    engine = LlamaCpp(path)
+    mine, theirs = without_stop(ours(path)), without_stop([engine.greedy(ids, TOKENS) for ids in prompt_ids])
+    for prompt, a, b in zip(prompts, mine, theirs):
+        if a[:first] != b[:first]:
+            at = next(i for i, (x, y) in enumerate(zip(a + [-1], b + [-1])) if x != y)
+            print(f"  {outtype}: {prompt!r}: token {at} is {a[at:at + 1]} here, {b[at:at + 1]} there")
+    same = equal(mine, theirs, first)
+    verdict(f"GGUF {outtype} in llama.cpp", same >= limit,
+            f"{same}/20 greedy continuations of {first or TOKENS} tokens equal (limit {limit})")
+    if outtype == "f32":  # its tokenizer keys and chat template
+        special = [t.content for t in tokenizer.added_tokens_decoder.values()]
+        missing = bytes_without_token(tokenizer.backend_tokenizer)
+        texts = [t for t in strings(13600, special)[12300:] if t and missing.isdisjoint(t.encode())]
+        rows = run_jsonl([program, "tokenize", path], [{"text": t} for t in texts])
+        wrong = [t for t, row in zip(texts, rows) if engine.tokenize(t) != row["ids"]]
+        for text in wrong[:5]:
+            print(f"  differs: {text!r}")
+        verdict("tokenizer of the GGUF in llama.cpp", not wrong, f"{len(texts) - len(wrong)} of {len(texts)} strings have equal ids")
+        talks = [[{"role": "user", "content": p}, {"role": "assistant", "content": "Yes."}, {"role": "user", "content": "Why?"}][:n]
+                 for p in prompts[:5] for n in (1, 3)]
+        talks += [[{"role": "system", "content": "Be brief."}] + talk for talk in talks]
+        rows = run_jsonl([program, "tokenize", path], [{"messages": t, "add_generation_prompt": True} for t in talks])
+        hf_texts = [tokenizer.apply_chat_template(t, tokenize=False, add_generation_prompt=True) for t in talks]
+        same = sum(row["text"] == engine.render(t) == h for row, t, h in zip(rows, talks, hf_texts))
+        verdict("chat template", same == len(talks), f"{same}/{len(talks)} conversations render alike here, in llama.cpp and transformers")
+    del engine
+    path.unlink()
 shutil.rmtree(work)
