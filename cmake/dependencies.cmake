@@ -51,3 +51,7 @@ if(PHALANX_SANITIZE)
                       -D_GLIBCXX_ASSERTIONS)
   add_link_options(-fsanitize=address,undefined)
 endif()
+
+if(PHALANX_CUDA)
+  include(cmake/cuda.cmake)
+endif()

@@ -9,5 +9,6 @@ configure() { cmake --preset "$PRESET" >"build-$PRESET.log" 2>&1 || { cat "build
 build() { cmake --build "build/$PRESET" --parallel "$JOBS" ${*:+--target "$@"} | grep -E 'error|FAILED|warning:|^ninja' || true; test "${PIPESTATUS[0]}" = 0; }
 
 bash scripts/bootstrap.sh
+if [ "$PRESET" = cuda ]; then bash scripts/cuda_wheels.sh; fi
 step "configure ($PRESET)" configure
 step "build ($PRESET)" build "$@"

@@ -10,10 +10,13 @@ cuda_present() { command -v nvcc >/dev/null && [ -e "$(dirname "$(dirname "$(rea
 
 bash scripts/build.sh release
 bash scripts/fetch_example.sh
-if cuda_present; then
-  bash scripts/build.sh cuda phx_comm comm_tests
-else
+if ! cuda_present; then
   say "no nvcc here: the CUDA part was not compiled (not run: no GPU tools)"
+elif ! bash scripts/cuda_wheels.sh; then
+  say "the CUDA libraries that the toolkit lacks could not be fetched: the CUDA part was not compiled"
+else
+  bash scripts/build.sh cuda comm_nccl_tests
+  ctest --test-dir build/cuda --label-regex gpu --output-on-failure --timeout 300 | tail -n 60
 fi
 say "tests (set-up took $(elapsed "$SCRIPT_START"))"
 ctest --test-dir build/release --output-on-failure --parallel 2 --timeout 300

@@ -38,7 +38,8 @@ struct Traffic {
 /// host memory (in_process, mpi) or device memory (nccl). dtypes: float64 float32 bfloat16 float16 int64
 /// int32 uint8. Host backends add in one fixed binary tree over the rank index, ((0+1)+(2+3))+..., so results
 /// are the same bits on every rank, in every run and on either backend; bf16 and fp16 sums stay in fp32 up
-/// the tree and are rounded once.
+/// the tree and are rounded once. nccl adds in an order of its own choice: equal bits on every rank, but not
+/// from one number of ranks to the next.
 /// @throws PeerFailure (a core::Error, failure.h) when another rank has failed or aborted: it carries that
 /// rank and its error.
 class Communicator {
@@ -48,6 +49,7 @@ class Communicator {
   virtual int rank() const = 0;
   virtual int size() const = 0;
   virtual std::string backend() const = 0;  ///< "in_process", "mpi" or "nccl"
+  virtual at::Device device() const { return at::kCPU; }  ///< where the tensors of its collectives live
 
   virtual std::unique_ptr<Work> all_reduce_async(at::Tensor tensor, ReduceOp op) = 0;  // in place
   virtual std::unique_ptr<Work> reduce_scatter_async(at::Tensor output, at::Tensor input,
@@ -69,6 +71,9 @@ class Communicator {
   /// This rank has failed: every other rank's pending and later calls throw `error`. Never blocks, may be
   /// called by any thread. `code` is the exit code that the others' errors carry.
   virtual void abort(const std::string& error, core::ExitCode code = core::ExitCode::kBug) = 0;
+  /// Throws PeerFailure if a rank of the job has failed, without waiting for anything. For long work between
+  /// collectives, and for backends whose waiting does not hear of failures by itself.
+  virtual void check() = 0;
 
   void all_reduce(at::Tensor tensor, ReduceOp op = ReduceOp::kSum) { all_reduce_async(tensor, op)->wait(); }
   void reduce_scatter(at::Tensor output, at::Tensor input, ReduceOp op = ReduceOp::kSum) {
@@ -89,9 +94,6 @@ class Communicator {
 
  protected:
   void count(const std::string& collective, int64_t bytes);
-  virtual at::Device device() const {
-    return at::kCPU;
-  }  ///< where the scalar and string helpers put their tensors
 
  private:
   Traffic traffic_;

@@ -31,6 +31,7 @@ class HostCommunicator : public Communicator {
   void barrier() override;
   std::unique_ptr<Communicator> split(int color, int key) override;
   void abort(const std::string& error, core::ExitCode code) override;
+  void check() override { transport_->check(); }
 
  private:
   std::unique_ptr<Work> run(std::function<void()> collective);

@@ -37,6 +37,7 @@ class HostTransport {
 
   virtual void fail(Failure failure) = 0;  ///< from any thread: releases every rank of the job
   virtual const FailureRecord& failure_record() const = 0;
+  virtual void check() { failure_record().throw_if_failed(); }  ///< throws PeerFailure if a rank has failed
 };
 
 }  // namespace phalanx::comm

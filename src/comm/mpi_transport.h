@@ -33,6 +33,7 @@ class MpiTransport : public HostTransport {
   std::unique_ptr<Work> recv(at::Tensor tensor, int from, int tag) override;
   void fail(Failure failure) override { group_->control->fail(failure); }
   const FailureRecord& failure_record() const override { return group_->control->record(); }
+  void check() override { group_->control->check(); }  // hears first: nothing else may be waiting
 
  private:
   template <typename Run>

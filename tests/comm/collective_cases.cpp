@@ -15,12 +15,27 @@ constexpr at::ScalarType kDtypes[] = {at::kDouble, at::kFloat, at::kBFloat16, at
 constexpr int64_t kSizes[] = {0, 1, 2, 7, 64, 1001};
 
 void expect_equal(const at::Tensor& found, const at::Tensor& expected, const std::string& what) {
-  EXPECT_TRUE(at::equal(found, expected)) << what << "\nfound    " << found << "\nexpected " << expected;
+  const at::Tensor on_host = found.cpu();
+  EXPECT_TRUE(at::equal(on_host, expected)) << what << "\nfound    " << on_host << "\nexpected " << expected;
 }
 
 std::string label(at::ScalarType dtype, int64_t numel, int rank) {
   return std::string(c10::toString(dtype)) + " x " + std::to_string(numel) + " on rank " +
          std::to_string(rank);
+}
+
+/// Options of a tensor that these ranks can use.
+at::TensorOptions on(const Communicator& ranks, at::ScalarType dtype) {
+  return at::TensorOptions(dtype).device(ranks.device());
+}
+
+/// What `rank` brings, where these ranks can use it.
+at::Tensor example_on(const Communicator& ranks, int rank, int64_t numel, at::ScalarType dtype) {
+  return example(rank, numel, dtype).to(ranks.device());
+}
+
+at::Tensor own_example(const Communicator& ranks, int64_t numel, at::ScalarType dtype) {
+  return example_on(ranks, ranks.rank(), numel, dtype);
 }
 
 at::Tensor reduce_serially(int num_ranks, int64_t numel, at::ScalarType dtype, ReduceOp op) {
@@ -43,7 +58,7 @@ void for_all_dtypes_and_sizes(const std::function<void(at::ScalarType, int64_t)>
 void all_reduce_equals_the_serial_result(Communicator& ranks) {
   for (const ReduceOp op : {ReduceOp::kSum, ReduceOp::kMax, ReduceOp::kMin}) {
     for_all_dtypes_and_sizes([&](at::ScalarType dtype, int64_t numel) {
-      const at::Tensor tensor = example(ranks.rank(), numel, dtype);
+      const at::Tensor tensor = own_example(ranks, numel, dtype);
       ranks.all_reduce(tensor, op);
       expect_equal(tensor, reduce_serially(ranks.size(), numel, dtype, op),
                    label(dtype, numel, ranks.rank()));
@@ -53,8 +68,8 @@ void all_reduce_equals_the_serial_result(Communicator& ranks) {
 
 void reduce_scatter_equals_the_serial_result(Communicator& ranks) {
   for_all_dtypes_and_sizes([&](at::ScalarType dtype, int64_t numel) {
-    const at::Tensor output = at::empty({numel}, dtype);
-    ranks.reduce_scatter(output, example(ranks.rank(), ranks.size() * numel, dtype));
+    const at::Tensor output = at::empty({numel}, on(ranks, dtype));
+    ranks.reduce_scatter(output, own_example(ranks, ranks.size() * numel, dtype));
     const at::Tensor whole = reduce_serially(ranks.size(), ranks.size() * numel, dtype, ReduceOp::kSum);
     expect_equal(output, whole.narrow(0, ranks.rank() * numel, numel), label(dtype, numel, ranks.rank()));
   });
@@ -62,8 +77,8 @@ void reduce_scatter_equals_the_serial_result(Communicator& ranks) {
 
 void all_gather_equals_the_serial_result(Communicator& ranks) {
   for_all_dtypes_and_sizes([&](at::ScalarType dtype, int64_t numel) {
-    const at::Tensor output = at::empty({ranks.size() * numel}, dtype);
-    ranks.all_gather(output, example(ranks.rank(), numel, dtype));
+    const at::Tensor output = at::empty({ranks.size() * numel}, on(ranks, dtype));
+    ranks.all_gather(output, own_example(ranks, numel, dtype));
     for (int r = 0; r < ranks.size(); ++r) {
       expect_equal(output.narrow(0, r * numel, numel), example(r, numel, dtype),
                    label(dtype, numel, ranks.rank()));
@@ -74,7 +89,7 @@ void all_gather_equals_the_serial_result(Communicator& ranks) {
 void broadcast_equals_the_roots_tensor(Communicator& ranks) {
   for_all_dtypes_and_sizes([&](at::ScalarType dtype, int64_t numel) {
     for (int root = 0; root < ranks.size(); ++root) {
-      const at::Tensor tensor = example(ranks.rank(), numel, dtype);
+      const at::Tensor tensor = own_example(ranks, numel, dtype);
       ranks.broadcast(tensor, root);
       expect_equal(tensor, example(root, numel, dtype), label(dtype, numel, ranks.rank()));
     }
@@ -99,9 +114,9 @@ void all_to_all_moves_every_part(Communicator& ranks) {
     }
     const int64_t sent = std::accumulate(to_each.begin(), to_each.end(), int64_t{0});
     const at::Tensor output =
-        at::empty({std::accumulate(from_each.begin(), from_each.end(), int64_t{0})}, dtype);
+        at::empty({std::accumulate(from_each.begin(), from_each.end(), int64_t{0})}, on(ranks, dtype));
     ranks
-        .all_to_all_async(output, example(ranks.rank(), 64, dtype).narrow(0, 0, sent).contiguous(), from_each,
+        .all_to_all_async(output, own_example(ranks, 64, dtype).narrow(0, 0, sent).contiguous(), from_each,
                           to_each)
         ->wait();
     expect_equal(output, at::cat(expected), label(dtype, sent, ranks.rank()));
@@ -110,14 +125,14 @@ void all_to_all_moves_every_part(Communicator& ranks) {
 
 void large_tensors_pass_through_in_pieces(Communicator& ranks) {
   const int64_t numel = 1'500'007;
-  const at::Tensor tensor = example(ranks.rank(), numel, at::kFloat);
+  const at::Tensor tensor = own_example(ranks, numel, at::kFloat);
   const at::Tensor expected = reduce_serially(ranks.size(), numel, at::kFloat, ReduceOp::kSum);
   ranks.all_reduce(tensor);
   expect_equal(tensor, expected, "all_reduce");
 
-  const at::Tensor gathered = at::empty({ranks.size() * numel}, at::kFloat);
-  ranks.all_gather(gathered, example(ranks.rank(), numel, at::kFloat));
-  const at::Tensor part = at::empty({numel}, at::kFloat);
+  const at::Tensor gathered = at::empty({ranks.size() * numel}, on(ranks, at::kFloat));
+  ranks.all_gather(gathered, own_example(ranks, numel, at::kFloat));
+  const at::Tensor part = at::empty({numel}, on(ranks, at::kFloat));
   ranks.reduce_scatter(part, gathered, ReduceOp::kMax);
   expect_equal(part, example(ranks.rank(), numel, at::kFloat), "reduce_scatter of an all_gather");
 
@@ -127,9 +142,9 @@ void large_tensors_pass_through_in_pieces(Communicator& ranks) {
   const at::Tensor there = at::empty_like(sent), back = at::empty_like(sent);
   ranks.all_to_all_async(there, sent, splits, splits)->wait();
   ranks.all_to_all_async(back, there, splits, splits)->wait();
-  expect_equal(back, sent, "all_to_all there and back");
+  expect_equal(back, sent.cpu(), "all_to_all there and back");
 
-  const at::Tensor copy = example(ranks.rank(), numel, at::kFloat);
+  const at::Tensor copy = own_example(ranks, numel, at::kFloat);
   ranks.broadcast(copy, ranks.size() - 1);
   expect_equal(copy, example(ranks.size() - 1, numel, at::kFloat), "broadcast");
 }
@@ -176,7 +191,7 @@ void async_calls_finish_in_any_order_of_waiting(Communicator& ranks) {
   std::vector<at::Tensor> tensors;
   std::vector<std::unique_ptr<Work>> works;
   for (int i = 0; i < 8; ++i) {
-    tensors.push_back(example(ranks.rank() + i, numel, at::kFloat));
+    tensors.push_back(example_on(ranks, ranks.rank() + i, numel, at::kFloat));
     works.push_back(ranks.all_reduce_async(tensors.back(), ReduceOp::kMax));
   }
   for (int i = 7; i >= 0; --i) {
@@ -191,7 +206,7 @@ void async_calls_finish_in_any_order_of_waiting(Communicator& ranks) {
 }
 
 void async_calls_see_each_others_results_in_order(Communicator& ranks) {
-  const at::Tensor tensor = at::ones({1000}, at::kDouble);
+  const at::Tensor tensor = at::ones({1000}, on(ranks, at::kDouble));
   std::vector<std::unique_ptr<Work>> works;
   for (int i = 0; i < 5; ++i) works.push_back(ranks.all_reduce_async(tensor, ReduceOp::kSum));
   works.back()->wait();
@@ -200,7 +215,7 @@ void async_calls_see_each_others_results_in_order(Communicator& ranks) {
 
 void async_calls_of_two_groups_do_not_wait_for_each_other(Communicator& ranks) {
   const std::unique_ptr<Communicator> other = ranks.split(0, 0);
-  const at::Tensor tensor = at::ones({100}, at::kDouble);
+  const at::Tensor tensor = at::ones({100}, on(ranks, at::kDouble));
   const std::unique_ptr<Work> work = ranks.all_reduce_async(tensor, ReduceOp::kSum);
   if (ranks.rank() == 0)
     work->wait();  // rank 0 finishes the first group before it comes to the second, the others after
@@ -215,12 +230,12 @@ void messages_arrive_by_sender_and_tag_in_order(Communicator& ranks) {
   std::vector<std::unique_ptr<Work>> works;
   std::vector<at::Tensor> received;
   for (int i = 0; i < 4; ++i) {
-    received.push_back(at::empty({100 + i / 2}, at::kInt));
+    received.push_back(at::empty({100 + i / 2}, on(ranks, at::kInt)));
     works.push_back(ranks.recv_async(received.back(), from, /*tag=*/i / 2));
   }
   for (const int i : {2, 0, 3, 1}) {  // of each tag in order, the tags mixed
     works.push_back(
-        ranks.send_async(example(ranks.rank() + 10 * i, 100 + i / 2, at::kInt), to, /*tag=*/i / 2));
+        ranks.send_async(example_on(ranks, ranks.rank() + 10 * i, 100 + i / 2, at::kInt), to, /*tag=*/i / 2));
   }
   for (auto& work : works) work->wait();
   for (int i = 0; i < 4; ++i)
@@ -231,8 +246,8 @@ void large_messages_cross_without_deadlock(Communicator& ranks) {
   const int64_t numel = 2'000'000;
   const int to = (ranks.rank() + 1) % ranks.size();
   const int from = (ranks.rank() + ranks.size() - 1) % ranks.size();
-  const at::Tensor received = at::empty({numel}, at::kFloat);
-  const std::unique_ptr<Work> sending = ranks.send_async(example(ranks.rank(), numel, at::kFloat), to, 3);
+  const at::Tensor received = at::empty({numel}, on(ranks, at::kFloat));
+  const std::unique_ptr<Work> sending = ranks.send_async(own_example(ranks, numel, at::kFloat), to, 3);
   const std::unique_ptr<Work> receiving = ranks.recv_async(received, from, 3);
   sending->wait();
   receiving->wait();
@@ -242,11 +257,11 @@ void large_messages_cross_without_deadlock(Communicator& ranks) {
 void collectives_run_beside_pending_messages(Communicator& ranks) {
   const int to = (ranks.rank() + 1) % ranks.size();
   const int from = (ranks.rank() + ranks.size() - 1) % ranks.size();
-  const at::Tensor received = at::empty({10}, at::kLong);
+  const at::Tensor received = at::empty({10}, on(ranks, at::kLong));
   const std::unique_ptr<Work> receiving = ranks.recv_async(received, from, 0);
   ranks.barrier();
   EXPECT_EQ(ranks.all_reduce_scalar(int64_t{1}), ranks.size());
-  ranks.send(example(ranks.rank(), 10, at::kLong), to);
+  ranks.send(own_example(ranks, 10, at::kLong), to);
   receiving->wait();
   expect_equal(received, example(from, 10, at::kLong), "message");
 }
@@ -283,7 +298,7 @@ void split_makes_groups_by_color_and_key(Communicator& ranks) {
 
 void traffic_equals_the_ring_formulas(Communicator& ranks) {
   const int64_t n = ranks.size();
-  const at::Tensor small = at::zeros({60}, at::kFloat), large = at::zeros({60 * n}, at::kFloat);
+  const at::Tensor small = at::zeros({60}, on(ranks, at::kFloat)), large = at::zeros({60 * n}, on(ranks, at::kFloat));
   ranks.reset_traffic();
   ranks.all_reduce(small);
   ranks.all_reduce(small);
@@ -315,14 +330,14 @@ void traffic_equals_the_ring_formulas(Communicator& ranks) {
 }
 
 void bad_arguments_are_refused_before_anything_is_sent(Communicator& ranks) {
-  const at::Tensor good = at::zeros({4}, at::kFloat);
-  EXPECT_THROW(ranks.all_reduce(at::zeros({4, 4}).t()), c10::Error);
-  EXPECT_THROW(ranks.all_reduce(at::zeros({4}, at::kComplexFloat)), c10::Error);
+  const at::Tensor good = at::zeros({4}, on(ranks, at::kFloat));
+  EXPECT_THROW(ranks.all_reduce(at::zeros({4, 4}, on(ranks, at::kFloat)).t()), c10::Error);
+  EXPECT_THROW(ranks.all_reduce(at::zeros({4}, on(ranks, at::kComplexFloat))), c10::Error);
   EXPECT_THROW(ranks.all_reduce(at::Tensor()), c10::Error);
   EXPECT_THROW(ranks.broadcast(good, ranks.size()), c10::Error);
   EXPECT_THROW(ranks.send(good, -1), c10::Error);
-  EXPECT_THROW(ranks.all_gather(at::zeros({4 * ranks.size() + 1}), good), c10::Error);
-  EXPECT_THROW(ranks.reduce_scatter(good, at::zeros({4 * ranks.size()}, at::kDouble)), c10::Error);
+  EXPECT_THROW(ranks.all_gather(at::zeros({4 * ranks.size() + 1}, on(ranks, at::kFloat)), good), c10::Error);
+  EXPECT_THROW(ranks.reduce_scatter(good, at::zeros({4 * ranks.size()}, on(ranks, at::kDouble))), c10::Error);
   EXPECT_THROW(ranks.all_to_all_async(good, good, {4}, std::vector<int64_t>(ranks.size() + 1)), c10::Error);
   ranks.all_reduce(good);  // the group still works
 }
@@ -335,7 +350,7 @@ at::Tensor example(int rank, int64_t numel, at::ScalarType dtype) {
 
 const std::vector<CollectiveCase>& collective_cases() {
 #define PHALANX_CASE(function) \
-  { #function, function }
+  { #function, function, false }
   static const std::vector<CollectiveCase> cases = {
       PHALANX_CASE(all_reduce_equals_the_serial_result),
       PHALANX_CASE(reduce_scatter_equals_the_serial_result),
@@ -343,7 +358,8 @@ const std::vector<CollectiveCase>& collective_cases() {
       PHALANX_CASE(broadcast_equals_the_roots_tensor),
       PHALANX_CASE(all_to_all_moves_every_part),
       PHALANX_CASE(large_tensors_pass_through_in_pieces),
-      PHALANX_CASE(sums_follow_one_fixed_tree_over_the_ranks),
+      {"sums_follow_one_fixed_tree_over_the_ranks", sums_follow_one_fixed_tree_over_the_ranks,
+       /*host_only=*/true},
       PHALANX_CASE(nan_survives_max_and_min),
       PHALANX_CASE(async_calls_finish_in_any_order_of_waiting),
       PHALANX_CASE(async_calls_see_each_others_results_in_order),

@@ -11,12 +11,13 @@ namespace phalanx::comm {
 struct CollectiveCase {
   std::string name;
   std::function<void(Communicator&)> body;
+  bool host_only = false;  ///< tests what only the host backends promise
 };
 
 const std::vector<CollectiveCase>& collective_cases();
 
-/// The tensor that `rank` brings to a test: small whole numbers (all dtypes hold the results of any order
-/// exactly), the same in every process.
+/// The tensor that `rank` brings to a test, in host memory: small whole numbers (all dtypes hold the results of
+/// any order exactly), the same in every process.
 at::Tensor example(int rank, int64_t numel, at::ScalarType dtype);
 
 }  // namespace phalanx::comm

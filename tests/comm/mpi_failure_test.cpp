@@ -112,6 +112,13 @@ TEST_P(MpiFailure, ReleasesARankThatWaitsForAMessage) {
   EXPECT_EQ(outcome.count("released 0 by 1"), 1) << outcome.output;
 }
 
+TEST_P(MpiFailure, IsHeardByARankThatOnlyAsks) {
+  const Outcome outcome = run(2, "asked");
+  EXPECT_EQ(outcome.exit_code, 65) << outcome.output;
+  EXPECT_EQ(outcome.count("error: rank 1: nothing to compute"), 1) << outcome.output;
+  EXPECT_EQ(outcome.count("released 0 by 1"), 1) << outcome.output;
+}
+
 TEST_P(MpiFailure, OfAShortMessageNamesBothSizes) {
   const Outcome outcome = run(2, "short_message");
   EXPECT_EQ(outcome.exit_code, 70) << outcome.output;

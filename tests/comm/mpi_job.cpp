@@ -46,6 +46,11 @@ void fail_as_named(const std::string& name, Communicator& world) {
   if (name == "recv" && rank == 1) bad_input("nothing to send");
   if (name == "short_message" && rank == 1) world.send(at::ones({10}), 0);
   if (name == "short_message" && rank == 0) world.recv(tensor, 1);
+  if (name == "asked" && rank == 1) bad_input("nothing to compute");
+  if (name == "asked") {  // no collective: only check() can tell, as for a backend that waits by itself
+    for (int i = 0; i < 1000; ++i, std::this_thread::sleep_for(std::chrono::milliseconds(5))) world.check();
+    bad_input("not reached: check() heard nothing in 5 s");
+  }
   if (name == "in_thread" && rank == 1) {
     std::thread([&] { world.abort("the writer thread has no space left", core::ExitCode::kStorage); }).join();
   }
