@@ -6,12 +6,16 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 FULL=${1:-}
 [ "$FULL" = --full ] && export PHALANX_FULL=1
 
-cuda_present() { command -v nvcc >/dev/null && [ -e "$(dirname "$(dirname "$(readlink -f "$(command -v nvcc)")")")/include/cuda_runtime.h" ]; }
+# The toolkit that torch 2.11 is built with, with its headers.
+cuda_present() {
+  command -v nvcc >/dev/null && [ "$(nvcc --version | sed -n 's/.*release \([0-9]*\).*/\1/p')" -ge 13 ] &&
+    [ -e "$(dirname "$(dirname "$(readlink -f "$(command -v nvcc)")")")/include/cuda_runtime.h" ]
+}
 
 bash scripts/build.sh release
 bash scripts/fetch_example.sh
 if ! cuda_present; then
-  say "no nvcc here: the CUDA part was not compiled (not run: no GPU tools)"
+  say "no CUDA 13 toolkit here: the CUDA part was not compiled (not run: no GPU tools)"
 elif ! bash scripts/cuda_wheels.sh; then
   say "the CUDA libraries that the toolkit lacks could not be fetched: the CUDA part was not compiled"
 else
