@@ -92,7 +92,9 @@ Handle create_file(const std::filesystem::path& path) {
   H5Pset_libver_bounds(access.get(), H5F_LIBVER_V110, H5F_LIBVER_V110);
   H5Pset_file_locking(access.get(), false,
                       true);  // names are never used twice; NFS and Lustre often cannot lock
-  const hid_t file = H5Fcreate(path.c_str(), H5F_ACC_EXCL, H5P_DEFAULT, access.get());
+  const Handle creation(H5Pcreate(H5P_FILE_CREATE), H5Pclose);
+  H5Pset_obj_track_times(creation.get(), false);  // the root group's times: the same content gives the same bytes
+  const hid_t file = H5Fcreate(path.c_str(), H5F_ACC_EXCL, creation.get(), access.get());
   return {checked(file, path, "", "cannot be created"), H5Fclose};
 }
 
