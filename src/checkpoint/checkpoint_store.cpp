@@ -130,6 +130,13 @@ SaveResult CheckpointStore::save(const State& state, int64_t step) {
   }
 }
 
+SaveResult CheckpointStore::save_last(const State& state, int64_t step) {
+  SaveResult result;
+  do result = save(state, step);
+  while (!result.committed);  // ends: save() throws at the third miss
+  return result;
+}
+
 /// A run that stops right after it was resumed saves a step that exists: it is kept if it is whole.
 bool CheckpointStore::is_committed(int64_t step) {
   const std::vector<int64_t> steps = agreed_steps(ranks_, checkpoints_);
@@ -161,7 +168,7 @@ SaveResult CheckpointStore::missed(const std::string& message, int64_t step) {
                checkpoints_, step, message);
   }
   SaveResult result;
-  result.message = fmt::format("step {} was not saved (miss {} of {}, training goes on): {}", step, num_misses_, kMaxMisses, message);
+  result.message = fmt::format("step {} was not saved (miss {} of {}): {}", step, num_misses_, kMaxMisses, message);
   if (ranks_.rank() == 0 && log_) log_(result.message);
   return result;
 }

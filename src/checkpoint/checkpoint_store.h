@@ -54,6 +54,10 @@ class CheckpointStore {
   ///         incarnation has taken over, 70 for a wrong `state`.
   SaveResult save(const State& state, int64_t step);
 
+  /// Saves where there is no next interval (the last step, or a run that was asked to stop): tries again at once.
+  /// @throws as save(): the third failure in a row is an error (74), so that a run never ends as if its state were safe.
+  SaveResult save_last(const State& state, int64_t step);
+
   int64_t incarnation() const { return incarnation_; }
   const std::string& folder() const { return checkpoints_; }
 

@@ -75,7 +75,7 @@ class TrainingRun {
   }
   void log_step(const StepStats& stats, double step_s);
   void evaluate_now();
-  void save_checkpoint();
+  void save_checkpoint(bool is_last);
   void save_final();
   ordered_json fingerprint() const;
 
@@ -123,7 +123,7 @@ core::ExitCode TrainingRun::run(const std::function<bool()>& stop_requested) {
     const bool last = trainer_.steps_done() == max_steps_;
     if (due(eval.every_steps) || (last && eval.every_steps > 0)) evaluate_now();  // before the checkpoint, which remembers it
     const bool stop = group_.all_reduce_scalar(static_cast<int64_t>(stop_requested()), comm::ReduceOp::kMax) > 0;
-    if (due(checkpoint.every_steps) || stop || (last && checkpoint.every_steps > 0)) save_checkpoint();
+    if (due(checkpoint.every_steps) || stop || (last && checkpoint.every_steps > 0)) save_checkpoint(stop || last);
     if (stop && !last) {
       progress_.reset();
       if (is_main()) core::log_note("stopped after step {}; the same command goes on from there", trainer_.steps_done());
@@ -209,12 +209,13 @@ void TrainingRun::evaluate_now() {
              {"eval_runtime", seconds_since(start)}});
 }
 
-void TrainingRun::save_checkpoint() {
+void TrainingRun::save_checkpoint(bool is_last) {
   if (saved_step_ == trainer_.steps_done()) return;
   checkpoint::State state = trainer_.state();
   state.scalars["fingerprint"] = fingerprint();
   if (evaluated_step_) state.scalars["evaluated_step"] = *evaluated_step_;
-  const checkpoint::SaveResult result = store_.save(state, trainer_.steps_done());
+  const checkpoint::SaveResult result =
+      is_last ? store_.save_last(state, trainer_.steps_done()) : store_.save(state, trainer_.steps_done());
   if (result.committed) saved_step_ = trainer_.steps_done();
 }
 

@@ -52,7 +52,8 @@ void live(comm::Communicator& ranks, const std::string& checkpoints, int64_t tar
   say(ranks, "resumed " + std::to_string(step));
   while (step < target) {
     step += 10;
-    const auto result = store.save(checkpoint::synthetic_state(step, ranks.rank(), ranks.size()), step);
+    const checkpoint::State state = checkpoint::synthetic_state(step, ranks.rank(), ranks.size());
+    const auto result = step < target ? store.save(state, step) : store.save_last(state, step);
     say(ranks, result.committed ? "committed " + std::to_string(step) : "missed " + std::to_string(step) + ": " + result.message);
   }
 }
