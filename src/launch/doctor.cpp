@@ -73,6 +73,7 @@ const bool registered = register_command({"doctor", "Shows what this machine has
 }});
 
 int write_docs(const std::string& folder) {
+  core::make_directories(folder);
   core::write_file_atomic(folder + "/config.md", core::config_markdown());
   core::write_file_atomic(folder + "/config.schema.json", core::config_json_schema());
   return 0;
