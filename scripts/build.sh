@@ -6,7 +6,13 @@ PRESET=${1:-release}
 shift || true
 
 configure() { cmake --preset "$PRESET" >"build-$PRESET.log" 2>&1 || { cat "build-$PRESET.log"; exit 1; }; rm -f "build-$PRESET.log"; }
-build() { cmake --build "build/$PRESET" --parallel "$JOBS" ${*:+--target "$@"} | grep -E 'error|FAILED|warning:|^ninja' || true; test "${PIPESTATUS[0]}" = 0; }
+build() {
+  local status=0
+  cmake --build "build/$PRESET" --parallel "$JOBS" ${*:+--target "$@"} >"build-$PRESET.log" 2>&1 || status=$?
+  grep -E 'error|FAILED|warning:' "build-$PRESET.log" || true
+  rm -f "build-$PRESET.log"
+  return "$status"
+}
 
 bash scripts/bootstrap.sh
 if [ "$PRESET" = cuda ]; then bash scripts/cuda_wheels.sh; fi
