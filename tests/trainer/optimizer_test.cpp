@@ -1,0 +1,99 @@
+#include "trainer/optimizer.h"
+
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+#include "core/error.h"
+#include "trainer/method.h"
+
+namespace phalanx::trainer {
+namespace {
+
+/// A matrix that decays and a vector that does not, with the same gradients every step on both sides.
+struct Pair {
+  Pair() {
+    torch::manual_seed(4);
+    matrix = torch::randn({5, 7}, at::kDouble).requires_grad_();
+    vector = torch::randn({9}, at::kDouble).requires_grad_();
+    reference_matrix = matrix.detach().clone().requires_grad_();
+    reference_vector = vector.detach().clone().requires_grad_();
+    parameters = std::make_unique<parallel::FlatParameters>(
+        std::vector<std::pair<std::string, at::Tensor>>{{"matrix", matrix}, {"vector", vector}}, at::kDouble);
+  }
+
+  /// The same random gradients for the slots and for the reference.
+  void set_gradients(double scale) {
+    for (const parallel::ParameterSlot& slot : parameters->slots()) {
+      const at::Tensor gradient = torch::randn(slot.param.sizes(), at::kDouble);
+      parallel::FlatParameters::view(parameters->grad(), slot).copy_(gradient);
+      (slot.name == "matrix" ? reference_matrix : reference_vector).mutable_grad() = gradient * scale;
+    }
+  }
+
+  void expect_equal() const {
+    EXPECT_LT((matrix - reference_matrix).abs().max().item<double>(), 1e-13);
+    EXPECT_LT((vector - reference_vector).abs().max().item<double>(), 1e-13);
+  }
+
+  at::Tensor matrix, vector, reference_matrix, reference_vector;
+  std::unique_ptr<parallel::FlatParameters> parameters;
+};
+
+template <typename Optimizer, typename Options>
+std::unique_ptr<Optimizer> reference(const Pair& pair, Options decaying, Options plain) {
+  std::vector<torch::optim::OptimizerParamGroup> groups;
+  groups.emplace_back(std::vector<at::Tensor>{pair.reference_matrix}, std::make_unique<Options>(decaying));
+  groups.emplace_back(std::vector<at::Tensor>{pair.reference_vector}, std::make_unique<Options>(plain));
+  return std::make_unique<Optimizer>(groups, decaying);
+}
+
+void expect_same_steps(Pair& pair, const OptimizerOptions& options, torch::optim::Optimizer& expected) {
+  auto optimizer = make_optimizer(options, *pair.parameters);
+  for (int64_t step = 1; step <= 5; ++step) {
+    const double clip_scale = step % 2 == 0 ? 0.5 : 1.0;
+    pair.set_gradients(clip_scale);
+    optimizer->step(*pair.parameters, step, options.learning_rate, clip_scale);
+    expected.step();
+    pair.expect_equal();
+  }
+}
+
+TEST(Optimizer, AdamWEqualsTorchsAndDecaysMatricesOnly) {
+  Pair pair;
+  OptimizerOptions options;
+  options.learning_rate = 0.01;
+  options.weight_decay = 0.1;
+  const auto base = torch::optim::AdamWOptions(0.01).betas({options.betas[0], options.betas[1]}).eps(options.eps);
+  const auto expected = reference<torch::optim::AdamW>(pair, torch::optim::AdamWOptions(base).weight_decay(0.1),
+                                                       torch::optim::AdamWOptions(base).weight_decay(0.0));
+  expect_same_steps(pair, options, *expected);
+}
+
+TEST(Optimizer, SgdWithMomentumEqualsTorchs) {
+  Pair pair;
+  OptimizerOptions options;
+  options.name = "sgd";
+  options.learning_rate = 0.01;
+  options.momentum = 0.9;
+  options.weight_decay = 0.1;
+  const auto base = torch::optim::SGDOptions(0.01).momentum(0.9);
+  const auto expected = reference<torch::optim::SGD>(pair, torch::optim::SGDOptions(base).weight_decay(0.1),
+                                                     torch::optim::SGDOptions(base).weight_decay(0.0));
+  expect_same_steps(pair, options, *expected);
+}
+
+TEST(Registries, ListWhatTheyKnow) {
+  Pair pair;
+  OptimizerOptions options;
+  options.name = "adamx";
+  EXPECT_THROW(make_optimizer(options, *pair.parameters), core::Error);
+  try {
+    find_method("dpoo");
+    FAIL();
+  } catch (const core::Error& error) {
+    EXPECT_NE(std::string(error.what()).find("known are pretrain, sft"), std::string::npos) << error.what();
+  }
+}
+
+}  // namespace
+}  // namespace phalanx::trainer
