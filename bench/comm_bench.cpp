@@ -36,6 +36,12 @@ double memcpy_seconds(Communicator& ranks, const at::Tensor& tensor) {
       ranks, 5, [&] { std::memcpy(copy.mutable_data_ptr(), tensor.const_data_ptr(), tensor.nbytes()); });
 }
 
+void report(benchmark::State& state, int64_t bytes, double seconds, double copy_seconds) {
+  state.counters["GB/s"] = bytes / seconds * 1e-9;
+  state.counters["memcpy_GB/s"] = bytes / copy_seconds * 1e-9;
+  state.counters["share"] = copy_seconds / seconds;
+}
+
 void all_reduce_between_threads(benchmark::State& state) {
   const int num_ranks = static_cast<int>(state.range(0));
   const int64_t bytes = state.range(1);
@@ -52,9 +58,7 @@ void all_reduce_between_threads(benchmark::State& state) {
     });
     state.SetIterationTime(seconds);
   }
-  state.counters["GB/s"] = bytes / seconds * 1e-9;
-  state.counters["memcpy_GB/s"] = bytes / copy_seconds * 1e-9;
-  state.counters["share"] = copy_seconds / seconds;
+  report(state, bytes, seconds, copy_seconds);
 }
 
 BENCHMARK(all_reduce_between_threads)
@@ -64,34 +68,57 @@ BENCHMARK(all_reduce_between_threads)
     ->Iterations(3)
     ->Unit(benchmark::kMillisecond);
 
-void bench_mpi_size(Communicator& ranks, int64_t bytes, int rounds) {
+/// Every rank runs this in step: the number of iterations is fixed. MPI's own all_reduce runs beside ours.
+void all_reduce_between_processes(benchmark::State& state, Communicator& ranks) {
+  const int64_t bytes = state.range(0);
   const at::Tensor tensor = at::ones({bytes / 4}, at::kFloat);
-  const double ours = best_seconds(ranks, rounds, [&] { ranks.all_reduce(tensor); });
-  const double mpi = best_seconds(ranks, rounds, [&] {
-    MPI_Allreduce(MPI_IN_PLACE, tensor.mutable_data_ptr(), static_cast<int>(tensor.numel()), MPI_FLOAT,
-                  MPI_SUM, MPI_COMM_WORLD);
-  });
-  const double copying = memcpy_seconds(ranks, tensor);
-  if (ranks.rank() != 0) return;
-  std::printf(
-      "all_reduce ranks:%d bytes:%-10ld %10.1f us %7.2f GB/s   MPI_Allreduce %10.1f us %7.2f GB/s   memcpy "
-      "%7.2f GB/s  "
-      "share %.2f\n",
-      ranks.size(), static_cast<long>(bytes), ours * 1e6, bytes / ours * 1e-9, mpi * 1e6, bytes / mpi * 1e-9,
-      bytes / copying * 1e-9, copying / ours);
+  const int rounds = bytes <= (1 << 20) ? 100 : 5;
+  double seconds = 0, mpi_seconds = 0, copy_seconds = 0;
+  for (auto _ : state) {
+    seconds = best_seconds(ranks, rounds, [&] { ranks.all_reduce(tensor); });
+    mpi_seconds = best_seconds(ranks, rounds, [&] {
+      MPI_Allreduce(MPI_IN_PLACE, tensor.mutable_data_ptr(), static_cast<int>(tensor.numel()), MPI_FLOAT,
+                    MPI_SUM, MPI_COMM_WORLD);
+    });
+    copy_seconds = memcpy_seconds(ranks, tensor);
+    state.SetIterationTime(seconds);
+  }
+  report(state, bytes, seconds, copy_seconds);
+  state.counters["MPI_GB/s"] = bytes / mpi_seconds * 1e-9;
 }
 
+class Silence : public benchmark::BenchmarkReporter {
+ public:
+  bool ReportContext(const Context&) override { return true; }
+  void ReportRuns(const std::vector<Run>&) override {}
+};
+
+/// mpirun -n 2 comm_bench --mpi [bytes of staging memory; 0: the default, negative: messages]
 int bench_mpi(int argc, char** argv) {
   MpiRuntime runtime;
   MpiOptions options;
-  if (argc > 2) options.staging_bytes = std::atoll(argv[2]);  // 0: the default; negative: messages
+  if (argc > 2) options.staging_bytes = std::atoll(argv[2]);
   if (options.staging_bytes < 0) options = {.shared_memory = false};
   const std::unique_ptr<Communicator> ranks = make_mpi_communicator(runtime, options);
-  bench_mpi_size(*ranks, 8, 200);
-  bench_mpi_size(*ranks, 4 << 10, 200);
-  bench_mpi_size(*ranks, 1 << 20, 50);
-  bench_mpi_size(*ranks, 25 << 20, 10);
-  bench_mpi_size(*ranks, 540'000'000, 4);
+  const std::string name = "all_reduce_between_processes/ranks:" + std::to_string(ranks->size());
+  benchmark::RegisterBenchmark(name.c_str(), all_reduce_between_processes, std::ref(*ranks))
+      ->ArgName("bytes")
+      ->Arg(8)
+      ->Arg(4 << 10)
+      ->Arg(1 << 20)
+      ->Arg(25 << 20)
+      ->Arg(256 << 20)
+      ->UseManualTime()
+      ->Iterations(1)
+      ->Unit(benchmark::kMillisecond);
+  int no_arguments = 1;
+  benchmark::Initialize(&no_arguments, argv);
+  Silence silence;
+  if (ranks->rank() == 0) {
+    benchmark::RunSpecifiedBenchmarks();
+  } else {
+    benchmark::RunSpecifiedBenchmarks(&silence);
+  }
   return 0;
 }
 
