@@ -80,7 +80,8 @@ NcclGroup::NcclGroup(std::unique_ptr<Communicator> host, const NcclOptions& opti
 
 NcclGroup::~NcclGroup() {
   const c10::cuda::CUDAGuard guard(device());
-  // An orderly end waits for the other ranks: not where an exception is on its way up, nor with work left over.
+  // An orderly end waits for the other ranks: not where an exception is on its way up, nor with work left
+  // over.
   const bool orderly = !broken_ && std::uncaught_exceptions() <= exceptions_at_start_ && stream_is_idle();
   if (!orderly) {
     abort_nccl();
@@ -179,8 +180,9 @@ void NcclGroup::settle(ncclResult_t result, const std::string& what) {
   }
   if (result == ncclSuccess) return;
   const char* const detail = ncclGetLastError(comm_);
-  break_with(what, fmt::format("NCCL: {}{}{}; NCCL_DEBUG=INFO says more", ncclGetErrorString(result),
-                               detail != nullptr && *detail != 0 ? ": " : "", detail != nullptr ? detail : ""));
+  break_with(what,
+             fmt::format("NCCL: {}{}{}; NCCL_DEBUG=INFO says more", ncclGetErrorString(result),
+                         detail != nullptr && *detail != 0 ? ": " : "", detail != nullptr ? detail : ""));
 }
 
 void NcclGroup::keep_waiting(const std::string& what, Clock::time_point since) {
@@ -201,7 +203,9 @@ void NcclGroup::abort_nccl() {
 }
 
 bool NcclGroup::stream_is_idle() const {
-  return stream_.query();
+  // Not stream_.query(), which throws after a device error: this is asked in a destructor. The error is kept
+  // for whoever synchronizes next.
+  return cudaStreamQuery(stream_) == cudaSuccess;
 }
 
 }  // namespace phalanx::comm

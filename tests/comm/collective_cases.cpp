@@ -298,7 +298,8 @@ void split_makes_groups_by_color_and_key(Communicator& ranks) {
 
 void traffic_equals_the_ring_formulas(Communicator& ranks) {
   const int64_t n = ranks.size();
-  const at::Tensor small = at::zeros({60}, on(ranks, at::kFloat)), large = at::zeros({60 * n}, on(ranks, at::kFloat));
+  const at::Tensor small = at::zeros({60}, on(ranks, at::kFloat)),
+                   large = at::zeros({60 * n}, on(ranks, at::kFloat));
   ranks.reset_traffic();
   ranks.all_reduce(small);
   ranks.all_reduce(small);

@@ -1,5 +1,6 @@
 #pragma once
 #include <functional>
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -16,8 +17,13 @@ struct CollectiveCase {
 
 const std::vector<CollectiveCase>& collective_cases();
 
-/// The tensor that `rank` brings to a test, in host memory: small whole numbers (all dtypes hold the results of
-/// any order exactly), the same in every process.
+/// How GoogleTest and ctest name it in their lists.
+inline void PrintTo(const CollectiveCase& test, std::ostream* out) {
+  *out << test.name;
+}
+
+/// The tensor that `rank` brings to a test, in host memory: small whole numbers (all dtypes hold the results
+/// of any order exactly), the same in every process.
 at::Tensor example(int rank, int64_t numel, at::ScalarType dtype);
 
 }  // namespace phalanx::comm

@@ -1,5 +1,5 @@
-// The bodies of collective_cases.cpp between GPUs, one thread and one GPU for each rank. Labelled `gpu`: where the GPUs are
-// missing every test says that it has not run.
+// The bodies of collective_cases.cpp between GPUs, one thread and one GPU for each rank. Labelled `gpu`:
+// where the GPUs are missing every test says that it has not run.
 #include <c10/cuda/CUDAFunctions.h>
 #include <gtest/gtest.h>
 
