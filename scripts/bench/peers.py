@@ -1,9 +1,12 @@
 """Interleaved benchmark against transformers and PEFT: SmolLM2-135M, B4 T512, 2 threads. See bench_peers.sh."""
 import argparse
+import contextlib
+import fcntl
 import json
 import os
 import pathlib
 import platform
+import re
 import shutil
 import statistics
 import subprocess
@@ -15,20 +18,40 @@ PROGRAM = ROOT / "build/release/phalanx"
 GGUF = ROOT / "models/SmolLM2-135M-Instruct.Q4_1.gguf"
 B, T = 4, 512
 parser = argparse.ArgumentParser()
-parser.add_argument("--rounds", type=int, default=3)
-parser.add_argument("--steps", type=int, default=5)
+parser.add_argument("--rounds", type=int, default=5)
+parser.add_argument("--steps", type=int, default=4)
+parser.add_argument("--quick", action="store_true", help="2 rounds of 3 steps: a look, not a result")
 parser.add_argument("--decode-tokens", type=int, default=96)
 parser.add_argument("--only", default="", help="comma list of full, lora, decode, ranks")
-parser.add_argument("--out", default="docs/benchmarks")
+parser.add_argument("--out", default="docs")
 arguments = parser.parse_args()
+if arguments.quick:
+    arguments.rounds, arguments.steps, arguments.decode_tokens = 2, 3, 48
 work = pathlib.Path(tempfile.mkdtemp(prefix="phalanx-bench-"))
 samples = []
+
+
+@contextlib.contextmanager
+def quiet_machine():
+    """Where PHALANX_BENCH_LOCK names a file, nobody who respects its lock works beside a pair of measurements."""
+    if "PHALANX_BENCH_LOCK" not in os.environ:
+        yield
+        return
+    with open(os.environ["PHALANX_BENCH_LOCK"]) as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def first_in_line():
+    """Both sides run at the highest priority that we may set: a preempted thread stalls every barrier of either side."""
+    with contextlib.suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, 0, -20)
 
 
 def measure(command):
     """Runs a command; (stdout, peak RSS in bytes of the process and its children)."""
     with open(work / "stdout", "w+") as out, open(work / "stderr", "w+") as err:
-        process = subprocess.Popen([str(c) for c in command], stdout=out, stderr=err, cwd=ROOT)
+        process = subprocess.Popen([str(c) for c in command], stdout=out, stderr=err, cwd=ROOT, preexec_fn=first_in_line)
         _, status, usage = os.wait4(process.pid, 0)
         out.seek(0), err.seek(0)
         text, errors = out.read(), err.read()
@@ -72,8 +95,8 @@ checkpoint: {{every_steps: 0, save_final: false}}
     _, _, rss = measure([PROGRAM, "train", config])
     rows = [json.loads(line) for line in open(folder / "metrics.jsonl")]
     rows = [row for row in rows if "loss" in row]
-    seconds = sorted(row["step_s"] for row in rows[1:])
-    return {"tokens_per_s": B * T / seconds[len(seconds) // 2], "losses": [r["loss"] for r in rows], "rss_bytes": rss}
+    return {"tokens_per_s": statistics.median(row["tokens_per_s"] for row in rows[1:]), "losses": [r["loss"] for r in rows],
+            "step_s": [r["step_s"] for r in rows], "rss_bytes": rss}
 
 
 def our_decode(precision):
@@ -91,87 +114,142 @@ def theirs(mode, dtype):
     return {**json.loads(text.splitlines()[-1]), "rss_bytes": rss}
 
 
-def sample(side, mode, setting, result, round_number):
-    row = {"round": round_number, "side": side, "mode": mode, "setting": setting, **result}
+def sample(side, mode, setting, run, number):
+    load = os.getloadavg()[0]
+    row = {"round": number, "side": side, "mode": mode, "setting": setting, "load_before": load, **run()}
     samples.append(row)
-    print(f"  {side:8} {mode:7} {setting:12} {row['tokens_per_s']:8.1f} tok/s  {row['rss_bytes'] / 2**30:5.2f} GiB", flush=True)
+    print(f"  {side:8} {mode:7} {setting:12} {row['tokens_per_s']:8.1f} tok/s  {row['rss_bytes'] / 2**30:5.2f} GiB  load {load:.1f}", flush=True)
     return row
 
 
-def compare(mode, our_settings, their_settings):
-    """Rounds of every setting of both sides; ratio of the best setting of each side, by round."""
-    rounds = []
+def best_peer(mode, settings):
+    """Every setting once; the fastest is the peer of all pairs."""
+    rows = []
+    for name, run in settings:
+        with quiet_machine():
+            rows.append(sample("probe", mode, name, run, -1))
+    fastest = max(rows, key=lambda row: row["tokens_per_s"])
+    return next((name, run) for name, run in settings if name == fastest["setting"])
+
+
+def compare(mode, our_setting, their_settings):
+    """Pairs, one after the other (A B A B ...); ratios are taken within a pair."""
+    peer_setting = their_settings[0] if len(their_settings) == 1 else best_peer(mode, their_settings)
+    pairs = []
     for number in range(arguments.rounds):
-        mine = [sample("phalanx", mode, name, run(), number) for name, run in our_settings]
-        peer = [sample("peer", mode, name, run(), number) for name, run in their_settings]
-        rounds.append((mine, peer))
-    best = lambda rows: max(rows, key=lambda row: row["tokens_per_s"])
-    speed = [best(m)["tokens_per_s"] / best(p)["tokens_per_s"] for m, p in rounds]
-    memory = [best(m)["rss_bytes"] / best(p)["rss_bytes"] for m, p in rounds]
-    least = [min(r["rss_bytes"] for r in m) / min(r["rss_bytes"] for r in p) for m, p in rounds]
-    row = {"mode": mode, "ours": statistics.median(best(m)["tokens_per_s"] for m, _ in rounds),
-           "theirs": statistics.median(best(p)["tokens_per_s"] for _, p in rounds),
-           "their_setting": best(rounds[0][1])["setting"], "our_setting": best(rounds[0][0])["setting"],
-           "speed": speed, "memory": memory, "memory_least": least,
-           "our_rss": statistics.median(best(m)["rss_bytes"] for m, _ in rounds),
-           "their_rss": statistics.median(best(p)["rss_bytes"] for _, p in rounds)}
-    return row
+        with quiet_machine():
+            pairs.append((sample("phalanx", mode, *our_setting, number), sample("peer", mode, *peer_setting, number)))
+    middle = lambda side, key: statistics.median(pair[side][key] for pair in pairs)
+    return {"mode": mode, "our_setting": our_setting[0], "their_setting": peer_setting[0],
+            "ours": middle(0, "tokens_per_s"), "theirs": middle(1, "tokens_per_s"),
+            "our_rss": middle(0, "rss_bytes"), "their_rss": middle(1, "rss_bytes"),
+            "speed": [a["tokens_per_s"] / b["tokens_per_s"] for a, b in pairs],
+            "memory": [a["rss_bytes"] / b["rss_bytes"] for a, b in pairs]}
+
+
+def measured_peaks():
+    """Of ops_bench, where it is built: {"fp32": FLOP/s, "bf16": FLOP/s, "read": bytes/s} and the line that it printed."""
+    program = ROOT / "build/release/bench/ops_bench"
+    if not program.exists():
+        return None
+    with quiet_machine():
+        text, _, _ = measure(["env", "OMP_NUM_THREADS=2", program, "--benchmark_filter=none"])
+    line = next(line for line in text.splitlines() if line.startswith("peaks"))
+    numbers = re.findall(r"(fp32|bf16|read) ([0-9.]+)", line)
+    return {name: float(value) * 1e9 for name, value in numbers}, line
+
+
+# SmolLM2-135M: N counts every matrix that multiplies activations (the tied embedding once), attention per token at length T.
+N_PARAMETERS, LAYERS, WIDTH = 134_515_008, 30, 576
+
+
+def flops_per_token(mode, causal):
+    attention = (6 if causal else 12) * LAYERS * WIDTH * T
+    if mode == "lora":
+        n_lora = 4_884_480  # r 16 on all linear modules of the blocks
+        return 4 * N_PARAMETERS + 6 * n_lora + attention
+    return 6 * N_PARAMETERS + attention
 
 
 def spread(values):
     return f"{statistics.median(values):.2f} ({min(values):.2f}-{max(values):.2f})"
 
 
-def loss_gap():
-    mine = [s for s in samples if s["side"] == "phalanx" and s["mode"] == "full"]
-    peer = [s for s in samples if s["side"] == "peer" and s["mode"] == "full" and s["setting"] == "autocast"]
-    if not mine or not peer:
-        return None
+def loss_gap(mode):
+    """Largest relative difference of the losses of one of our runs and one of the peer's on the same tokens."""
+    mine = [s for s in samples if s["side"] == "phalanx" and s["mode"] == mode]
+    peer = [s for s in samples if s["side"] == "peer" and s["mode"] == mode]
     return max(abs(a - b) / b for a, b in zip(mine[0]["losses"], peer[0]["losses"]))
 
 
-def write(rows):
+def cpu_name():
+    info = open("/proc/cpuinfo").read()
+    name = re.search(r"model name\s*: (.*)", info)
+    flags = re.search(r"flags\s*: (.*)", info)[1].split()
+    isa = ", ".join(f for f in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if f in flags)
+    return f"{name[1] if name else platform.machine()}, {os.cpu_count()} cores ({isa})"
+
+
+def utilisation(rows, peaks):
+    lines = []
+    if not peaks:
+        return lines
+    found, line = peaks
+    for row in rows:
+        if row["mode"] not in ("full", "lora"):
+            continue
+        rates = [row["ours"] * flops_per_token(row["mode"], causal) for causal in (False, True)]
+        lines.append(f"- {row['mode']}: {rates[0] / 1e9:.0f} GFLOP/s, {100 * rates[0] / found['bf16']:.0f} % of the bf16 peak with "
+                     f"12 L h T for attention; {rates[1] / 1e9:.0f} GFLOP/s, {100 * rates[1] / found['bf16']:.0f} % with 6 L h T")
+    for row in rows:
+        if row["mode"] == "decode":
+            lines.append(f"- decode: {row['ours'] * 2 * N_PARAMETERS / 1e9:.1f} GB/s of weights, "
+                         f"{100 * row['ours'] * 2 * N_PARAMETERS / found['read']:.0f} % of the read stream")
+    return ["", f"Use of the machine ({line}, measured in the same run):", "", *lines]
+
+
+def write(rows, peaks):
+    import peft
     import torch
     import transformers
-    import peft
-    cpu = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), platform.machine())
-    flags = next(line for line in open("/proc/cpuinfo") if line.startswith("flags"))
-    isa = ", ".join(f for f in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if f in flags.split())
     lines = ["# Benchmarks", "",
-             "Written by `scripts/bench_peers.sh`; raw samples in `benchmarks.jsonl`. Both sides in one run, interleaved; ratios are medians",
-             "of paired rounds (minimum-maximum). Speed above 1 and memory below 1 are in our favour.", "",
-             f"Machine: {cpu}, {os.cpu_count()} cores ({isa}); load {os.getloadavg()[0]:.1f} at the end. Peers: transformers {transformers.__version__}, "
-             f"PEFT {peft.__version__}, torch {torch.__version__}, eager, fastest of fp32, bf16 and autocast.",
-             f"Work: SmolLM2-135M, B{B} T{T}, 2 threads, AdamW, clipping, {arguments.steps} steps (median step without the first), "
-             f"{arguments.rounds} rounds; decoding {arguments.decode_tokens} tokens after 32.", "",
-             "| what | ours tok/s | peer tok/s | speed ratio | our RSS GiB | peer RSS GiB | memory ratio | least memory of either |", "|---|---|---|---|---|---|---|---|"]
+             "Written by `scripts/bench_peers.sh`; raw samples in `benchmarks/samples.jsonl`. Both sides in one run, interleaved; ratios are",
+             "medians of the ratios within a pair (minimum-maximum). Speed above 1 and memory below 1 are in our favour.", "",
+             f"Machine: {cpu_name()}; load {load_at_start:.1f} before, {os.getloadavg()[0]:.1f} after. Peers: transformers {transformers.__version__}, "
+             f"PEFT {peft.__version__}, torch {torch.__version__}, eager, the fastest of fp32, bf16 and autocast; fused AdamW.",
+             f"Work: SmolLM2-135M, B{B} T{T}, 2 threads, the same tokens, AdamW, clipping at 1; {arguments.steps} steps (median step without "
+             f"the first), {arguments.rounds} pairs; LoRA r 16 on all linear modules; decoding {arguments.decode_tokens} tokens greedily after 32, batch 1. "
+             "Ours computes in bf16 with fp32 master weights, deterministic, nothing recomputed but norms and SwiGLU products; a peer in plain bf16 has no master weights.", "",
+             "| what | ours tok/s | peer tok/s | speed ratio | our peak RSS GiB | peer peak RSS GiB | memory ratio |", "|---|---|---|---|---|---|---|"]
     for r in rows:
-        lines.append(f"| {r['mode']} ({r['our_setting']} against {r['their_setting']}) | {r['ours']:.0f} | {r['theirs']:.0f} | {spread(r['speed'])} "
-                     f"| {r['our_rss'] / 2**30:.2f} | {r['their_rss'] / 2**30:.2f} | {spread(r['memory'])} | {spread(r['memory_least'])} |")
-    gap = loss_gap()
-    if gap is not None:
-        lines += ["", f"Loss curves of both sides (full, bf16 against autocast) agree within {100 * gap:.2f} %."]
-    out = ROOT / f"{arguments.out}.md"
-    out.write_text("\n".join(lines) + "\n")
-    with open(ROOT / f"{arguments.out}.jsonl", "w") as file:
+        lines.append(f"| {r['mode']} ({r['our_setting']} against {r['their_setting']}) | {r['ours']:.1f} | {r['theirs']:.1f} | {spread(r['speed'])} "
+                     f"| {r['our_rss'] / 2**30:.2f} | {r['their_rss'] / 2**30:.2f} | {spread(r['memory'])} |")
+    lines += utilisation(rows, peaks)
+    gaps = [f"{mode} {100 * loss_gap(mode):.2f} %" for mode in ("full", "lora") if any(r["mode"] == mode for r in rows)]
+    if gaps:
+        lines += ["", f"Largest difference of the losses of both sides: {', '.join(gaps)}."]
+    out = ROOT / arguments.out
+    (out / "benchmarks").mkdir(parents=True, exist_ok=True)
+    (out / "benchmarks.md").write_text("\n".join(lines) + "\n")
+    with open(out / "benchmarks/samples.jsonl", "w") as file:
         for row in samples:
             file.write(json.dumps(row) + "\n")
-    print(out.read_text())
+    print((out / "benchmarks.md").read_text())
 
 
+load_at_start = os.getloadavg()[0]
 prepare_tokens()
 wanted = set(arguments.only.split(",")) if arguments.only else {"full", "lora", "decode", "ranks"}
+peaks = measured_peaks()
 results = []
-peers = [("fp32", "fp32"), ("bf16", "bf16"), ("autocast", "autocast")]
 for mode in ("full", "lora"):
     if mode in wanted:
-        results.append(compare(mode, [("bf16", lambda m=mode: ours(m, "bf16"))],
-                               [(name, lambda m=mode, d=d: theirs(m, d)) for name, d in peers]))
+        results.append(compare(mode, ("bf16", lambda m=mode: ours(m, "bf16")),
+                               [(d, lambda m=mode, d=d: theirs(m, d)) for d in ("fp32", "bf16", "autocast")]))
 if "decode" in wanted:
-    results.append(compare("decode", [("bf16", lambda: our_decode("bf16"))],
-                           [(name, lambda d=d: theirs("decode", d)) for name, d in peers[:2]]))
+    results.append(compare("decode", ("bf16", lambda: our_decode("bf16")), [(d, lambda d=d: theirs("decode", d)) for d in ("fp32", "bf16")]))
 if "ranks" in wanted:
-    results.append(compare("ranks", [("2 ranks x 1", lambda: ours("full", "bf16", dp=2, threads=1))],
-                           [("1 rank x 2", lambda: ours("full", "bf16"))]))
-write(results)
+    results.append(compare("ranks", ("2 ranks x 1 thread", lambda: ours("full", "bf16", dp=2, threads=1)),
+                           [("1 rank x 2 threads", lambda: ours("full", "bf16"))]))
+write(results, peaks)
 shutil.rmtree(work)

@@ -5,6 +5,7 @@
 #include "comm/failure.h"
 #include "launch/command.h"
 #include "launch/command_line.h"
+#include "ops/cpu/allocator.h"
 
 namespace {
 
@@ -28,6 +29,7 @@ int report(std::exception_ptr exception) {
 
 int main(int argc, char** argv) {
   phalanx::launch::set_command_line(argc, argv);
+  phalanx::ops::cpu::use_tensor_arena();
   CLI::App app{"Trains large language models over MPI ranks and exports them, verified.", "phalanx"};
   app.require_subcommand(1);
   app.set_version_flag("--version", "phalanx " PHALANX_VERSION);

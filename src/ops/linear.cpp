@@ -5,6 +5,7 @@
 
 #include "ops/grad_sink.h"
 #include "ops/matmul.h"
+#include "ops/recomputed.h"
 
 namespace phalanx::ops {
 namespace {
@@ -31,19 +32,22 @@ struct Linear : torch::autograd::Function<Linear> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight,
                             const std::optional<at::Tensor>& given_bias) {
     const at::Tensor bias = given_bias.value_or(at::Tensor());
-    const bool save_x = weight.requires_grad();
-    ctx->save_for_backward({save_x ? x : at::Tensor(), weight, bias});
+    if (weight.requires_grad()) {
+      save_with_input(ctx, {weight, bias}, x);
+    } else {
+      ctx->save_for_backward({weight, bias});
+    }
     return product(x, weight, bias);
   }
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const variable_list saved = ctx->get_saved_variables();
     const at::Tensor dy = grads[0].contiguous();
     variable_list out(3);
-    if (ctx->needs_input_grad(0)) out[0] = matmul_nn(dy, saved[1]);
-    if (ctx->needs_input_grad(1)) out[1] = factor_gradient(saved[1], dy, saved[0], 1.0);
-    if (saved[2].defined() && ctx->needs_input_grad(2)) {
+    if (ctx->needs_input_grad(1)) out[1] = factor_gradient(saved[0], dy, restore_input(ctx, saved, 2), 1.0);
+    if (ctx->needs_input_grad(0)) out[0] = matmul_nn(dy, saved[0]);
+    if (saved[1].defined() && ctx->needs_input_grad(2)) {
       const at::ScalarType sum_type = dy.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-      out[2] = deliver_gradient(saved[2], dy.sum(0, false, sum_type));
+      out[2] = deliver_gradient(saved[1], dy.sum(0, false, sum_type));
     }
     return out;
   }
@@ -60,14 +64,13 @@ struct LoraLinear : torch::autograd::Function<LoraLinear> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight,
                             const at::Tensor& lora_a, const at::Tensor& lora_b, double scale) {
     const at::Tensor xa = matmul_nt(x, lora_a);
-    ctx->save_for_backward({x, weight, lora_a, lora_b, xa});
+    save_with_input(ctx, {weight, lora_a, lora_b, xa}, x);
     ctx->saved_data["scale"] = scale;
     return adapted_product(x, weight, xa, lora_b, scale);
   }
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const variable_list saved = ctx->get_saved_variables();
-    const at::Tensor &x = saved[0], &weight = saved[1], &lora_a = saved[2], &lora_b = saved[3],
-                     &xa = saved[4];
+    const at::Tensor &weight = saved[0], &lora_a = saved[1], &lora_b = saved[2], &xa = saved[3];
     const double scale = ctx->saved_data["scale"].toDouble();
     const at::Tensor dy = grads[0].contiguous();
     const at::Tensor dxa = matmul_nn(dy, lora_b);  // [N, r], `scale` joins below
@@ -77,7 +80,7 @@ struct LoraLinear : torch::autograd::Function<LoraLinear> {
       matmul_nn_add_(out[0], dxa, lora_a, scale);
     }
     if (ctx->needs_input_grad(3)) out[3] = factor_gradient(lora_b, dy, xa, scale);
-    if (ctx->needs_input_grad(2)) out[2] = factor_gradient(lora_a, dxa, x, scale);
+    if (ctx->needs_input_grad(2)) out[2] = factor_gradient(lora_a, dxa, restore_input(ctx, saved, 4), scale);
     return out;
   }
 };

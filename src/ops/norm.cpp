@@ -7,6 +7,7 @@
 #include "ops/cpu/dispatch.h"
 #include "ops/cpu/kernels.h"
 #include "ops/grad_sink.h"
+#include "ops/recomputed.h"
 
 namespace phalanx::ops {
 namespace {
@@ -52,6 +53,12 @@ Normalised normalise(const at::Tensor& x, const at::Tensor& residual, const at::
   return {(wide * inverse_rms * weight.to(wide.scalar_type())).to(h.scalar_type()), h, inverse_rms};
 }
 
+// The sum is kept for the backward anyway; its norm is a cheap pass over it.
+void remember(const Normalised& out, const at::Tensor& weight, double eps) {
+  set_recipe(out.y, {out.h, weight},
+             [eps](const variable_list& made_of) { return normalise(made_of[0], {}, made_of[1], eps).y; });
+}
+
 struct NormGradients {
   at::Tensor dx, dw;  // dw in fp32 or fp64
 };
@@ -94,6 +101,7 @@ struct RmsNorm : torch::autograd::Function<RmsNorm> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight, double eps) {
     const Normalised out = normalise(x, {}, weight, eps);
     ctx->save_for_backward({x, weight, out.inverse_rms});
+    remember(out, weight, eps);
     return out.y;
   }
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
@@ -109,6 +117,7 @@ struct AddRmsNorm : torch::autograd::Function<AddRmsNorm> {
                                const at::Tensor& weight, double eps) {
     const Normalised out = normalise(x, residual, weight, eps);
     ctx->save_for_backward({out.h, weight, out.inverse_rms});
+    remember(out, weight, eps);
     return {out.y, out.h};
   }
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {

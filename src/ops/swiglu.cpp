@@ -6,6 +6,7 @@
 
 #include "ops/cpu/dispatch.h"
 #include "ops/cpu/kernels.h"
+#include "ops/recomputed.h"
 
 namespace phalanx::ops {
 namespace {
@@ -27,6 +28,12 @@ at::Tensor product_on_cpu(const at::Tensor& gate, const at::Tensor& up) {
   return y;
 }
 
+at::Tensor product(const at::Tensor& gate, const at::Tensor& up) {
+  if (cpu::has_kernels(gate)) return product_on_cpu(gate, up);
+  const at::ScalarType wide = gate.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  return (at::silu(gate.to(wide)) * up.to(wide)).to(gate.scalar_type());
+}
+
 variable_list gradients_on_cpu(const at::Tensor& gate, const at::Tensor& up, const at::Tensor& dy) {
   at::Tensor dgate = at::empty(gate.sizes(), gate.options()), dup = at::empty(up.sizes(), up.options());
   cpu::visit(gate, [&](auto zero) {
@@ -43,9 +50,9 @@ variable_list gradients_on_cpu(const at::Tensor& gate, const at::Tensor& up, con
 struct SwiGlu : torch::autograd::Function<SwiGlu> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& gate, const at::Tensor& up) {
     ctx->save_for_backward({gate, up});
-    if (cpu::has_kernels(gate)) return product_on_cpu(gate, up);
-    const at::ScalarType wide = gate.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-    return (at::silu(gate.to(wide)) * up.to(wide)).to(gate.scalar_type());
+    const at::Tensor y = product(gate, up);
+    set_recipe(y, {gate, up}, [](const variable_list& made_of) { return product(made_of[0], made_of[1]); });
+    return y;
   }
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const variable_list saved = ctx->get_saved_variables();

@@ -17,6 +17,7 @@
 #include "core/progress.h"
 #include "core/run_options.h"
 #include "model/parameter.h"
+#include "ops/cpu/allocator.h"
 #include "parallel/parallel_options.h"
 #include "trainer/data_setup.h"
 #include "trainer/evaluate.h"
@@ -103,6 +104,7 @@ class TrainingRun {
 };
 
 core::ExitCode TrainingRun::run(const std::function<bool()>& stop_requested) {
+  ops::cpu::release_unused_tensor_memory();  // what loading the weights needed
   if (is_main()) {
     core::write_file_atomic(run_.output_dir + "/config.resolved.yaml", config_.print(false));
     announce();
