@@ -30,9 +30,19 @@ HostCommunicator::~HostCommunicator() {
 }
 
 std::unique_ptr<Work> HostCommunicator::run(std::function<void()> collective) {
-  if (size() > 1) return queue_.push(std::move(collective));
-  collective();  // alone: no thread is needed
-  return std::make_unique<FinishedWork>();
+  if (size() == 1) {  // alone: no thread is needed
+    collective();
+    return std::make_unique<FinishedWork>();
+  }
+  const auto shared = std::make_shared<const std::function<void()>>(std::move(collective));
+  return queue_.push([this, shared] {
+    try {
+      (*shared)();
+    } catch (...) {
+      transport_->keep(shared);  // it holds the tensors
+      throw;
+    }
+  });
 }
 
 std::unique_ptr<Work> HostCommunicator::all_reduce_async(at::Tensor tensor, ReduceOp op) {

@@ -35,6 +35,10 @@ class HostTransport {
   virtual std::unique_ptr<Work> send(at::Tensor tensor, int to, int tag) = 0;
   virtual std::unique_ptr<Work> recv(at::Tensor tensor, int from, int tag) = 0;
 
+  /// Takes the memory of a collective that ended with an exception, for as long as the other ranks (or MPI) may
+  /// still read it and write to it.
+  virtual void keep(std::shared_ptr<const void> memory) = 0;
+
   virtual void fail(Failure failure) = 0;  ///< from any thread: releases every rank of the job
   virtual const FailureRecord& failure_record() const = 0;
   virtual void check() { failure_record().throw_if_failed(); }  ///< throws PeerFailure if a rank has failed

@@ -8,6 +8,11 @@ void InProcessWorld::fail(Failure what) {
   changed.notify_all();
 }
 
+void InProcessWorld::keep(std::shared_ptr<const void> memory) {
+  const std::lock_guard lock(mutex);
+  kept.push_back(std::move(memory));
+}
+
 std::string InProcessWorld::waiting() {
   const std::lock_guard lock(mutex);
   std::string text;

@@ -25,7 +25,11 @@ struct InProcessWorld {
   std::vector<std::multiset<std::string>> waiting_in;  // by rank, under the mutex: what its threads wait in
 
   void fail(Failure what);
+  /// Memory of a rank that left a collective early: the others may be reading it. Lives as long as the world.
+  void keep(std::shared_ptr<const void> memory);
   std::string waiting();
+
+  std::vector<std::shared_ptr<const void>> kept;  // under the mutex
 
   /// Sleeps until `ready`, which is tested under the lock. Returns early when a rank has failed.
   template <typename Ready>

@@ -30,6 +30,7 @@ class InProcessTransport : public HostTransport {
   std::unique_ptr<HostTransport> split(int color, int key) override;
   std::unique_ptr<Work> send(at::Tensor tensor, int to, int tag) override;
   std::unique_ptr<Work> recv(at::Tensor tensor, int from, int tag) override;
+  void keep(std::shared_ptr<const void> memory) override { group_->world->keep(std::move(memory)); }
   void fail(Failure failure) override { group_->world->fail(std::move(failure)); }
   const FailureRecord& failure_record() const override { return group_->world->failure; }
 

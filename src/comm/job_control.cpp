@@ -21,10 +21,11 @@ struct Header {
   int32_t rank;
   int32_t code;
   int32_t provisional;
+  int32_t echo;
 };
 
-std::vector<char> pack(int32_t word, const Failure& failure) {
-  const Header header{word, failure.rank, static_cast<int32_t>(failure.code), failure.provisional};
+std::vector<char> pack(int32_t word, const Failure& failure, bool echo) {
+  const Header header{word, failure.rank, static_cast<int32_t>(failure.code), failure.provisional, echo};
   const size_t length = std::min(failure.message.size(), kMaxText);
   std::vector<char> message(sizeof(header) + length);
   std::memcpy(message.data(), &header, sizeof(header));
@@ -46,19 +47,21 @@ JobControl::~JobControl() {
 }
 
 void JobControl::fail(const Failure& failure) {
+  bool echo = false;
   {
     const std::lock_guard lock(mutex_);
-    if (!failure.provisional && !failures_.emplace(failure.rank, failure).second) return;  // told already
+    echo = failure.rank == rank_ && said_by(failure.message, 0, size_, /*or_echoed=*/true);
+    if (!failure.provisional && !failures_.emplace(failure.rank, Said{failure, echo}).second) return;  // told already
   }
   record_.post(failure);
-  if (failure.rank == rank_) tell_all(Word::kFailed, failure);
+  if (failure.rank == rank_) tell_all(Word::kFailed, failure, echo);
 }
 
-void JobControl::tell_all(Word word, const Failure& failure) {
+void JobControl::tell_all(Word word, const Failure& failure, bool echo) {
   const std::lock_guard lock(mutex_);
   for (int peer = 0; peer < size_; ++peer) {
     if (peer == rank_) continue;
-    sent_.push_back(pack(static_cast<int32_t>(word), failure));
+    sent_.push_back(pack(static_cast<int32_t>(word), failure, echo));
     sending_.push_back(MPI_REQUEST_NULL);
     // A failure to tell cannot be told either.
     MPI_Isend(sent_.back().data(), static_cast<int>(sent_.back().size()), MPI_BYTE, peer, 0, control_,
@@ -94,14 +97,14 @@ void JobControl::hear(const std::vector<char>& message) {
   const Failure failure{header.rank, static_cast<core::ExitCode>(header.code),
                         std::string(message.begin() + sizeof(header), message.end()),
                         header.provisional != 0};
-  if (!failure.provisional) failures_.emplace(failure.rank, failure);
+  if (!failure.provisional) failures_.emplace(failure.rank, Said{failure, header.echo != 0});
   record_.post(failure);
 }
 
-bool JobControl::said_by_another(const Failure& own) {
-  const std::lock_guard lock(mutex_);
-  return std::any_of(failures_.begin(), failures_.end(), [&](const auto& entry) {
-    return entry.first != rank_ && entry.second.message == own.message;
+bool JobControl::said_by(const std::string& message, int first_rank, int end_rank, bool or_echoed) const {
+  return std::any_of(failures_.lower_bound(first_rank), failures_.lower_bound(end_rank), [&](const auto& entry) {
+    const Said& said = entry.second;
+    return entry.first != rank_ && said.failure.message == message && (or_echoed || !said.echo);
   });
 }
 
@@ -118,32 +121,34 @@ void JobControl::wait_for_the_others(double seconds) {
 }
 
 void JobControl::end_job(const Failure& own, const std::function<void(const std::string& line)>& print) {
-  const bool mine = own.rank == rank_;
   poll();
-  const bool said_before = mine && said_by_another(own);
   fail(own);
   for (const auto until = Clock::now() + std::chrono::duration<double>(kSettle_s); Clock::now() < until;) {
     poll();
     std::this_thread::sleep_for(kPollEvery);
   }
   Failure first;  // of the lowest rank: all ranks end with its exit code
+  bool speaks = false;
   {
     const std::lock_guard lock(mutex_);
-    first = failures_.empty() ? own : failures_.begin()->second;
+    first = failures_.empty() ? own : failures_.begin()->second.failure;
+    // Of ranks that fail alike at one time the lowest speaks; who had heard it before (an echo) never does, so
+    // that nobody waits for it to speak.
+    const auto self = failures_.find(rank_);
+    speaks = own.rank == rank_ && !(self != failures_.end() && self->second.echo) &&
+             !said_by(own.message, 0, rank_, /*or_echoed=*/false);
   }
-  // Of ranks that fail alike at one time the lowest speaks.
-  const bool said_below = first.rank < rank_ && said_by_another(own);
-  if (mine && !said_before && !said_below) print(size_ > 1 ? to_line(own) : own.message);
-  tell_all(Word::kLeft, own);
+  if (speaks) print(size_ > 1 ? to_line(own) : own.message);
+  tell_all(Word::kLeft, own, false);
   wait_for_the_others(first.rank == rank_ ? kFarewell_s : 2 * kFarewell_s);
   if (first.rank != rank_) std::this_thread::sleep_for(std::chrono::milliseconds(500));  // it ends the job
   MPI_Abort(control_, static_cast<int>(first.code));
   std::_Exit(static_cast<int>(first.code));
 }
 
-void JobControl::keep(at::Tensor tensor) {
+void JobControl::keep(std::shared_ptr<const void> memory) {
   const std::lock_guard lock(mutex_);
-  kept_.push_back(std::move(tensor));
+  kept_.push_back(std::move(memory));
 }
 
 }  // namespace phalanx::comm

@@ -1,9 +1,9 @@
 #pragma once
-#include <ATen/core/Tensor.h>
 #include <mpi.h>
 
 #include <functional>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <vector>
 
@@ -32,14 +32,19 @@ class JobControl {
   /// Ends the job: see MpiRuntime::end_failed_job.
   [[noreturn]] void end_job(const Failure& own, const std::function<void(const std::string& line)>& print);
 
-  /// Memory that MPI may still write to after a failure; kept until the process ends.
-  void keep(at::Tensor tensor);
+  /// Memory that MPI may still read or write after a failure; kept until the process ends.
+  void keep(std::shared_ptr<const void> memory);
 
  private:
   enum class Word : int32_t { kFailed, kLeft };
-  void tell_all(Word word, const Failure& failure);
+  struct Said {
+    Failure failure;
+    bool echo = false;  ///< its rank had heard the same from another one: it leaves the printing to that one
+  };
+  void tell_all(Word word, const Failure& failure, bool echo);
   void hear(const std::vector<char>& message);
-  bool said_by_another(const Failure& own);
+  /// Whether another rank of [first_rank, end_rank) failed with this message. Under the mutex.
+  bool said_by(const std::string& message, int first_rank, int end_rank, bool or_echoed) const;
   void wait_for_the_others(double seconds);
 
   MPI_Comm control_ = MPI_COMM_NULL;
@@ -48,10 +53,10 @@ class JobControl {
   FailureRecord record_;
 
   std::mutex mutex_;
-  std::map<int, Failure> failures_;      // final ones, by rank
+  std::map<int, Said> failures_;         // final ones, by rank
   std::vector<std::vector<char>> sent_;  // messages on their way
   std::vector<MPI_Request> sending_;
-  std::vector<at::Tensor> kept_;
+  std::vector<std::shared_ptr<const void>> kept_;
   int num_left_ = 0;
 };
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "comm/arguments.h"
 #include "comm/mpi_error.h"
@@ -82,17 +83,23 @@ void MpiMessages::exchange(const Call& call, const std::vector<Parcel>& out, con
   for (const Parcel& parcel : in) transfer.add(start_receiving(group_.collectives, parcel, tag));
   for (const Parcel& parcel : out) transfer.add(start_sending(group_.collectives, parcel, tag));
   PoliteWait wait(group_, name(call.kind));
-  while (!transfer.test()) wait.pause();
+  try {
+    while (!transfer.test()) wait.pause();
+  } catch (...) {  // MPI still has the addresses
+    group_.control->keep(std::exchange(scratch_, std::make_shared<Scratch>()));
+    throw;
+  }
 }
 
 void MpiMessages::reduce_own_part(const Call& call, char* own, const std::vector<Parcel>& out, int64_t numel,
                                   char* result) {
   const int64_t bytes = numel * element_bytes(call);
-  scratch_.resize(std::max<size_t>(scratch_.size(), bytes * group_.size));
+  std::vector<char>& versions = scratch_->versions;
+  versions.resize(std::max<size_t>(versions.size(), bytes * group_.size));
   std::vector<Parcel> in;
   std::vector<const void*> sources;
   for (int r = 0; r < group_.size; ++r) {
-    char* const place = r == group_.rank ? own : scratch_.data() + r * bytes;
+    char* const place = r == group_.rank ? own : versions.data() + r * bytes;
     sources.push_back(place);
     if (r != group_.rank) in.push_back({r, place, bytes});
   }
@@ -156,8 +163,10 @@ void MpiMessages::all_gather(const Call& call, void* output, const void* input) 
 void MpiMessages::all_to_all(const Call& call, void* output, const void* input,
                              const std::vector<int64_t>& output_splits,
                              const std::vector<int64_t>& input_splits) {
-  std::vector<int64_t> announced(group_.size);
-  std::vector<int64_t> to_announce = input_splits;
+  std::vector<int64_t>& announced = scratch_->announced;
+  std::vector<int64_t>& to_announce = scratch_->to_announce;
+  announced.assign(group_.size, 0);
+  to_announce = input_splits;
   const Call counts{.kind = Kind::kAllToAll, .dtype = c10::ScalarType::Long, .numel = 1};
   std::vector<Parcel> out, in;
   for (int r = 0; r < group_.size; ++r) {

@@ -1,4 +1,5 @@
 #pragma once
+#include <memory>
 #include <vector>
 
 #include "comm/call.h"
@@ -53,8 +54,14 @@ class MpiMessages {
   void reduce_own_part(const Call& call, char* own, const std::vector<Parcel>& out, int64_t numel,
                        char* result);
 
+  /// What messages come from and go to beside the callers' memory.
+  struct Scratch {
+    std::vector<char> versions;  // of the part of a sum that this rank owns
+    std::vector<int64_t> announced, to_announce;
+  };
+
   const MpiGroup& group_;
-  std::vector<char> scratch_;
+  std::shared_ptr<Scratch> scratch_ = std::make_shared<Scratch>();
 };
 
 }  // namespace phalanx::comm

@@ -17,7 +17,8 @@ class MessageWork : public Work {
   }
 
   ~MessageWork() override {
-    if (!transfer_.done()) group_->control->keep(tensor_);  // MPI still has its address
+    if (!transfer_.done())  // MPI still has its address
+      group_->control->keep(std::make_shared<const at::Tensor>(tensor_));
   }
 
   void wait() override {

@@ -31,6 +31,7 @@ class MpiTransport : public HostTransport {
   std::unique_ptr<HostTransport> split(int color, int key) override;
   std::unique_ptr<Work> send(at::Tensor tensor, int to, int tag) override;
   std::unique_ptr<Work> recv(at::Tensor tensor, int from, int tag) override;
+  void keep(std::shared_ptr<const void> memory) override { group_->control->keep(std::move(memory)); }
   void fail(Failure failure) override { group_->control->fail(failure); }
   const FailureRecord& failure_record() const override { return group_->control->record(); }
   void check() override { group_->control->check(); }  // hears first: nothing else may be waiting
