@@ -68,6 +68,9 @@ const bool log_registered = core::register_section<LogOptions>(
     "log", "What the run writes down.", [](SectionBuilder<LogOptions>& s) {
       s.field("every_steps", &LogOptions::every_steps,
               {.help = "Interval of training rows in metrics.jsonl and TensorBoard.", .unit = "steps", .min = 1});
+      s.field("record_ids", &LogOptions::record_ids,
+              {.help = "Adds record_ids to each training row: the line numbers (from 0, over all sources of data.train) of "
+                       "what the step was trained on, in the order of the samples."});
     });
 
 void check_length(const Config& config, std::vector<Violation>& violations) {

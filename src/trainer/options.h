@@ -43,6 +43,7 @@ struct EvalOptions {
 
 struct LogOptions {
   int64_t every_steps = 1;
+  bool record_ids = false;
 };
 
 }  // namespace phalanx::trainer

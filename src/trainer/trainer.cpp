@@ -36,6 +36,12 @@ double sum_losses(const std::vector<double>& losses, comm::Communicator& group) 
   return sum;
 }
 
+std::vector<int64_t> record_ids(const std::vector<data::Batch>& batches) {
+  std::vector<int64_t> ids;
+  for (const data::Batch& batch : batches) ids.insert(ids.end(), batch.record_ids.begin(), batch.record_ids.end());
+  return ids;
+}
+
 void check_finite(double loss, double grad_norm, int64_t step) {
   if (std::isfinite(loss) && std::isfinite(grad_norm)) return;
   core::fail(core::ExitCode::kNumerics,
@@ -78,7 +84,7 @@ StepStats Trainer::train_step() {
   const double rate = learning_rate(options_.schedule, options_.optimizer.learning_rate, step_, options_.max_steps);
   optimizer_.step(parameters_, ++step_, rate, clip_scale);
   tokens_seen_ += counts.tokens;
-  return {step_, loss, grad_norm, rate, counts.tokens, counts.targets};
+  return {step_, loss, grad_norm, rate, counts.tokens, counts.targets, record_ids(micro_batches)};
 }
 
 checkpoint::State Trainer::state() const {

@@ -2,6 +2,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "checkpoint/state.h"
 #include "comm/communicator.h"
@@ -16,7 +17,7 @@
 
 namespace phalanx::trainer {
 
-/// What one optimizer step did; equal on every rank.
+/// What one optimizer step did; equal on every rank but for record_ids.
 struct StepStats {
   int64_t step = 0;           ///< from 1
   double loss = 0;            ///< mean over the targets of the global batch, nats
@@ -24,6 +25,7 @@ struct StepStats {
   double learning_rate = 0;   ///< the one used
   int64_t tokens = 0;         ///< of the global batch
   int64_t target_tokens = 0;  ///< those with a loss
+  std::vector<int64_t> record_ids;  ///< of this rank's samples, in their order; the only part that differs between ranks
 };
 
 struct TrainerOptions {

@@ -33,6 +33,15 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
+/// The ids of all ranks, which hold consecutive parts of the global batch in rank order.
+ordered_json join_record_ids(const std::vector<int64_t>& mine, comm::Communicator& group) {
+  ordered_json all = ordered_json::array();
+  for (const std::string& part : group.all_gather_strings(ordered_json(mine).dump())) {
+    for (const auto& id : ordered_json::parse(part)) all.push_back(id);
+  }
+  return all;
+}
+
 int64_t num_steps(const TrainOptions& options, int64_t epoch_size) {
   if (options.max_steps) return *options.max_steps;
   const double samples = options.epochs.value_or(1.0) * static_cast<double>(epoch_size);
@@ -180,12 +189,13 @@ void TrainingRun::resume() {
 
 void TrainingRun::log_step(const StepStats& stats, double step_s) {
   const double rate = static_cast<double>(stats.tokens) / step_s;
-  const int64_t every = config_.get<LogOptions>().every_steps;
+  const auto& log = config_.get<LogOptions>();
   const double memory = group_.all_reduce_scalar(static_cast<double>(core::current_rss_bytes()));
+  const ordered_json record_ids = log.record_ids ? join_record_ids(stats.record_ids, group_) : ordered_json();
   if (!is_main()) return;
   progress_->update({stats.step, stats.loss, rate, static_cast<uint64_t>(memory)});
-  if (stats.step % every != 0 && stats.step != max_steps_) return;
-  write_row({{"step", stats.step},
+  if (stats.step % log.every_steps != 0 && stats.step != max_steps_) return;
+  ordered_json row = {{"step", stats.step},
              {"loss", stats.loss},
              {"grad_norm", stats.grad_norm},
              {"learning_rate", stats.learning_rate},
@@ -193,7 +203,9 @@ void TrainingRun::log_step(const StepStats& stats, double step_s) {
              {"tokens_per_s", rate},
              {"step_s", step_s},
              {"memory_bytes", static_cast<int64_t>(memory)},
-             {"target_tokens", stats.target_tokens}});
+             {"target_tokens", stats.target_tokens}};
+  if (log.record_ids) row["record_ids"] = record_ids;
+  write_row(row);
 }
 
 void TrainingRun::evaluate_now() {

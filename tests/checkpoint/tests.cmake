@@ -4,5 +4,5 @@ phalanx_link(checkpoint_fault_program checkpoint)
 foreach(driver kill_sweep storage_errors disk_full)
   add_test(NAME fault.${driver}
     COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/fault/${driver}.sh $<TARGET_FILE:checkpoint_fault_program>)
-  set_tests_properties(fault.${driver} PROPERTIES TIMEOUT 180 SKIP_RETURN_CODE 77 LABELS fault)
+  set_tests_properties(fault.${driver} PROPERTIES TIMEOUT 1200 SKIP_RETURN_CODE 77 LABELS fault)
 endforeach()
