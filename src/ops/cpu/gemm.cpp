@@ -11,10 +11,6 @@
 namespace phalanx::ops::cpu {
 namespace {
 
-using avx512::kTileColumns;
-using avx512::kTileRows;
-
-constexpr int64_t kMaxDepthBytes = 3072;    // k per pass, bytes of one row: panels of a and b stay in L2
 constexpr int64_t kBlockBytes = 320 << 10;  // packed a of one job, in L2
 constexpr int64_t kPackedABytes = int64_t{6} << 20;  // packed operands of one pass, in L3
 constexpr int64_t kPackedBBytes = int64_t{6} << 20;
@@ -27,29 +23,42 @@ int64_t round_up(int64_t a, int64_t b) {
   return ceil_div(a, b) * b;
 }
 
+/// The kernels for this element type on this machine; null where ATen does better.
+const GemmKernels* find_kernels(Element element) {
+  // The AVX-512 translation unit is compiled with AVX512-BF16 throughout; a machine with AVX-512 alone, or with tiles for
+  // bf16, takes ATen.
+  if (element == Element::kBF16 ? isa().fast_bf16_dot() : isa().avx512_bf16) return &kAvx512Gemm;
+  return isa().avx2 && !isa().avx512 ? &kAvx2Gemm : nullptr;
+}
+
 struct Plan {
-  int64_t element_bytes, per_unit;
+  const GemmKernels* kernels;
+  bool bf16;
+  int64_t per_unit;
   int64_t depth;          // k per pass, even
   int64_t rows, columns;  // of one pass, multiples of the tile
   int64_t job_rows, job_columns;
 };
 
 Plan make_plan(const Product& p) {
+  const GemmKernels& kernels = *find_kernels(p.element);
+  const int64_t tile_rows = kernels.tile_rows, tile_columns = kernels.tile_columns;
   Plan plan;
-  plan.element_bytes = p.element == Element::kBF16 ? 2 : 4;
-  plan.per_unit = p.element == Element::kBF16 ? 2 : 1;
-  const int64_t max_depth = kMaxDepthBytes / plan.element_bytes;
-  plan.depth = round_up(ceil_div(p.k, ceil_div(p.k, max_depth)), 2);
-  const int64_t row_bytes = plan.depth * plan.element_bytes;
-  plan.rows = std::min(round_up(p.m, kTileRows), kPackedABytes / row_bytes / kTileRows * kTileRows);
+  plan.kernels = &kernels;
+  plan.bf16 = p.element == Element::kBF16;
+  plan.per_unit = plan.bf16 ? kernels.bf16_per_unit : 1;
+  const int64_t max_depth = kernels.max_depth_units * plan.per_unit;
+  plan.depth = round_up(ceil_div(p.k, std::max<int64_t>(ceil_div(p.k, max_depth), 1)), 2);
+  const int64_t row_bytes = std::max<int64_t>(plan.depth / plan.per_unit, 1) * 4;
+  plan.rows = std::min(round_up(p.m, tile_rows), kPackedABytes / row_bytes / tile_rows * tile_rows);
   plan.columns =
-      std::min(round_up(p.n, kTileColumns), kPackedBBytes / row_bytes / kTileColumns * kTileColumns);
-  plan.job_rows = std::min(plan.rows, std::max<int64_t>(kBlockBytes / row_bytes / kTileRows, 1) * kTileRows);
+      std::min(round_up(p.n, tile_columns), kPackedBBytes / row_bytes / tile_columns * tile_columns);
+  plan.job_rows = std::min(plan.rows, std::max<int64_t>(kBlockBytes / row_bytes / tile_rows, 1) * tile_rows);
   // Enough jobs for every thread: cut columns where rows alone give too few. Any cut gives the same bits.
   const int64_t row_jobs = ceil_div(plan.rows, plan.job_rows), threads = at::get_num_threads();
   const int64_t wanted = row_jobs >= 4 * threads ? 1 : ceil_div(4 * threads, row_jobs);
   plan.job_columns =
-      std::max<int64_t>(round_up(ceil_div(plan.columns, wanted), kTileColumns), 2 * kTileColumns);
+      std::max<int64_t>(round_up(ceil_div(plan.columns, wanted), tile_columns), 2 * tile_columns);
   return plan;
 }
 
@@ -57,18 +66,17 @@ Plan make_plan(const Product& p) {
 void pack(uint32_t* dst, const Operand& source, const Plan& plan, int64_t begin, int64_t count, int64_t k0,
           int64_t depth, int panel) {
   const int64_t panels = ceil_div(count, panel), units = ceil_div(depth, plan.per_unit);
-  const bool bf16 = plan.per_unit == 2;
   at::parallel_for(0, panels, 4, [&](int64_t first, int64_t last) {
     for (int64_t i = first; i < last; ++i) {
       const int64_t row = begin + i * panel;
       const int rows = static_cast<int>(std::min<int64_t>(panel, count - i * panel));
       const int64_t offset = source.k_contiguous ? row * source.stride + k0 : k0 * source.stride + row;
       uint32_t* out = dst + i * panel * units;
-      if (bf16) {
-        avx512::pack_bf16(out, static_cast<const uint16_t*>(source.data) + offset, source.stride,
+      if (plan.bf16) {
+        plan.kernels->pack_bf16(out, static_cast<const uint16_t*>(source.data) + offset, source.stride,
                           source.k_contiguous, rows, panel, depth);
       } else {
-        avx512::pack_f32(out, static_cast<const float*>(source.data) + offset, source.stride,
+        plan.kernels->pack_f32(out, static_cast<const float*>(source.data) + offset, source.stride,
                          source.k_contiguous, rows, panel, depth);
       }
     }
@@ -84,13 +92,13 @@ struct Target {
 
 // One pass over the packed blocks: jobs of job_rows x job_columns.
 void multiply_packed(const uint32_t* a, const uint32_t* b, const Plan& plan, const Target& c, int64_t m,
-                     int64_t n, int64_t depth, bool accumulate, float scale, bool bf16_element) {
+                     int64_t n, int64_t depth, bool accumulate, float scale) {
   const int64_t units = ceil_div(depth, plan.per_unit);
   const int64_t row_jobs = ceil_div(m, plan.job_rows), column_jobs = ceil_div(n, plan.job_columns);
   at::parallel_for(0, row_jobs * column_jobs, 1, [&](int64_t first, int64_t last) {
     for (int64_t job = first; job < last; ++job) {
       const int64_t row = job / column_jobs * plan.job_rows, column = job % column_jobs * plan.job_columns;
-      const avx512::BlockProduct block{a + row * units,
+      const BlockProduct block{a + row * units,
                                        b + column * units,
                                        std::min(plan.job_rows, m - row),
                                        std::min(plan.job_columns, n - column),
@@ -100,24 +108,23 @@ void multiply_packed(const uint32_t* a, const uint32_t* b, const Plan& plan, con
                                        c.bf16,
                                        accumulate,
                                        scale};
-      bf16_element ? avx512::multiply_block_bf16(block) : avx512::multiply_block_f32(block);
+      plan.bf16 ? plan.kernels->multiply_bf16(block) : plan.kernels->multiply_f32(block);
     }
   });
 }
 
-void round_result(const Product& p, const float* partial, int64_t row, int64_t rows, int64_t column,
+void round_result(const Product& p, const Plan& plan, const float* partial, int64_t row, int64_t rows, int64_t column,
                   int64_t columns) {
   at::parallel_for(0, rows, 16, [&](int64_t first, int64_t last) {
     uint16_t* dst = static_cast<uint16_t*>(p.c) + (row + first) * p.c_stride + column;
-    avx512::round_rows(dst, p.c_stride, partial + first * columns, columns, last - first, columns);
+    plan.kernels->round_rows(dst, p.c_stride, partial + first * columns, columns, last - first, columns);
   });
 }
 
 }  // namespace
 
 bool can_multiply(Element element) {
-  // The translation unit is compiled with AVX512-BF16 throughout; a machine with AVX-512 alone takes ATen.
-  return element == Element::kBF16 ? isa().fast_bf16_dot() : isa().avx512_bf16;
+  return find_kernels(element) != nullptr;
 }
 
 void multiply(const Product& p) {
@@ -140,12 +147,12 @@ void multiply(const Product& p) {
       for (int64_t k0 = 0; k0 < std::max<int64_t>(p.k, 1); k0 += plan.depth) {
         const int64_t depth = std::min(plan.depth, p.k - k0);
         const bool b_stays = row > 0 && !split;
-        if (!b_stays) pack(b, p.b, plan, column, columns, k0, depth, kTileColumns);
-        pack(a, p.a, plan, row, rows, k0, depth, kTileRows);
+        if (!b_stays) pack(b, p.b, plan, column, columns, k0, depth, plan.kernels->tile_columns);
+        pack(a, p.a, plan, row, rows, k0, depth, plan.kernels->tile_rows);
         const bool add = k0 > 0 || p.accumulate;
-        multiply_packed(a, b, plan, c, rows, columns, depth, add, p.scale, p.element == Element::kBF16);
+        multiply_packed(a, b, plan, c, rows, columns, depth, add, p.scale);
       }
-      if (partial) round_result(p, partial, row, rows, column, columns);
+      if (partial) round_result(p, plan, partial, row, rows, column, columns);
     }
   }
 }

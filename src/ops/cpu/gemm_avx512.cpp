@@ -8,8 +8,11 @@
 #pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,fma,avx2")
 #include "ops/cpu/tile_avx512.h"
 
-namespace phalanx::ops::cpu::avx512 {
+namespace phalanx::ops::cpu {
 namespace {
+
+constexpr int kTileRows = 12;     // panel height of a
+constexpr int kTileColumns = 32;  // panel height of b
 
 template <class From>
 PHX_INLINE void pack(uint32_t* dst, const typename From::Source* src, int64_t stride, bool k_contiguous,
@@ -59,8 +62,6 @@ PHX_INLINE void multiply_block(const BlockProduct& block) {
   }
 }
 
-}  // namespace
-
 void pack_f32(uint32_t* dst, const float* src, int64_t stride, bool k_contiguous, int rows, int panel,
               int64_t k) {
   pack<FromF32>(dst, src, stride, k_contiguous, rows, panel, k);
@@ -88,5 +89,17 @@ void round_rows(uint16_t* dst, int64_t dst_stride, const float* src, int64_t src
   }
 }
 
-}  // namespace phalanx::ops::cpu::avx512
+}  // namespace
+
+const GemmKernels kAvx512Gemm = {.tile_rows = kTileRows,
+                                 .tile_columns = kTileColumns,
+                                 .bf16_per_unit = 2,
+                                 .max_depth_units = 768,
+                                 .pack_f32 = pack_f32,
+                                 .pack_bf16 = pack_bf16,
+                                 .multiply_f32 = multiply_block_f32,
+                                 .multiply_bf16 = multiply_block_bf16,
+                                 .round_rows = round_rows};
+
+}  // namespace phalanx::ops::cpu
 #pragma GCC pop_options
