@@ -4,7 +4,7 @@
 // the copy's.
 #include <benchmark/benchmark.h>
 #include <mpi.h>
-#include <torch/torch.h>
+#include <ATen/ATen.h>
 
 #include <chrono>
 #include <cstdio>

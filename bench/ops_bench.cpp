@@ -1,7 +1,9 @@
 // The operations on the shapes of SmolLM2-135M (B4 T512), each with its share of the peak measured in the same run:
 // arithmetic against multiplications in registers, passes over memory against a copy of 512 MiB.
 #include <benchmark/benchmark.h>
-#include <torch/torch.h>
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/autograd.h>
+#include <c10/core/GradMode.h>
 
 #include <cstdio>
 

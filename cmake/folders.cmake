@@ -1,8 +1,21 @@
-# phalanx_folder(NAME [TORCH] [USES folder...]): src/NAME/**.cpp as the object library phx_NAME.
+# Parsing LibTorch's headers is most of the build, so it is done once per set of headers, not once per file. A set holds as
+# little as will do: whatever a precompiled header leaves to be instantiated is instantiated again by every file that uses it
+# (<torch/torch.h>: 8 s a file, <ATen/ATen.h>: 2 s, <ATen/core/Tensor.h>: 0.5 s), so more is slower than none.
+function(phalanx_headers name)
+  file(WRITE "${CMAKE_BINARY_DIR}/${name}_headers.cpp" "")
+  add_library(phx_${name}_headers OBJECT "${CMAKE_BINARY_DIR}/${name}_headers.cpp")
+  target_link_libraries(phx_${name}_headers PUBLIC libtorch fmt::fmt)
+  target_precompile_headers(phx_${name}_headers PUBLIC ${ARGN})
+endfunction()
+phalanx_headers(tensor <ATen/core/Tensor.h> <fmt/format.h>)
+phalanx_headers(aten <ATen/ATen.h> <ATen/Parallel.h> <fmt/format.h>)
+
+# phalanx_folder(NAME [TORCH tensor|aten] [USES folder...]): src/NAME/**.cpp as the object library phx_NAME; TORCH names the
+# precompiled headers.
 # Object libraries are linked straight into each binary, so that self-registering files are never dropped by the linker.
 # USES mirrors the layer table of docs/architecture.md; tests/core/layers_test.cpp holds the includes against that table.
 function(phalanx_folder name)
-  cmake_parse_arguments(arg "TORCH" "" "USES" ${ARGN})
+  cmake_parse_arguments(arg "" "TORCH" "USES" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS "${CMAKE_SOURCE_DIR}/src/${name}/*.cpp")
   list(FILTER sources EXCLUDE REGEX "launch/main\\.cpp$")
   if(NOT PHALANX_CUDA)
@@ -29,17 +42,11 @@ function(phalanx_folder name)
   target_compile_definitions(phx_${name} PUBLIC OMPI_SKIP_MPICXX SPDLOG_FMT_EXTERNAL)
   if(arg_TORCH)
     target_link_libraries(phx_${name} PUBLIC libtorch)
-    target_precompile_headers(phx_${name} REUSE_FROM phx_torch_header)
+    target_precompile_headers(phx_${name} REUSE_FROM phx_${arg_TORCH}_headers)
   endif()
   set_property(TARGET phx_${name} PROPERTY PHALANX_USES "${closure}")
   set_property(TARGET phx_${name} PROPERTY PHALANX_TORCH "${arg_TORCH}")
 endfunction()
-
-# The only place where <torch/torch.h> is parsed: 10-17 s once, not once per file.
-file(WRITE "${CMAKE_BINARY_DIR}/torch_header.cpp" "")
-add_library(phx_torch_header OBJECT "${CMAKE_BINARY_DIR}/torch_header.cpp")
-target_link_libraries(phx_torch_header PUBLIC libtorch)
-target_precompile_headers(phx_torch_header PUBLIC <torch/torch.h>)
 
 # Links the object files of FOLDER and of everything it uses into TARGET.
 function(phalanx_link target folder)
@@ -50,7 +57,7 @@ function(phalanx_link target folder)
   endforeach()
   get_property(torch TARGET phx_${folder} PROPERTY PHALANX_TORCH)
   if(torch)
-    target_precompile_headers(${target} REUSE_FROM phx_torch_header)
+    target_precompile_headers(${target} REUSE_FROM phx_${torch}_headers)
   endif()
 endfunction()
 

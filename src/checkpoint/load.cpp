@@ -1,5 +1,6 @@
 #include "checkpoint/load.h"
 
+#include <c10/core/GradMode.h>
 #include <ATen/Functions.h>
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
@@ -115,7 +116,7 @@ void read_piece(const OpenFiles& files, const TensorEntry& tensor, const Piece& 
 }
 
 void read_slice(const OpenFiles& files, const TensorEntry& tensor, const TensorSlice& slice, const std::string& path) {
-  at::NoGradGuard no_grad;
+  c10::NoGradGuard no_grad;
   const bool is_direct = slice.local.is_cpu() && slice.local.is_contiguous();
   const at::Tensor target = is_direct ? slice.local : at::empty(slice.local.sizes(), slice.local.options().device(at::kCPU));
   for (const Piece& piece : tensor.pieces) {

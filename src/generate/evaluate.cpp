@@ -1,6 +1,7 @@
 #include "generate/evaluate.h"
 
 #include <ATen/Functions.h>
+#include <c10/core/GradMode.h>
 
 #include <limits>
 

@@ -1,6 +1,7 @@
 #include "generate/generate.h"
 
 #include <ATen/Functions.h>
+#include <c10/core/GradMode.h>
 
 #include <algorithm>
 #include <chrono>

@@ -1,6 +1,7 @@
 #include "generate/logits.h"
 
 #include <ATen/Functions.h>
+#include <c10/core/GradMode.h>
 
 #include <algorithm>
 

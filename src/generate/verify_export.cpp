@@ -1,6 +1,7 @@
 #include "generate/verify_export.h"
 
 #include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
 
 #include <algorithm>
 

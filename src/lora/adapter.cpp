@@ -1,6 +1,7 @@
 #include "lora/adapter.h"
 
 #include <ATen/Functions.h>
+#include <c10/core/GradMode.h>
 
 #include <cmath>
 #include <set>

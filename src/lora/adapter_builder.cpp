@@ -10,7 +10,7 @@ namespace phalanx::lora {
 namespace {
 
 /// Holds one factor under the name that PEFT gives it.
-class Factor : public torch::nn::Module {
+class Factor : public model::Module {
  public:
   Factor(int64_t rows, int64_t columns, const at::TensorOptions& options, bool trainable) {
     weight = register_parameter("weight", at::empty({rows, columns}, options), trainable);
@@ -31,11 +31,11 @@ at::Tensor adapted(const model::Linear& linear, const at::Tensor& a, const at::T
 }  // namespace
 
 AdapterBuilder::AdapterBuilder(model::CausalLm& model, formats::AdapterConfig config, at::ScalarType dtype) : dtype_(dtype) {
-  for (auto& item : model.named_parameters()) {
-    if (item.key().find(".lora_A.") != std::string::npos) {
+  for (auto& [name, parameter] : model.named_parameters()) {
+    if (name.find(".lora_A.") != std::string::npos) {
       core::fail(core::ExitCode::kBug, "the model carries an adapter already; merge it before adding another");
     }
-    item.value().set_requires_grad(false);
+    parameter.set_requires_grad(false);
   }
   adapter_.config_ = std::move(config);
 }

@@ -25,10 +25,10 @@ bool matches(const std::string& module, const std::string& target) {
 
 NamedLinears linears_of(const model::CausalLm& model) {
   NamedLinears linears;
-  for (const auto& item : model.named_modules()) {
-    auto linear = std::dynamic_pointer_cast<model::Linear>(item.value());
+  for (const auto& [name, module] : model.named_modules()) {
+    auto linear = std::dynamic_pointer_cast<model::Linear>(module);
     // The output matrix goes through the fused loss, not through Linear::forward: an adapter there would do nothing.
-    if (linear && item.key() != "lm_head") linears.emplace_back(item.key(), std::move(linear));
+    if (linear && name != "lm_head") linears.emplace_back(name, std::move(linear));
   }
   return linears;
 }

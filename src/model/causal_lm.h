@@ -1,12 +1,11 @@
 #pragma once
-#include <torch/nn/module.h>
-
 #include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "model/module.h"
 #include "model/transformer_config.h"
 
 namespace phalanx::model {
@@ -22,7 +21,7 @@ struct ModelInput {
 class KvCache;
 
 /// A decoder-only language model on one device. It knows nothing of ranks.
-class CausalLm : public torch::nn::Module {
+class CausalLm : public Module {
  public:
   /// Final hidden states after the last norm, [N, hidden_size], in the dtype of the weights.
   virtual at::Tensor hidden(const ModelInput& input) = 0;

@@ -1,5 +1,7 @@
 #include "model/initialize.h"
 
+#include <c10/core/GradMode.h>
+
 #include "model/keyed_random.h"
 #include "model/parameter.h"
 

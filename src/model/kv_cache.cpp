@@ -1,6 +1,7 @@
 #include "model/kv_cache.h"
 
 #include <ATen/ops/empty.h>
+#include <c10/core/GradMode.h>
 
 #include <algorithm>
 

@@ -13,20 +13,16 @@ bool is_allocated(const at::Tensor& tensor) {
   return static_cast<int64_t>(tensor.storage().nbytes()) >= tensor.numel() * static_cast<int64_t>(tensor.element_size());
 }
 
-void allocate(torch::nn::Module& module, at::ScalarType dtype, at::Device device) {
-  for (at::Tensor& parameter : module.parameters()) {
+void allocate(Module& module, at::ScalarType dtype, at::Device device) {
+  for (auto& [name, parameter] : module.named_parameters()) {
     if (is_allocated(parameter)) continue;
     parameter.set_data(at::empty(parameter.sizes(), at::TensorOptions().dtype(dtype).device(device)));
   }
 }
 
-NamedTensors all_parameters(const torch::nn::Module& module) {
-  NamedTensors parameters;
-  for (const auto& item : module.named_parameters()) parameters.emplace_back(item.key(), item.value());
-  return parameters;
-}
+NamedTensors all_parameters(const Module& module) { return module.named_parameters(); }
 
-NamedTensors trainable_parameters(const torch::nn::Module& module) {
+NamedTensors trainable_parameters(const Module& module) {
   NamedTensors parameters = all_parameters(module);
   std::erase_if(parameters, [](const auto& item) { return !item.second.requires_grad(); });
   return parameters;

@@ -1,10 +1,7 @@
 #pragma once
 #include <ATen/core/Tensor.h>
-#include <torch/nn/module.h>
 
-#include <string>
-#include <utility>
-#include <vector>
+#include "model/module.h"
 
 namespace phalanx::model {
 
@@ -14,11 +11,10 @@ at::Tensor unallocated(at::IntArrayRef shape);
 bool is_allocated(const at::Tensor& tensor);
 
 /// Gives every unallocated parameter of `module` its memory (not initialised). Allocated ones are left alone.
-void allocate(torch::nn::Module& module, at::ScalarType dtype, at::Device device = at::kCPU);
+void allocate(Module& module, at::ScalarType dtype, at::Device device = at::kCPU);
 
-/// (Hugging Face tensor name, parameter) in execution order; the trainable ones only, or all.
-using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
-NamedTensors trainable_parameters(const torch::nn::Module& module);
-NamedTensors all_parameters(const torch::nn::Module& module);
+/// In execution order; the trainable ones only, or all.
+NamedTensors trainable_parameters(const Module& module);
+NamedTensors all_parameters(const Module& module);
 
 }  // namespace phalanx::model

@@ -1,13 +1,14 @@
 #pragma once
 #include <ATen/core/Tensor.h>
-#include <torch/nn/module.h>
 
 #include <utility>
+
+#include "model/module.h"
 
 namespace phalanx::model {
 
 /// Root-mean-square norm with a learned factor (ops::rms_norm); joins the residual addition before it into one pass.
-class RmsNorm : public torch::nn::Module {
+class RmsNorm : public Module {
  public:
   RmsNorm(int64_t hidden_size, double eps);
 

@@ -1,6 +1,7 @@
 #include "model/save.h"
 
 #include <cstring>
+#include <map>
 #include <span>
 
 #include "core/error.h"
@@ -80,8 +81,10 @@ at::Tensor in_gguf_order(const at::Tensor& tensor, const std::string& gguf_name,
 }  // namespace
 
 WeightSource weights_of(const CausalLm& model) {
-  auto parameters = model.named_parameters();
-  return [parameters](const std::string& name) { return parameters[name]; };
+  const NamedTensors all = model.named_parameters();
+  return [parameters = std::map<std::string, at::Tensor>(all.begin(), all.end())](const std::string& name) {
+    return parameters.at(name);
+  };
 }
 
 void save_hf(const std::filesystem::path& folder, const CausalLm& model, const WeightSource& weights, DType dtype,

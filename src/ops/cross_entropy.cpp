@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>
+#include <c10/core/GradMode.h>
 
 #include <algorithm>
 #include <vector>

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/custom_function.h>
+#include <c10/core/GradMode.h>
 
 #include "ops/grad_sink.h"
 #include "ops/matmul.h"

@@ -1,6 +1,7 @@
 #include "ops/recomputed.h"
 
 #include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
 
 namespace phalanx::ops {
 namespace {

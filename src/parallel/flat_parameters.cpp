@@ -1,6 +1,7 @@
 #include "parallel/flat_parameters.h"
 
 #include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
 
 #include "core/error.h"
 

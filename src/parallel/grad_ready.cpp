@@ -1,6 +1,7 @@
 #include "parallel/grad_ready.h"
 
 #include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
 
 #include <utility>
 

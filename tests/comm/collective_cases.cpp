@@ -1,7 +1,7 @@
 #include "comm/collective_cases.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <ATen/ATen.h>
 
 #include <numeric>
 
@@ -158,7 +158,7 @@ at::Tensor tree_sum(const std::vector<at::Tensor>& parts) {
 }
 
 at::Tensor random_tensor(int rank, int64_t numel, at::ScalarType dtype) {
-  torch::Generator generator = at::detail::createCPUGenerator(1000 + rank);
+  at::Generator generator = at::detail::createCPUGenerator(1000 + rank);
   return at::randn({numel}, generator, at::kFloat).to(dtype);
 }
 

@@ -1,6 +1,6 @@
 // A job of which a rank fails in the way that the argument names: mpirun -n N comm_mpi_job CASE. Used by
 // mpi_failure_test.cpp.
-#include <torch/torch.h>
+#include <ATen/ATen.h>
 #include <unistd.h>
 
 #include <cstdio>

@@ -1,6 +1,7 @@
 #include "model/few_rows.h"
 
 #include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
 #include <gtest/gtest.h>
 
 #include "model/cached_attention.h"

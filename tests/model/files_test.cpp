@@ -1,4 +1,5 @@
 #include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -85,7 +86,7 @@ TEST_F(ModelFilesTest, Q8GgufKeepsNormsAndStaysClose) {
   const auto loaded = load_model(files, at::kFloat);
   for (const auto& [name, parameter] : all_parameters(*model)) {
     const double bound = parameter.abs().max().item<double>() / 127 + 1e-12;
-    EXPECT_LE(max_difference(parameter, loaded->named_parameters()[name]), bound) << name;
+    EXPECT_LE(max_difference(parameter, loaded->parameter(name)), bound) << name;
   }
 }
 
@@ -107,7 +108,7 @@ TEST_F(ModelFilesTest, WeightsThatAreNotFiniteAreRefusedByName) {
   const auto model = load_model(golden_path("untied"), at::kFloat);
   {
     const at::NoGradGuard no_grad;
-    model->named_parameters()["model.layers.1.mlp.up_proj.weight"][3][5].fill_(std::nan(""));
+    model->parameter("model.layers.1.mlp.up_proj.weight")[3][5].fill_(std::nan(""));
   }
   save_hf(folder_, *model, weights_of(*model), core::DType::kF32);
   const std::string message = message_of([&] { load_model(folder_, at::kBFloat16); });
@@ -139,13 +140,13 @@ TEST_F(ModelFilesTest, ValuesThatAreNotImplementedAreRefused) {
 TEST(Initialize, DependsOnSeedAndNameAloneAndHasTheRightSpread) {
   TransformerConfig config = ModelFiles::open(golden_path("untied")).config();
   const auto first = new_model(config, at::kFloat, 5), second = new_model(config, at::kFloat, 5), other = new_model(config, at::kFloat, 6);
-  const auto embedding = [](CausalLm& m) { return m.named_parameters()["model.embed_tokens.weight"]; };
+  const auto embedding = [](CausalLm& m) { return m.parameter("model.embed_tokens.weight"); };
   EXPECT_TRUE(at::equal(embedding(*first), embedding(*second)));
   EXPECT_FALSE(at::equal(embedding(*first), embedding(*other)));
-  EXPECT_FALSE(at::equal(embedding(*first), first->named_parameters()["lm_head.weight"]));
+  EXPECT_FALSE(at::equal(embedding(*first), first->parameter("lm_head.weight")));
   EXPECT_NEAR(embedding(*first).std().item<double>(), 0.02, 0.002);
   EXPECT_NEAR(embedding(*first).mean().item<double>(), 0.0, 0.003);
-  EXPECT_TRUE(at::equal(first->named_parameters()["model.norm.weight"], at::ones({16})));
+  EXPECT_TRUE(at::equal(first->parameter("model.norm.weight"), at::ones({16})));
 }
 
 TEST(NewModel, AsksForTheSizesThatItNeeds) {

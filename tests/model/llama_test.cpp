@@ -1,3 +1,5 @@
+#include <c10/core/GradMode.h>
+
 #include <gtest/gtest.h>
 
 #include "model/golden_case.h"

@@ -1,6 +1,7 @@
 #include "ops/adamw.h"
 
 #include <ATen/Parallel.h>
+#include <torch/optim/adamw.h>
 
 #include "ops/compare.h"
 #include "ops/cpu/isa.h"
@@ -9,22 +10,22 @@ namespace phalanx::ops {
 namespace {
 
 void expect_equals_torch(at::ScalarType type, double limit) {
-  torch::manual_seed(1);
+  at::manual_seed(1);
   const int64_t n = 1003;
-  torch::Tensor theirs = torch::randn({n}, type).requires_grad_(), ours = theirs.detach().clone();
-  torch::Tensor m = torch::zeros({n}, type), v = torch::zeros({n}, type),
-                copy = torch::zeros({n}, at::kBFloat16);
+  at::Tensor theirs = at::randn({n}, type).requires_grad_(), ours = theirs.detach().clone();
+  at::Tensor m = at::zeros({n}, type), v = at::zeros({n}, type),
+                copy = at::zeros({n}, at::kBFloat16);
   const AdamWOptions options{1e-2, 0.9, 0.999, 1e-8, 0.1};
   torch::optim::AdamW reference(
       {theirs}, torch::optim::AdamWOptions(1e-2).betas({0.9, 0.999}).eps(1e-8).weight_decay(0.1));
   for (int64_t step = 1; step <= 100; ++step) {
-    const torch::Tensor g = torch::randn({n}, type);
+    const at::Tensor g = at::randn({n}, type);
     theirs.mutable_grad() = g * 0.5;
     reference.step();
     adamw_(ours, g, m, v, options, step, 0.5, copy);
   }
   test::expect_near(ours, theirs, {limit, limit}, "parameters after 100 steps");
-  EXPECT_TRUE(torch::equal(copy, ours.to(at::kBFloat16)));
+  EXPECT_TRUE(at::equal(copy, ours.to(at::kBFloat16)));
 }
 
 TEST(AdamW, Equals100StepsOfTorchInDoublePrecision) {
@@ -38,16 +39,16 @@ TEST(AdamW, Equals100StepsOfTorchInSinglePrecisionOnEveryInstructionSet) {
 }
 
 TEST(AdamW, RefusesBuffersOfAnotherLength) {
-  const torch::Tensor p = torch::zeros({4}), g = torch::zeros({5});
-  EXPECT_THROW(adamw_(p, g, torch::zeros({4}), torch::zeros({4}), {1e-3, 0.9, 0.999, 1e-8, 0.0}, 1, 1.0),
+  const at::Tensor p = at::zeros({4}), g = at::zeros({5});
+  EXPECT_THROW(adamw_(p, g, at::zeros({4}), at::zeros({4}), {1e-3, 0.9, 0.999, 1e-8, 0.0}, 1, 1.0),
                c10::Error);
 }
 
 TEST(SquaredNorm, IsExactAndIndependentOfTheNumberOfThreads) {
-  EXPECT_EQ(squared_norm(torch::ones({(1 << 24) + 5})), (1 << 24) + 5);
-  EXPECT_EQ(squared_norm(torch::empty({0})), 0.0);
-  torch::manual_seed(2);
-  const torch::Tensor x = torch::randn({300001});
+  EXPECT_EQ(squared_norm(at::ones({(1 << 24) + 5})), (1 << 24) + 5);
+  EXPECT_EQ(squared_norm(at::empty({0})), 0.0);
+  at::manual_seed(2);
+  const at::Tensor x = at::randn({300001});
   const int threads = at::get_num_threads();
   const double many = squared_norm(x);
   at::set_num_threads(1);

@@ -8,22 +8,22 @@ namespace {
 
 using test::Tensors;
 
-torch::Tensor plain_attention(const Tensors& t, const std::vector<int32_t>& cu, double scale) {
-  std::vector<torch::Tensor> samples;
+at::Tensor plain_attention(const Tensors& t, const std::vector<int32_t>& cu, double scale) {
+  std::vector<at::Tensor> samples;
   const int64_t group = t[0].size(1) / t[1].size(1);
   for (size_t s = 0; s + 1 < cu.size(); ++s) {
     const int64_t tokens = cu[s + 1] - cu[s];
-    const auto rows = [&](const torch::Tensor& x) {
+    const auto rows = [&](const at::Tensor& x) {
       return x.narrow(0, cu[s], tokens).transpose(0, 1);
     };  // [heads, T, d]
-    const torch::Tensor k = rows(t[1]).repeat_interleave(group, 0),
+    const at::Tensor k = rows(t[1]).repeat_interleave(group, 0),
                         v = rows(t[2]).repeat_interleave(group, 0);
-    const torch::Tensor hidden = torch::ones({tokens, tokens}, at::kBool).triu(1);
-    const torch::Tensor p =
+    const at::Tensor hidden = at::ones({tokens, tokens}, at::kBool).triu(1);
+    const at::Tensor p =
         (rows(t[0]).matmul(k.transpose(1, 2)) * scale).masked_fill(hidden, -INFINITY).softmax(-1);
     samples.push_back(p.matmul(v).transpose(0, 1));
   }
-  return torch::cat(samples, 0);
+  return at::cat(samples, 0);
 }
 
 struct Case {
@@ -33,8 +33,8 @@ struct Case {
 
 Tensors random_inputs(const Case& c) {
   const int64_t n = c.cu.back();
-  return {torch::randn({n, c.heads, c.dim}), torch::randn({n, c.kv_heads, c.dim}),
-          torch::randn({n, c.kv_heads, c.dim})};
+  return {at::randn({n, c.heads, c.dim}), at::randn({n, c.kv_heads, c.dim}),
+          at::randn({n, c.kv_heads, c.dim})};
 }
 
 const std::vector<Case> kCases = {
@@ -43,7 +43,7 @@ const std::vector<Case> kCases = {
     {{0, 65, 66, 300}, 9, 3, 64}};
 
 TEST(VarlenAttention, EqualsItsFormulaForwardAndBackward) {
-  torch::manual_seed(1);
+  at::manual_seed(1);
   for (const Case& c : kCases) {
     SCOPED_TRACE(testing::Message() << c.cu.back() << " tokens, " << c.heads << "/" << c.kv_heads
                                     << " heads of " << c.dim);
@@ -55,7 +55,7 @@ TEST(VarlenAttention, EqualsItsFormulaForwardAndBackward) {
 }
 
 TEST(VarlenAttention, AgreesOnMachinesWithoutAFastBf16ProductAndWithoutAvx512) {
-  torch::manual_seed(2);
+  at::manual_seed(2);
   const Case& c = kCases[3];
   cpu::Isa tiles = cpu::isa();
   tiles.amx_bf16 = true;
@@ -68,20 +68,20 @@ TEST(VarlenAttention, AgreesOnMachinesWithoutAFastBf16ProductAndWithoutAvx512) {
 }
 
 TEST(VarlenAttention, GivesPackedSamplesTheBitsOfSingleOnes) {
-  torch::manual_seed(3);
+  at::manual_seed(3);
   const Case c{{0, 40, 41, 300}, 6, 3, 32};
   const Tensors x = random_inputs(c);
-  const torch::Tensor packed = varlen_attention(x[0], x[1], x[2], c.cu, 0.2);
+  const at::Tensor packed = varlen_attention(x[0], x[1], x[2], c.cu, 0.2);
   for (size_t s = 0; s + 1 < c.cu.size(); ++s) {
     const int32_t tokens = c.cu[s + 1] - c.cu[s];
-    const auto rows = [&](const torch::Tensor& t) { return t.narrow(0, c.cu[s], tokens); };
+    const auto rows = [&](const at::Tensor& t) { return t.narrow(0, c.cu[s], tokens); };
     EXPECT_TRUE(
-        torch::equal(varlen_attention(rows(x[0]), rows(x[1]), rows(x[2]), {0, tokens}, 0.2), rows(packed)));
+        at::equal(varlen_attention(rows(x[0]), rows(x[1]), rows(x[2]), {0, tokens}, 0.2), rows(packed)));
   }
 }
 
 TEST(VarlenAttention, SurvivesLargeScores) {
-  torch::manual_seed(4);
+  at::manual_seed(4);
   const Case c{{0, 50}, 1, 1, 16};
   Tensors x = random_inputs(c);
   x[0] *= 1e3;
@@ -93,14 +93,14 @@ TEST(VarlenAttention, SurvivesLargeScores) {
 }
 
 TEST(VarlenAttention, HasTheGradientOfCentralDifferences) {
-  torch::manual_seed(5);
+  at::manual_seed(5);
   const std::vector<int32_t> cu = {0, 3, 4};
   test::gradcheck([&](const Tensors& t) { return varlen_attention(t[0], t[1], t[2], cu, 0.5); },
-                  {torch::randn({4, 2, 3}), torch::randn({4, 1, 3}), torch::randn({4, 1, 3})});
+                  {at::randn({4, 2, 3}), at::randn({4, 1, 3}), at::randn({4, 1, 3})});
 }
 
 TEST(VarlenAttention, RefusesBoundariesAndHeadsThatDoNotFit) {
-  const torch::Tensor q = torch::randn({4, 3, 8}), k = torch::randn({4, 2, 8});
+  const at::Tensor q = at::randn({4, 3, 8}), k = at::randn({4, 2, 8});
   EXPECT_THROW(varlen_attention(q, q, q, {0, 3}, 1.0), c10::Error);
   EXPECT_THROW(varlen_attention(q, q, q, {}, 1.0), c10::Error);
   EXPECT_THROW(varlen_attention(q, k, k, {0, 4}, 1.0), c10::Error);

@@ -1,6 +1,8 @@
 #pragma once
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/autograd.h>
+#include <c10/core/GradMode.h>
 
 #include <functional>
 #include <vector>
@@ -9,8 +11,8 @@
 /// dtype.
 namespace phalanx::ops::test {
 
-using Tensors = std::vector<torch::Tensor>;
-using Operation = std::function<torch::Tensor(const Tensors&)>;
+using Tensors = std::vector<at::Tensor>;
+using Operation = std::function<at::Tensor(const Tensors&)>;
 
 struct Tolerance {
   double relative, absolute;
@@ -22,21 +24,21 @@ inline Tolerance tolerance(at::ScalarType type) {
 }
 
 /// |actual - expected| <= absolute * scale + relative * |expected|, scale = largest |expected| or 1.
-inline void expect_near(const torch::Tensor& actual, const torch::Tensor& expected, Tolerance t,
+inline void expect_near(const at::Tensor& actual, const at::Tensor& expected, Tolerance t,
                         const char* what) {
   ASSERT_EQ(actual.sizes(), expected.sizes()) << what;
   if (actual.numel() == 0) return;
-  const torch::Tensor a = actual.detach().to(at::kDouble), e = expected.detach().to(at::kDouble);
-  ASSERT_TRUE(torch::isfinite(a).all().item<bool>()) << what << " has a NaN or infinity";
+  const at::Tensor a = actual.detach().to(at::kDouble), e = expected.detach().to(at::kDouble);
+  ASSERT_TRUE(at::isfinite(a).all().item<bool>()) << what << " has a NaN or infinity";
   const double scale = std::max(1.0, e.abs().max().item<double>());
-  const torch::Tensor excess = (a - e).abs() - t.relative * e.abs() - t.absolute * scale;
+  const at::Tensor excess = (a - e).abs() - t.relative * e.abs() - t.absolute * scale;
   EXPECT_LE(excess.max().item<double>(), 0.0)
       << what << ": largest difference " << (a - e).abs().max().item<double>();
 }
 
 inline Tensors leaves(const Tensors& inputs, at::ScalarType type) {
   Tensors result;
-  for (const torch::Tensor& t : inputs) result.push_back(t.detach().to(type).clone().requires_grad_());
+  for (const at::Tensor& t : inputs) result.push_back(t.detach().to(type).clone().requires_grad_());
   return result;
 }
 
@@ -44,10 +46,10 @@ inline Tensors leaves(const Tensors& inputs, at::ScalarType type) {
 inline void expect_same(const Operation& operation, const Operation& formula, const Tensors& inputs,
                         at::ScalarType type) {
   const Tensors ours = leaves(inputs, type), plain = leaves(ours, at::kDouble);
-  const torch::Tensor y = operation(ours), expected = formula(plain);
+  const at::Tensor y = operation(ours), expected = formula(plain);
   expect_near(y, expected, tolerance(type), "forward");
-  torch::manual_seed(7);
-  const torch::Tensor seed = torch::randn(expected.sizes()).to(type);
+  at::manual_seed(7);
+  const at::Tensor seed = at::randn(expected.sizes()).to(type);
   const Tensors grads = torch::autograd::grad({y}, ours, {seed.to(y.scalar_type())});
   const Tensors wanted = torch::autograd::grad({expected}, plain, {seed.to(at::kDouble)});
   for (size_t i = 0; i < ours.size(); ++i)
@@ -65,13 +67,13 @@ inline void expect_same_in_all_dtypes(const Operation& operation, const Operatio
 /// Central differences in fp64.
 inline void gradcheck(const Operation& operation, const Tensors& inputs, double limit = 1e-6) {
   const Tensors x = leaves(inputs, at::kDouble);
-  torch::manual_seed(8);
-  const torch::Tensor y = operation(x), seed = torch::randn_like(y);
+  at::manual_seed(8);
+  const at::Tensor y = operation(x), seed = at::randn_like(y);
   const Tensors grads = torch::autograd::grad({y}, x, {seed});
-  torch::NoGradGuard no_grad;
+  at::NoGradGuard no_grad;
   constexpr double kStep = 1e-5;
   for (size_t i = 0; i < x.size(); ++i) {
-    torch::Tensor flat = x[i].view(-1), numeric = torch::empty_like(flat);
+    at::Tensor flat = x[i].view(-1), numeric = at::empty_like(flat);
     for (int64_t j = 0; j < flat.numel(); ++j) {
       const double old = flat[j].item<double>();
       flat[j] = old + kStep;

@@ -11,42 +11,42 @@ namespace {
 using test::Tensors;
 
 struct Sink : GradSink {
-  explicit Sink(const torch::Tensor& like) : buffer(torch::zeros(like.sizes(), at::kFloat)) {}
+  explicit Sink(const at::Tensor& like) : buffer(at::zeros(like.sizes(), at::kFloat)) {}
   at::Tensor main_grad() override { return buffer; }
   void ready() override { ++times_ready; }
-  torch::Tensor buffer;
+  at::Tensor buffer;
   int times_ready = 0;
 };
 
-torch::Tensor plain_loss(const torch::Tensor& hidden, const torch::Tensor& weight,
-                         const torch::Tensor& labels) {
-  return torch::nll_loss(torch::log_softmax(torch::linear(hidden, weight), 1), labels, {}, at::Reduction::Sum,
+at::Tensor plain_loss(const at::Tensor& hidden, const at::Tensor& weight,
+                         const at::Tensor& labels) {
+  return at::nll_loss(at::log_softmax(at::linear(hidden, weight), 1), labels, {}, at::Reduction::Sum,
                          -100);
 }
 
-torch::Tensor some_labels(int64_t n, int64_t vocab) {
-  torch::Tensor labels = torch::randint(vocab, {n}, at::kLong);
+at::Tensor some_labels(int64_t n, int64_t vocab) {
+  at::Tensor labels = at::randint(vocab, {n}, at::kLong);
   for (int64_t i = 0; i < n; i += 3) labels[i] = -100;
   return labels;
 }
 
 TEST(LinearCrossEntropy, EqualsItsFormulaForwardAndBackward) {
-  torch::manual_seed(1);
+  at::manual_seed(1);
   for (const auto& [n, h, vocab] : {std::tuple{1, 4, 3}, {2, 8, 17}, {40, 33, 100}, {600, 16, 257}}) {
     SCOPED_TRACE(testing::Message() << n << " x " << h << " x " << vocab);
-    torch::Tensor labels = some_labels(n, vocab);
+    at::Tensor labels = some_labels(n, vocab);
     labels[n - 1] = 2;
     const double scale = 1.0 / n;
     test::expect_same_in_all_dtypes(
         [&](const Tensors& t) { return linear_cross_entropy(t[0], t[1], labels, scale) * scale; },
         [&](const Tensors& t) { return plain_loss(t[0], t[1], labels) * scale; },
-        {torch::randn({n, h}), torch::randn({vocab, h}) / std::sqrt(h)});
+        {at::randn({n, h}), at::randn({vocab, h}) / std::sqrt(h)});
   }
 }
 
 TEST(LinearCrossEntropy, AgreesOnLesserMachines) {
-  torch::manual_seed(2);
-  const torch::Tensor labels = some_labels(50, 90);
+  at::manual_seed(2);
+  const at::Tensor labels = some_labels(50, 90);
   cpu::Isa tiles = cpu::isa();
   tiles.amx_bf16 = true;
   for (const cpu::Isa& lesser : {tiles, cpu::Isa{.avx2 = cpu::isa().avx2}, cpu::Isa{}}) {
@@ -54,14 +54,14 @@ TEST(LinearCrossEntropy, AgreesOnLesserMachines) {
     test::expect_same_in_all_dtypes(
         [&](const Tensors& t) { return linear_cross_entropy(t[0], t[1], labels, 0.02) * 0.02; },
         [&](const Tensors& t) { return plain_loss(t[0], t[1], labels) * 0.02; },
-        {torch::randn({50, 24}), torch::randn({90, 24}) / 5});
+        {at::randn({50, 24}), at::randn({90, 24}) / 5});
   }
 }
 
 TEST(LinearCrossEntropy, GivesZeroAndZeroGradientsWhenEveryLabelIsIgnored) {
-  torch::Tensor hidden = torch::randn({5, 8}).requires_grad_(),
-                weight = torch::randn({20, 8}).requires_grad_();
-  const torch::Tensor loss = linear_cross_entropy(hidden, weight, torch::full({5}, -100, at::kLong), 1.0);
+  at::Tensor hidden = at::randn({5, 8}).requires_grad_(),
+                weight = at::randn({20, 8}).requires_grad_();
+  const at::Tensor loss = linear_cross_entropy(hidden, weight, at::full({5}, -100, at::kLong), 1.0);
   EXPECT_EQ(loss.item<float>(), 0.0f);
   loss.backward();
   EXPECT_EQ(hidden.grad().abs().max().item<float>(), 0.0f);
@@ -69,24 +69,24 @@ TEST(LinearCrossEntropy, GivesZeroAndZeroGradientsWhenEveryLabelIsIgnored) {
 }
 
 TEST(LinearCrossEntropy, IsExactForHugeLogitsAndAHugeVocabulary) {
-  torch::manual_seed(3);
-  const torch::Tensor hidden = torch::tensor({{1e2, 0.0}, {-1e2, 1.0}}),
-                      labels = torch::tensor({5, 262143}, at::kLong);
+  at::manual_seed(3);
+  const at::Tensor hidden = at::tensor({{1e2, 0.0}, {-1e2, 1.0}}),
+                      labels = at::tensor({5, 262143}, at::kLong);
   // Whole numbers, so that no logit is rounded: what is tested is the softmax over +-1e4.
-  const torch::Tensor weight = torch::randint(-100, 101, {262144, 2}, at::kFloat);
+  const at::Tensor weight = at::randint(-100, 101, {262144, 2}, at::kFloat);
   test::expect_same([&](const Tensors& t) { return linear_cross_entropy(t[0], t[1], labels, 1.0); },
                     [&](const Tensors& t) { return plain_loss(t[0], t[1], labels); }, {hidden, weight},
                     at::kFloat);
 }
 
 TEST(LinearCrossEntropy, ReportsTheLossOfEachRow) {
-  torch::manual_seed(4);
-  const torch::Tensor hidden = torch::randn({7, 8}), weight = torch::randn({20, 8}),
+  at::manual_seed(4);
+  const at::Tensor hidden = at::randn({7, 8}), weight = at::randn({20, 8}),
                       labels = some_labels(7, 20);
-  torch::Tensor rows;
-  const torch::Tensor total =
+  at::Tensor rows;
+  const at::Tensor total =
       linear_cross_entropy(hidden.clone().requires_grad_(), weight, labels, 1.0, &rows);
-  const torch::Tensor expected = torch::nll_loss(torch::log_softmax(torch::linear(hidden, weight), 1), labels,
+  const at::Tensor expected = at::nll_loss(at::log_softmax(at::linear(hidden, weight), 1), labels,
                                                  {}, at::Reduction::None, -100);
   test::expect_near(rows, expected, {1e-5, 1e-5}, "row losses");
   EXPECT_FALSE(rows.requires_grad());
@@ -95,16 +95,16 @@ TEST(LinearCrossEntropy, ReportsTheLossOfEachRow) {
 }
 
 TEST(LinearCrossEntropy, AddsTheWeightGradientIntoTheSinkAndInsistsOnItsFactor) {
-  torch::manual_seed(5);
-  const torch::Tensor labels = some_labels(30, 40);
-  torch::Tensor hidden = torch::randn({30, 16}).requires_grad_(),
-                weight = torch::randn({40, 16}).requires_grad_();
+  at::manual_seed(5);
+  const at::Tensor labels = some_labels(30, 40);
+  at::Tensor hidden = at::randn({30, 16}).requires_grad_(),
+                weight = at::randn({40, 16}).requires_grad_();
   (linear_cross_entropy(hidden, weight, labels, 0.1) * 0.1).backward();
-  const torch::Tensor expected = weight.grad().clone();
+  const at::Tensor expected = weight.grad().clone();
   const auto sink = c10::make_intrusive<Sink>(weight);
   set_grad_sink(weight, sink);
   (linear_cross_entropy(hidden, weight, labels, 0.1) * 0.1).backward();
-  EXPECT_TRUE(torch::equal(sink->buffer, expected));
+  EXPECT_TRUE(at::equal(sink->buffer, expected));
   EXPECT_EQ(sink->times_ready, 1);
   EXPECT_THROW((linear_cross_entropy(hidden, weight, labels, 0.1) * 0.2).backward(), c10::Error);
 }
@@ -112,27 +112,27 @@ TEST(LinearCrossEntropy, AddsTheWeightGradientIntoTheSinkAndInsistsOnItsFactor) 
 TEST(LinearCrossEntropy, NeverHoldsMoreLogitsThanItsBudget) {
   cpu::release_scratch();
   const size_t before = cpu::scratch_bytes();
-  torch::Tensor hidden = torch::randn({3000, 4}).to(at::kBFloat16).requires_grad_();
-  torch::Tensor weight =
-      torch::randn({100000, 4}).to(at::kBFloat16).requires_grad_();  // all logits: 1.2 GB in fp32
+  at::Tensor hidden = at::randn({3000, 4}).to(at::kBFloat16).requires_grad_();
+  at::Tensor weight =
+      at::randn({100000, 4}).to(at::kBFloat16).requires_grad_();  // all logits: 1.2 GB in fp32
   linear_cross_entropy(hidden, weight,
-                       torch::zeros({3000}, at::kLong).fill_(-100).index_fill_(0, torch::arange(400), 1), 1.0)
+                       at::zeros({3000}, at::kLong).fill_(-100).index_fill_(0, at::arange(400), 1), 1.0)
       .backward();
   constexpr size_t kPanels = size_t{40} << 20;  // packed operands and partial results of the products
   EXPECT_LE(cpu::scratch_bytes() - before, static_cast<size_t>(kLogitsBudgetBytes) + kPanels);
 }
 
 TEST(LinearCrossEntropy, RefusesLabelsOutsideTheVocabulary) {
-  const torch::Tensor hidden = torch::randn({2, 4}), weight = torch::randn({10, 4});
-  EXPECT_THROW(linear_cross_entropy(hidden, weight, torch::tensor({1, 10}, at::kLong), 1.0), c10::Error);
-  EXPECT_THROW(linear_cross_entropy(hidden, weight, torch::tensor({-1, 1}, at::kLong), 1.0), c10::Error);
+  const at::Tensor hidden = at::randn({2, 4}), weight = at::randn({10, 4});
+  EXPECT_THROW(linear_cross_entropy(hidden, weight, at::tensor({1, 10}, at::kLong), 1.0), c10::Error);
+  EXPECT_THROW(linear_cross_entropy(hidden, weight, at::tensor({-1, 1}, at::kLong), 1.0), c10::Error);
 }
 
 TEST(LinearCrossEntropy, HasTheGradientOfCentralDifferences) {
-  torch::manual_seed(6);
-  const torch::Tensor labels = torch::tensor({1, -100, 4}, at::kLong);
+  at::manual_seed(6);
+  const at::Tensor labels = at::tensor({1, -100, 4}, at::kLong);
   test::gradcheck([&](const Tensors& t) { return linear_cross_entropy(t[0], t[1], labels, 1.0); },
-                  {torch::randn({3, 4}), torch::randn({6, 4})});
+                  {at::randn({3, 4}), at::randn({6, 4})});
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
 #include "trainer/optimizer.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <ATen/ATen.h>
 
 #include "core/error.h"
 #include "trainer/method.h"
@@ -12,9 +12,9 @@ namespace {
 /// A matrix that decays and a vector that does not, with the same gradients every step on both sides.
 struct Pair {
   Pair() {
-    torch::manual_seed(4);
-    matrix = torch::randn({5, 7}, at::kDouble).requires_grad_();
-    vector = torch::randn({9}, at::kDouble).requires_grad_();
+    at::manual_seed(4);
+    matrix = at::randn({5, 7}, at::kDouble).requires_grad_();
+    vector = at::randn({9}, at::kDouble).requires_grad_();
     reference_matrix = matrix.detach().clone().requires_grad_();
     reference_vector = vector.detach().clone().requires_grad_();
     parameters = std::make_unique<parallel::FlatParameters>(
@@ -24,7 +24,7 @@ struct Pair {
   /// The same random gradients for the slots and for the reference.
   void set_gradients(double scale) {
     for (const parallel::ParameterSlot& slot : parameters->slots()) {
-      const at::Tensor gradient = torch::randn(slot.param.sizes(), at::kDouble);
+      const at::Tensor gradient = at::randn(slot.param.sizes(), at::kDouble);
       parallel::FlatParameters::view(parameters->grad(), slot).copy_(gradient);
       (slot.name == "matrix" ? reference_matrix : reference_vector).mutable_grad() = gradient * scale;
     }

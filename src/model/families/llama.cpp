@@ -1,6 +1,4 @@
 // Everything that the framework knows about the Llama family: plain code for one device and a table of how it is cut.
-#include <torch/nn/modules/container/modulelist.h>
-
 #include <cmath>
 
 #include "model/causal_lm.h"
@@ -21,7 +19,7 @@ struct Pass {
   KvCache* cache;       // null when training
 };
 
-class Attention : public torch::nn::Module {
+class Attention : public Module {
  public:
   Attention(const TransformerConfig& c, int64_t layer) : head_dim_(c.head_dim), layer_(layer) {
     const int64_t q = c.num_attention_heads * c.head_dim, kv = c.num_key_value_heads * c.head_dim;
@@ -49,7 +47,7 @@ class Attention : public torch::nn::Module {
   std::shared_ptr<Linear> q_proj_, k_proj_, v_proj_, o_proj_;
 };
 
-class Mlp : public torch::nn::Module {
+class Mlp : public Module {
  public:
   explicit Mlp(const TransformerConfig& c) {
     gate_proj_ = register_module("gate_proj", std::make_shared<Linear>(c.hidden_size, c.intermediate_size, c.mlp_bias));
@@ -76,7 +74,7 @@ std::pair<at::Tensor, at::Tensor> normalise(const RmsNorm& norm, const Stream& s
   return norm.forward(stream.update, stream.residual);
 }
 
-class DecoderLayer : public torch::nn::Module {
+class DecoderLayer : public Module {
  public:
   DecoderLayer(const TransformerConfig& c, int64_t layer) {
     self_attn_ = register_module("self_attn", std::make_shared<Attention>(c, layer));
@@ -97,11 +95,11 @@ class DecoderLayer : public torch::nn::Module {
   std::shared_ptr<RmsNorm> input_norm_, mlp_norm_;
 };
 
-class Decoder : public torch::nn::Module {
+class Decoder : public Module {
  public:
   explicit Decoder(const TransformerConfig& c) : inverse_frequencies_(inverse_frequencies(c)) {
     embed_tokens_ = register_module("embed_tokens", std::make_shared<Embedding>(c.vocab_size, c.hidden_size));
-    torch::nn::ModuleList list;
+    const auto list = std::make_shared<ModuleList>();
     for (int64_t i = 0; i < c.num_hidden_layers; ++i) {
       layers_.push_back(std::make_shared<DecoderLayer>(c, i));
       list->push_back(layers_.back());
