@@ -1,5 +1,6 @@
-// Checkpoint write and read next to what the same disk gives to a plain loop in the same run. Set PHALANX_BENCH_FOLDER to
-// choose the disk and PHALANX_BENCH_MIB the size (default 2048); every figure is the median of repetitions if asked for.
+// Checkpoint write and read next to what the same disk gives to a plain loop in the same run. Set
+// PHALANX_BENCH_FOLDER to choose the disk and PHALANX_BENCH_MIB the size (default 2048); every figure is the
+// median of repetitions if asked for.
 #include <ATen/ATen.h>
 #include <benchmark/benchmark.h>
 #include <fcntl.h>
@@ -28,7 +29,8 @@ int64_t bench_mib() {
 struct Folder {
   Folder() {
     const char* base = std::getenv("PHALANX_BENCH_FOLDER");
-    path = std::string(base != nullptr ? base : fs::temp_directory_path().string()) + "/phalanx_checkpoint_bench";
+    path = std::string(base != nullptr ? base : fs::temp_directory_path().string()) +
+           "/phalanx_checkpoint_bench";
     fs::remove_all(path);
     fs::create_directories(path);
   }
@@ -40,7 +42,8 @@ struct Folder {
 checkpoint::State large_state(int64_t mib) {
   checkpoint::State state;
   for (int64_t i = 0; i < mib / 16; ++i) {
-    state.tensors.push_back(checkpoint::whole_tensor("t" + std::to_string(i), at::full({4096, 1024}, 0.5 + static_cast<double>(i))));
+    state.tensors.push_back(checkpoint::whole_tensor("t" + std::to_string(i),
+                                                     at::full({4096, 1024}, 0.5 + static_cast<double>(i))));
   }
   state.scalars = {{"step", 1}};
   return state;
@@ -49,13 +52,17 @@ checkpoint::State large_state(int64_t mib) {
 /// The LoRA adapters of a 135M-parameter model with their two moments: 30 layers of 7 products, rank 16.
 checkpoint::State lora_state() {
   checkpoint::State state;
-  const std::pair<int64_t, int64_t> products[] = {{576, 576}, {192, 576}, {192, 576}, {576, 576}, {1536, 576}, {1536, 576}, {576, 1536}};
+  const std::pair<int64_t, int64_t> products[] = {{576, 576},  {192, 576},  {192, 576}, {576, 576},
+                                                  {1536, 576}, {1536, 576}, {576, 1536}};
   for (const char* kind : {"model", "optimizer.exp_avg", "optimizer.exp_avg_sq"}) {
     for (int layer = 0; layer < 30; ++layer) {
       for (int p = 0; p < 7; ++p) {
-        const std::string name = std::string(kind) + ".layers." + std::to_string(layer) + ".product_" + std::to_string(p);
-        state.tensors.push_back(checkpoint::whole_tensor(name + ".lora_A", at::rand({16, products[p].second})));
-        state.tensors.push_back(checkpoint::whole_tensor(name + ".lora_B", at::rand({products[p].first, 16})));
+        const std::string name =
+            std::string(kind) + ".layers." + std::to_string(layer) + ".product_" + std::to_string(p);
+        state.tensors.push_back(
+            checkpoint::whole_tensor(name + ".lora_A", at::rand({16, products[p].second})));
+        state.tensors.push_back(
+            checkpoint::whole_tensor(name + ".lora_B", at::rand({products[p].first, 16})));
       }
     }
   }
@@ -96,13 +103,16 @@ double seconds_of(const std::function<void()>& body) {
 }
 
 void save_with_ranks(const std::string& folder, int num_ranks, const checkpoint::State& state, int64_t step) {
-  comm::run_ranks(num_ranks, [&](comm::Communicator& ranks) {
-    checkpoint::save(ranks, state, {.checkpoints = folder, .step = step, .incarnation = 1});
-  }, 600.0);
+  comm::run_ranks(
+      num_ranks,
+      [&](comm::Communicator& ranks) {
+        checkpoint::save(ranks, state, {.checkpoints = folder, .step = step, .incarnation = 1});
+      },
+      600.0);
 }
 
-/// One iteration is a raw write+fsync and a save of the same bytes, one after the other, so that a slow minute of the disk
-/// hits both.
+/// One iteration is a raw write+fsync and a save of the same bytes, one after the other, so that a slow
+/// minute of the disk hits both.
 void BM_Save(benchmark::State& bench) {
   const Folder folder;
   const checkpoint::State state = large_state(bench_mib());
@@ -113,7 +123,8 @@ void BM_Save(benchmark::State& bench) {
     const std::string file = folder.path + "/raw";
     raw += seconds_of([&] { raw_write(file, state); });
     fs::remove(file);
-    const double seconds = seconds_of([&] { save_with_ranks(folder.path, static_cast<int>(bench.range(0)), state, ++step); });
+    const double seconds =
+        seconds_of([&] { save_with_ranks(folder.path, static_cast<int>(bench.range(0)), state, ++step); });
     fs::remove_all(folder.path + "/step_" + std::to_string(step));
     ours += seconds;
     bench.SetIterationTime(seconds);
@@ -123,7 +134,8 @@ void BM_Save(benchmark::State& bench) {
   bench.counters["raw_GB/s"] = gigabytes * count / raw;
   bench.counters["share_of_raw"] = raw / ours;
 }
-BENCHMARK(BM_Save)->ArgName("ranks")->Arg(1)->Arg(2)->UseManualTime()->Iterations(3)->Unit(benchmark::kMillisecond);
+BENCHMARK(BM_Save)->ArgName("ranks")->Arg(1)->Arg(2)->UseManualTime()->Iterations(3)->Unit(
+    benchmark::kMillisecond);
 
 /// Verify and load, warm or from the disk, against reading the shard files plainly.
 void BM_Load(benchmark::State& bench) {
@@ -151,7 +163,8 @@ void BM_Load(benchmark::State& bench) {
   bench.counters["raw_GB/s"] = gigabytes * count / raw;
   bench.counters["share_of_raw"] = raw / ours;
 }
-BENCHMARK(BM_Load)->ArgName("cold")->Arg(0)->Arg(1)->UseManualTime()->Iterations(3)->Unit(benchmark::kMillisecond);
+BENCHMARK(BM_Load)->ArgName("cold")->Arg(0)->Arg(1)->UseManualTime()->Iterations(3)->Unit(
+    benchmark::kMillisecond);
 
 void BM_SaveLora(benchmark::State& bench) {
   const Folder folder;

@@ -2,9 +2,9 @@
 // The yardstick is memcpy in the same run, by as many ranks at once: an all_reduce in memory has to read and
 // write each rank's tensor once, as a copy of each rank's tensor does. "share" is the all_reduce's rate over
 // the copy's.
+#include <ATen/ATen.h>
 #include <benchmark/benchmark.h>
 #include <mpi.h>
-#include <ATen/ATen.h>
 
 #include <chrono>
 #include <cstdio>

@@ -1,6 +1,7 @@
-// Tokenizer, line reading and packing next to what one thread streams from memory in the same run ("share": bytes that the
-// operation has to touch, per second, over that stream). PHALANX_BENCH_TOKENIZER is a GGUF file or a Hugging Face folder and
-// PHALANX_BENCH_TEXT a JSONL file; the defaults are what scripts/fetch_example.sh leaves here.
+// Tokenizer, line reading and packing next to what one thread streams from memory in the same run ("share":
+// bytes that the operation has to touch, per second, over that stream). PHALANX_BENCH_TOKENIZER is a GGUF
+// file or a Hugging Face folder and PHALANX_BENCH_TEXT a JSONL file; the defaults are what
+// scripts/fetch_example.sh leaves here.
 #include <benchmark/benchmark.h>
 
 #include <chrono>
@@ -49,8 +50,8 @@ double stream_bytes_per_s() {
 
 /// `bytes` of one iteration, for the counters MB/s, stream_GB/s and share.
 void report(benchmark::State& state, double bytes) {
-  state.counters["MB/s"] =
-      benchmark::Counter(bytes * 1e-6, benchmark::Counter::kIsIterationInvariantRate, benchmark::Counter::kIs1000);
+  state.counters["MB/s"] = benchmark::Counter(bytes * 1e-6, benchmark::Counter::kIsIterationInvariantRate,
+                                              benchmark::Counter::kIs1000);
   state.counters["stream_GB/s"] = stream_bytes_per_s() * 1e-9;
   state.counters["share"] =
       benchmark::Counter(bytes / stream_bytes_per_s(), benchmark::Counter::kIsIterationInvariantRate);
@@ -60,7 +61,8 @@ std::shared_ptr<const Tokenizer> bench_tokenizer() {
   static const std::shared_ptr<const Tokenizer> tokenizer = [] {
     const std::string path = setting("PHALANX_BENCH_TOKENIZER", "models/SmolLM2-135M-Instruct.Q4_1.gguf");
     if (!fs::exists(path)) return std::shared_ptr<const Tokenizer>();
-    return fs::is_directory(path) ? load_hf_tokenizer(path) : load_gguf_tokenizer(phalanx::formats::GgufFile(path));
+    return fs::is_directory(path) ? load_hf_tokenizer(path)
+                                  : load_gguf_tokenizer(phalanx::formats::GgufFile(path));
   }();
   return tokenizer;
 }
@@ -74,7 +76,8 @@ std::vector<std::string> bench_lines(size_t limit) {
   std::vector<std::string> lines;
   JsonLines reader(bench_text_file());
   JsonLine line;
-  for (size_t bytes = 0; bytes < limit && reader.next(line); bytes += line.text.size()) lines.push_back(line.text);
+  for (size_t bytes = 0; bytes < limit && reader.next(line); bytes += line.text.size())
+    lines.push_back(line.text);
   return lines;
 }
 
@@ -162,8 +165,8 @@ std::vector<Segment> bench_samples(int64_t count, uint32_t longest) {
 void report_packing(benchmark::State& state, const std::vector<Segment>& samples, const Packing& packing,
                     uint32_t capacity) {
   report(state, 2.0 * sizeof(Segment) * static_cast<double>(samples.size()));
-  state.counters["Msamples/s"] =
-      benchmark::Counter(static_cast<double>(samples.size()) * 1e-6, benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["Msamples/s"] = benchmark::Counter(static_cast<double>(samples.size()) * 1e-6,
+                                                    benchmark::Counter::kIsIterationInvariantRate);
   uint64_t tokens = 0;
   for (const Segment& segment : packing.segments) tokens += segment.length;
   state.counters["filled"] =

@@ -1,9 +1,9 @@
-// The operations on the shapes of SmolLM2-135M (B4 T512), each with its share of the peak measured in the same run:
-// arithmetic against multiplications in registers, passes over memory against a copy of 512 MiB.
-#include <benchmark/benchmark.h>
+// The operations on the shapes of SmolLM2-135M (B4 T512), each with its share of the peak measured in the
+// same run: arithmetic against multiplications in registers, passes over memory against a copy of 512 MiB.
 #include <ATen/ATen.h>
-#include <torch/csrc/autograd/autograd.h>
+#include <benchmark/benchmark.h>
 #include <c10/core/GradMode.h>
+#include <torch/csrc/autograd/autograd.h>
 
 #include <cstdio>
 
@@ -15,10 +15,13 @@
 namespace phalanx::bench {
 namespace {
 
-constexpr int64_t kTokens = 2048, kHidden = 576, kFeedForward = 1536, kVocab = 49152, kHeads = 9, kKeyHeads = 3, kHeadDim = 64;
+constexpr int64_t kTokens = 2048, kHidden = 576, kFeedForward = 1536, kVocab = 49152, kHeads = 9,
+                  kKeyHeads = 3, kHeadDim = 64;
 Peaks peaks;
 
-at::Tensor random(at::IntArrayRef sizes, at::ScalarType type) { return at::randn(sizes).mul_(0.1).to(type); }
+at::Tensor random(at::IntArrayRef sizes, at::ScalarType type) {
+  return at::randn(sizes).mul_(0.1).to(type);
+}
 
 void report_flops(benchmark::State& state, double flops, at::ScalarType type) {
   const double peak = type == at::kBFloat16 ? peaks.bf16_flops : peaks.fp32_flops;
@@ -27,12 +30,14 @@ void report_flops(benchmark::State& state, double flops, at::ScalarType type) {
 }
 void report_bytes(benchmark::State& state, double bytes) {
   state.counters["GB/s"] = benchmark::Counter(bytes * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
-  state.counters["share"] = benchmark::Counter(bytes / peaks.copied_bytes, benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["share"] =
+      benchmark::Counter(bytes / peaks.copied_bytes, benchmark::Counter::kIsIterationInvariantRate);
 }
 
 enum class Direction { kForward, kInputGradient, kWeightGradient };
 
-void linear(benchmark::State& state, at::ScalarType type, Direction direction, int64_t rows, int64_t in, int64_t out) {
+void linear(benchmark::State& state, at::ScalarType type, Direction direction, int64_t rows, int64_t in,
+            int64_t out) {
   const at::NoGradGuard no_grad;
   const at::Tensor x = random({rows, in}, type), w = random({out, in}, type), dy = random({rows, out}, type);
   const at::Tensor dw = at::zeros({out, in}, at::kFloat);
@@ -50,7 +55,8 @@ void decode_product(benchmark::State& state, at::ScalarType type, int64_t in, in
   for (auto _ : state) benchmark::DoNotOptimize(ops::matmul_nt(x, w));
   const double bytes = static_cast<double>(w.nbytes());
   state.counters["GB/s"] = benchmark::Counter(bytes * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
-  state.counters["share"] = benchmark::Counter(bytes / peaks.read_bytes, benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["share"] =
+      benchmark::Counter(bytes / peaks.read_bytes, benchmark::Counter::kIsIterationInvariantRate);
 }
 
 void attention(benchmark::State& state, at::ScalarType type, bool backward) {
@@ -72,7 +78,8 @@ void attention(benchmark::State& state, at::ScalarType type, bool backward) {
 }
 
 void cross_entropy(benchmark::State& state, at::ScalarType type) {
-  const at::Tensor x = random({kTokens, kHidden}, type).requires_grad_(), w = random({kVocab, kHidden}, type).requires_grad_();
+  const at::Tensor x = random({kTokens, kHidden}, type).requires_grad_(),
+                   w = random({kVocab, kHidden}, type).requires_grad_();
   const at::Tensor labels = at::randint(kVocab, {kTokens}, at::kLong);
   for (auto _ : state) {
     ops::linear_cross_entropy(x, w, labels, 1.0 / kTokens).mul(1.0 / kTokens).backward();
@@ -83,7 +90,8 @@ void cross_entropy(benchmark::State& state, at::ScalarType type) {
 
 // Forward and backward of an operation on rows; `bytes` are those that it must read and write.
 template <typename Operation>
-void rows(benchmark::State& state, at::ScalarType type, std::vector<at::Tensor> inputs, double passes, const Operation& operation) {
+void rows(benchmark::State& state, at::ScalarType type, std::vector<at::Tensor> inputs, double passes,
+          const Operation& operation) {
   const at::Tensor dy = random(inputs[0].sizes(), type);
   for (at::Tensor& input : inputs) input = input.detach().requires_grad_();
   for (auto _ : state) benchmark::DoNotOptimize(torch::autograd::grad({operation(inputs)}, inputs, {dy}));
@@ -95,16 +103,19 @@ void rms_norm(benchmark::State& state, at::ScalarType type) {  // x in, y out; d
 }
 void rope(benchmark::State& state, at::ScalarType type) {
   const auto [cos, sin] = ops::rope_rows(at::arange(kTokens), at::ones({kHeadDim / 2}), type);
-  rows(state, type, {random({kTokens, kHeads, kHeadDim}, type)}, 4, [&](const auto& t) { return ops::rope(t[0], cos, sin); });
+  rows(state, type, {random({kTokens, kHeads, kHeadDim}, type)}, 4,
+       [&](const auto& t) { return ops::rope(t[0], cos, sin); });
 }
-void swiglu(benchmark::State& state, at::ScalarType type) {  // gate, up in, y out; dy, gate, up in, dgate, dup out
+void swiglu(benchmark::State& state,
+            at::ScalarType type) {  // gate, up in, y out; dy, gate, up in, dgate, dup out
   rows(state, type, {random({kTokens, kFeedForward}, type), random({kTokens, kFeedForward}, type)}, 8,
        [](const auto& t) { return ops::swiglu(t[0], t[1]); });
 }
 
 void adamw(benchmark::State& state) {
   const int64_t count = 20'000'000;
-  const at::Tensor p = at::randn({count}), g = at::randn({count}), m = at::zeros({count}), v = at::zeros({count});
+  const at::Tensor p = at::randn({count}), g = at::randn({count}), m = at::zeros({count}),
+                   v = at::zeros({count});
   const at::Tensor copy = at::empty({count}, at::kBFloat16);
   int64_t step = 0;
   for (auto _ : state) ops::adamw_(p, g, m, v, {1e-4, 0.9, 0.95, 1e-8, 0.1}, ++step, 1.0, copy);
@@ -113,7 +124,10 @@ void adamw(benchmark::State& state) {
 
 template <typename... Arguments>
 void add(const std::string& name, const Arguments&... arguments) {
-  benchmark::RegisterBenchmark(name.c_str(), arguments...)->UseRealTime()->MinWarmUpTime(0.1)->Unit(benchmark::kMillisecond);
+  benchmark::RegisterBenchmark(name.c_str(), arguments...)
+      ->UseRealTime()
+      ->MinWarmUpTime(0.1)
+      ->Unit(benchmark::kMillisecond);
 }
 
 void add_all() {
@@ -122,13 +136,16 @@ void add_all() {
     int64_t in, out;
   };
   for (const auto& [type, dtype] : {std::pair{at::kFloat, "fp32"}, {at::kBFloat16, "bf16"}}) {
-    for (const Shape& s : {Shape{"q_proj", kHidden, kHidden}, {"gate_proj", kHidden, kFeedForward}, {"down_proj", kFeedForward, kHidden}}) {
+    for (const Shape& s : {Shape{"q_proj", kHidden, kHidden},
+                           {"gate_proj", kHidden, kFeedForward},
+                           {"down_proj", kFeedForward, kHidden}}) {
       const std::string name = std::string("linear/") + dtype + "/" + s.name;
       add(name + "/forward", linear, type, Direction::kForward, kTokens, s.in, s.out);
       add(name + "/input_gradient", linear, type, Direction::kInputGradient, kTokens, s.in, s.out);
       add(name + "/weight_gradient", linear, type, Direction::kWeightGradient, kTokens, s.in, s.out);
     }
-    add(std::string("linear/") + dtype + "/lora_a/forward", linear, type, Direction::kForward, kTokens, kHidden, int64_t{16});
+    add(std::string("linear/") + dtype + "/lora_a/forward", linear, type, Direction::kForward, kTokens,
+        kHidden, int64_t{16});
     add(std::string("linear/") + dtype + "/decode_head", decode_product, type, kHidden, kVocab);
     add(std::string("cross_entropy/") + dtype, cross_entropy, type);
     add(std::string("rms_norm/") + dtype, rms_norm, type);
@@ -136,7 +153,11 @@ void add_all() {
     add(std::string("swiglu/") + dtype, swiglu, type);
     for (const bool backward : {false, true}) {
       const std::string name = std::string("attention/") + dtype + (backward ? "/both" : "/forward");
-      benchmark::RegisterBenchmark(name.c_str(), attention, type, backward)->Arg(512)->Arg(2048)->UseRealTime()->Unit(benchmark::kMillisecond);
+      benchmark::RegisterBenchmark(name.c_str(), attention, type, backward)
+          ->Arg(512)
+          ->Arg(2048)
+          ->UseRealTime()
+          ->Unit(benchmark::kMillisecond);
     }
   }
   add("adamw", adamw);
@@ -152,9 +173,11 @@ int main(int argc, char** argv) {
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
   peaks = measure_peaks();
-  std::printf("peaks of %d thread(s): fp32 %.0f GFLOP/s, bf16 %.0f GFLOP/s, read %.1f GB/s, copy %.1f GB/s (read + written)\n",
-              at::get_num_threads(), peaks.fp32_flops * 1e-9, peaks.bf16_flops * 1e-9, peaks.read_bytes * 1e-9,
-              peaks.copied_bytes * 1e-9);
+  std::printf(
+      "peaks of %d thread(s): fp32 %.0f GFLOP/s, bf16 %.0f GFLOP/s, read %.1f GB/s, copy %.1f GB/s (read + "
+      "written)\n",
+      at::get_num_threads(), peaks.fp32_flops * 1e-9, peaks.bf16_flops * 1e-9, peaks.read_bytes * 1e-9,
+      peaks.copied_bytes * 1e-9);
   benchmark::RunSpecifiedBenchmarks();
   return 0;
 }

@@ -1,7 +1,7 @@
 #pragma once
 #pragma GCC diagnostic ignored "-Wuninitialized"  // GCC 12 warns inside its own avx512fintrin.h
-// What this machine can do, measured in the same run as everything else: multiplications in registers and streams from memory,
-// by as many threads as the operations use.
+// What this machine can do, measured in the same run as everything else: multiplications in registers and
+// streams from memory, by as many threads as the operations use.
 #include <ATen/Parallel.h>
 #include <immintrin.h>
 
@@ -81,8 +81,8 @@ inline double scalar_loop(volatile float* sink) {
 }
 
 struct Peaks {
-  double fp32_flops, bf16_flops;      // per second; bf16 = fp32 where the machine has no bf16 product
-  double read_bytes, copied_bytes;    // per second; a copy counts read and written bytes
+  double fp32_flops, bf16_flops;    // per second; bf16 = fp32 where the machine has no bf16 product
+  double read_bytes, copied_bytes;  // per second; a copy counts read and written bytes
 };
 
 inline double flops_per_second(double (*loop)(volatile float*)) {
@@ -100,7 +100,9 @@ inline double flops_per_second(double (*loop)(volatile float*)) {
 inline Peaks measure_peaks() {
   const auto& isa = ops::cpu::isa();
   Peaks peaks{};
-  peaks.fp32_flops = flops_per_second(isa.avx512 ? fp32_loop_avx512 : isa.avx2 ? fp32_loop_avx2 : scalar_loop);
+  peaks.fp32_flops = flops_per_second(isa.avx512 ? fp32_loop_avx512
+                                      : isa.avx2 ? fp32_loop_avx2
+                                                 : scalar_loop);
   peaks.bf16_flops = isa.fast_bf16_dot() ? flops_per_second(bf16_loop) : peaks.fp32_flops;
   const int64_t count = int64_t{512} << 17;  // 512 MiB of 8-byte words
   std::vector<uint64_t> source(static_cast<size_t>(count), 1), target(static_cast<size_t>(count));
@@ -109,15 +111,16 @@ inline Peaks measure_peaks() {
   };
   std::atomic<uint64_t> total{0};
   peaks.read_bytes = static_cast<double>(count) * 8 / per_thread([&](int64_t begin, int64_t end) {
-    uint64_t lanes[8] = {};
-    for (int64_t i = begin; i + 8 <= end; i += 8) {
-      for (int j = 0; j < 8; ++j) lanes[j] += source[static_cast<size_t>(i + j)];
-    }
-    for (const uint64_t lane : lanes) total += lane;
-  });
-  peaks.copied_bytes = 2.0 * static_cast<double>(count) * 8 / per_thread([&](int64_t begin, int64_t end) {
-    std::memcpy(target.data() + begin, source.data() + begin, static_cast<size_t>(end - begin) * 8);
-  });
+                       uint64_t lanes[8] = {};
+                       for (int64_t i = begin; i + 8 <= end; i += 8) {
+                         for (int j = 0; j < 8; ++j) lanes[j] += source[static_cast<size_t>(i + j)];
+                       }
+                       for (const uint64_t lane : lanes) total += lane;
+                     });
+  peaks.copied_bytes =
+      2.0 * static_cast<double>(count) * 8 / per_thread([&](int64_t begin, int64_t end) {
+        std::memcpy(target.data() + begin, source.data() + begin, static_cast<size_t>(end - begin) * 8);
+      });
   return peaks;
 }
 

@@ -15,8 +15,8 @@ int64_t place_in(const Box& box, const std::vector<int64_t>& index) {
   return place;
 }
 
-/// The number of leading dimensions that a run does not span: it takes all trailing dimensions that `region` fills in
-/// both arrays, and of one more a part.
+/// The number of leading dimensions that a run does not span: it takes all trailing dimensions that `region`
+/// fills in both arrays, and of one more a part.
 size_t outer_dimensions(const Box& region, const Box& from, const Box& to) {
   size_t d = region.shape.size();
   while (d > 0 && region.shape[d - 1] == from.shape[d - 1] && region.shape[d - 1] == to.shape[d - 1]) --d;
@@ -40,7 +40,9 @@ int64_t Box::num_elements() const {
   return count;
 }
 
-Box whole(const std::vector<int64_t>& shape) { return {std::vector<int64_t>(shape.size(), 0), shape}; }
+Box whole(const std::vector<int64_t>& shape) {
+  return {std::vector<int64_t>(shape.size(), 0), shape};
+}
 
 bool is_within(const Box& box, const std::vector<int64_t>& shape) {
   if (box.offset.size() != shape.size() || box.shape.size() != shape.size()) return false;
@@ -82,7 +84,8 @@ std::string to_string(const Box& box) {
 std::string why_no_partition(const std::vector<Box>& boxes, const std::vector<int64_t>& shape) {
   int64_t covered = 0;
   for (size_t i = 0; i < boxes.size(); ++i) {
-    if (!is_within(boxes[i], shape)) return fmt::format("slice {} is outside {}", to_string(boxes[i]), to_string(whole(shape)));
+    if (!is_within(boxes[i], shape))
+      return fmt::format("slice {} is outside {}", to_string(boxes[i]), to_string(whole(shape)));
     covered += boxes[i].num_elements();
     for (size_t j = 0; j < i; ++j) {
       const auto common = intersection(boxes[i], boxes[j]);

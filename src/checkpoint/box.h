@@ -9,7 +9,8 @@
 
 namespace phalanx::checkpoint {
 
-/// A rectangular part of a tensor, in elements: [offset, offset + shape) in every dimension. No dimensions: a scalar.
+/// A rectangular part of a tensor, in elements: [offset, offset + shape) in every dimension. No dimensions: a
+/// scalar.
 struct Box {
   std::vector<int64_t> offset;
   std::vector<int64_t> shape;
@@ -19,16 +20,19 @@ struct Box {
 };
 
 Box whole(const std::vector<int64_t>& shape);
-bool is_within(const Box& box, const std::vector<int64_t>& shape);  ///< also false if the dimensions or signs are wrong
+bool is_within(const Box& box,
+               const std::vector<int64_t>& shape);  ///< also false if the dimensions or signs are wrong
 bool contains(const Box& outer, const Box& inner);
 std::optional<Box> intersection(const Box& a, const Box& b);  ///< nothing if it has no element
 std::string to_string(const Box& box);                        ///< "[0:16, 32:64]"
 
-/// Why these boxes are not a partition of a tensor of this shape ("overlap at [0:1]", ...); empty if they are one.
+/// Why these boxes are not a partition of a tensor of this shape ("overlap at [0:1]", ...); empty if they are
+/// one.
 std::string why_no_partition(const std::vector<Box>& boxes, const std::vector<int64_t>& shape);
 
-/// The elements of `region` as runs that are contiguous both in an array laid out as `from` and in one laid out as `to`
-/// (row-major): calls visit(first element in from, first element in to, number of elements) in increasing order.
+/// The elements of `region` as runs that are contiguous both in an array laid out as `from` and in one laid
+/// out as `to` (row-major): calls visit(first element in from, first element in to, number of elements) in
+/// increasing order.
 void for_each_run(const Box& region, const Box& from, const Box& to,
                   const std::function<void(int64_t, int64_t, int64_t)>& visit);
 /// Where that run begins in `from` and in `to`, if there is only one.

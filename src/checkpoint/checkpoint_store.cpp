@@ -25,7 +25,8 @@ void log_problems(comm::Communicator& ranks, const Log& log, const Verdict& verd
 }
 
 [[noreturn]] void refuse(const Verdict& verdict) {
-  core::fail(core::ExitCode::kBadInput, "{}; this checkpoint is damaged, use an older one", verdict.problems.front());
+  core::fail(core::ExitCode::kBadInput, "{}; this checkpoint is damaged, use an older one",
+             verdict.problems.front());
 }
 
 /// Reads the folder on rank 0 alone, so that all ranks go through the same list.
@@ -37,7 +38,8 @@ std::vector<int64_t> agreed_steps(comm::Communicator& ranks, const std::string& 
   return nlohmann::json::parse(ranks.broadcast_string(text)).get<std::vector<int64_t>>();
 }
 
-/// True if damaged checkpoints are all that is left of an earlier life: starting from nothing would hide that.
+/// True if damaged checkpoints are all that is left of an earlier life: starting from nothing would hide
+/// that.
 bool has_rejected(comm::Communicator& ranks, const std::string& checkpoints) {
   bool found = false;
   agree(ranks, "scan", [&] {
@@ -65,12 +67,17 @@ Found open_newest(comm::Communicator& ranks, const std::string& path, const Log&
     if (candidates.size() == 1) refuse(verdict);
     log_problems(ranks, log, verdict);
   }
-  core::fail(core::ExitCode::kBadInput, "{}: none of its {} checkpoints is whole; phalanx verify checkpoint names the damage",
+  core::fail(core::ExitCode::kBadInput,
+             "{}: none of its {} checkpoints is whole; phalanx verify checkpoint names the damage",
              core::printable(path), candidates.size());
 }
 
-CheckpointStore::CheckpointStore(comm::Communicator& ranks, std::string checkpoints, CheckpointOptions options, Log log)
-    : ranks_(ranks), checkpoints_(std::move(checkpoints)), options_(std::move(options)), log_(std::move(log)) {
+CheckpointStore::CheckpointStore(comm::Communicator& ranks, std::string checkpoints,
+                                 CheckpointOptions options, Log log)
+    : ranks_(ranks),
+      checkpoints_(std::move(checkpoints)),
+      options_(std::move(options)),
+      log_(std::move(log)) {
   agree(ranks_, "checkpoint folder", [&] {
     if (ranks_.rank() != 0) return;
     make_folders(checkpoints_);
@@ -86,7 +93,8 @@ std::optional<Found> CheckpointStore::find_resume() {
   const std::vector<int64_t> steps = agreed_steps(ranks_, checkpoints_);
   if (options_.resume == "never" && !steps.empty()) {
     core::fail(core::ExitCode::kBadConfig,
-               "checkpoint.resume is never but {} already holds {}; use checkpoint.resume: auto to continue, choose another "
+               "checkpoint.resume is never but {} already holds {}; use checkpoint.resume: auto to continue, "
+               "choose another "
                "run.output_dir, or remove that folder",
                checkpoints_, step_name(steps.front()));
   }
@@ -104,9 +112,11 @@ std::optional<Found> CheckpointStore::find_resume() {
   if (has_path) return open_newest(ranks_, options_.resume, log_);
   if (options_.resume == "must" || has_rejected(ranks_, checkpoints_)) {
     core::fail(core::ExitCode::kBadInput,
-               "{}: {}; to begin again choose another run.output_dir or remove that folder, or give checkpoint.resume a path",
-               checkpoints_, options_.resume == "must" ? "checkpoint.resume is must but no whole checkpoint is there"
-                                                       : "every checkpoint in it was damaged and moved aside");
+               "{}: {}; to begin again choose another run.output_dir or remove that folder, or give "
+               "checkpoint.resume a path",
+               checkpoints_,
+               options_.resume == "must" ? "checkpoint.resume is must but no whole checkpoint is there"
+                                         : "every checkpoint in it was damaged and moved aside");
   }
   return std::nullopt;
 }
@@ -115,15 +125,20 @@ SaveResult CheckpointStore::save(const State& state, int64_t step) {
   const std::string path = join(checkpoints_, step_name(step));
   if (is_committed(step)) return {.committed = true, .path = path, .message = {}};
   try {
-    const Saved saved = checkpoint::save(ranks_, state, {.checkpoints = checkpoints_,
-                                                         .step = step,
-                                                         .incarnation = incarnation_,
-                                                         .lease = lease_.get(),
-                                                         .spare_bytes = options_.spare_bytes});
+    const Saved saved = checkpoint::save(ranks_, state,
+                                         {.checkpoints = checkpoints_,
+                                          .step = step,
+                                          .incarnation = incarnation_,
+                                          .lease = lease_.get(),
+                                          .spare_bytes = options_.spare_bytes});
     num_misses_ = 0;
     verified_.insert(step);
     prune_old();
-    return {.committed = true, .path = path, .message = {}, .tensor_bytes = saved.tensor_bytes, .seconds = saved.seconds};
+    return {.committed = true,
+            .path = path,
+            .message = {},
+            .tensor_bytes = saved.tensor_bytes,
+            .seconds = saved.seconds};
   } catch (const PhaseFailed& failure) {
     if (failure.code() != core::ExitCode::kStorage) throw;
     return missed(failure.what(), step);
@@ -164,11 +179,13 @@ void CheckpointStore::reject_damaged(const Verdict& verdict, int64_t step) {
 SaveResult CheckpointStore::missed(const std::string& message, int64_t step) {
   ++num_misses_;
   if (num_misses_ >= kMaxMisses) {
-    core::fail(core::ExitCode::kStorage, "{}: step {} could not be saved, the third time in a row: {}; make room and start again",
+    core::fail(core::ExitCode::kStorage,
+               "{}: step {} could not be saved, the third time in a row: {}; make room and start again",
                checkpoints_, step, message);
   }
   SaveResult result;
-  result.message = fmt::format("step {} was not saved (miss {} of {}): {}", step, num_misses_, kMaxMisses, message);
+  result.message =
+      fmt::format("step {} was not saved (miss {} of {}): {}", step, num_misses_, kMaxMisses, message);
   if (ranks_.rank() == 0 && log_) log_(result.message);
   return result;
 }

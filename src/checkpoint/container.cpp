@@ -7,7 +7,8 @@
 
 namespace phalanx::checkpoint {
 
-std::vector<uint64_t> create_container(const std::string& path, const std::vector<formats::TensorSpec>& datasets) {
+std::vector<uint64_t> create_container(const std::string& path,
+                                       const std::vector<formats::TensorSpec>& datasets) {
   std::vector<uint64_t> places;
   formats::Hdf5Writer writer(path);
   for (const formats::TensorSpec& dataset : datasets) places.push_back(writer.create(dataset));
@@ -21,7 +22,8 @@ void write_index(const std::string& path, const std::vector<TensorEntry>& tensor
     formats::VirtualDataset dataset{{tensor.name, tensor.dtype, tensor.shape}, {}};
     for (const Piece& piece : tensor.pieces) {
       if (piece.box.num_elements() == 0) continue;
-      dataset.blocks.push_back({piece.file, dataset_name(tensor.name, tensor.shape, piece.box), piece.box.offset, piece.box.shape});
+      dataset.blocks.push_back({piece.file, dataset_name(tensor.name, tensor.shape, piece.box),
+                                piece.box.offset, piece.box.shape});
     }
     datasets.push_back(std::move(dataset));
   }

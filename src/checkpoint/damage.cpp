@@ -46,7 +46,8 @@ std::string tensor_text(const Place& place) {
   return core::printable(place.tensor->name) + (is_part ? " " + to_string(place.piece->box) : "");
 }
 
-std::string changed_tensors(const std::string& path, const std::vector<Place>& places, uint64_t from, uint64_t to) {
+std::string changed_tensors(const std::string& path, const std::vector<Place>& places, uint64_t from,
+                            uint64_t to) {
   std::string text;
   try {
     const File file(path, File::Mode::kRead);
@@ -56,7 +57,8 @@ std::string changed_tensors(const std::string& path, const std::vector<Place>& p
                           std::max(from, place.from), std::min(to, place.to) - 1);
     }
   } catch (const StorageError&) {
-    for (const Place& place : places) text += fmt::format("{}tensor {}", text.empty() ? "" : ", ", tensor_text(place));
+    for (const Place& place : places)
+      text += fmt::format("{}tensor {}", text.empty() ? "" : ", ", tensor_text(place));
   }
   return text.empty() ? "no tensor's values, but the structure of the file" : text;
 }
@@ -75,7 +77,8 @@ std::vector<std::string> describe_damage(const std::string& folder, const Manife
     const std::string tensors = file.name == kIndexName
                                     ? std::string("the index of tensors")
                                     : changed_tensors(path, pieces_in(manifest, file, from, to), from, to);
-    problems.push_back(fmt::format("{}: damaged in bytes {} to {} ({}); this hits {}", path, from, to - 1, what, tensors));
+    problems.push_back(
+        fmt::format("{}: damaged in bytes {} to {} ({}); this hits {}", path, from, to - 1, what, tensors));
   }
   return problems;
 }

@@ -20,9 +20,11 @@ std::vector<std::string> environment_differences(const nlohmann::ordered_json& s
   for (const auto& [key, value] : now.items()) {
     const auto it = saved.find(key);
     if (it == saved.end()) {
-      lines.push_back(fmt::format("{} is {} but was not noted when the checkpoint was written", key, value.dump()));
+      lines.push_back(
+          fmt::format("{} is {} but was not noted when the checkpoint was written", key, value.dump()));
     } else if (*it != value) {
-      lines.push_back(fmt::format("{} is {} but was {} when the checkpoint was written", key, value.dump(), it->dump()));
+      lines.push_back(
+          fmt::format("{} is {} but was {} when the checkpoint was written", key, value.dump(), it->dump()));
     }
   }
   return lines;

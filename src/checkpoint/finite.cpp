@@ -14,9 +14,11 @@ int64_t first_with_all_bits(const std::byte* data, int64_t count, Bits exponent)
   for (int64_t begin = 0; begin < count; begin += kGroup) {
     const int64_t length = count - begin < kGroup ? count - begin : kGroup;
     if (length < kGroup) std::memset(group, 0, sizeof group);
-    std::memcpy(group, data + begin * static_cast<int64_t>(sizeof(Bits)), static_cast<size_t>(length) * sizeof(Bits));
+    std::memcpy(group, data + begin * static_cast<int64_t>(sizeof(Bits)),
+                static_cast<size_t>(length) * sizeof(Bits));
     Bits found = 0;
-    for (int64_t i = 0; i < kGroup; ++i) found |= static_cast<Bits>((group[i] & exponent) == exponent ? 1 : 0);
+    for (int64_t i = 0; i < kGroup; ++i)
+      found |= static_cast<Bits>((group[i] & exponent) == exponent ? 1 : 0);
     if (found == 0) continue;
     for (int64_t i = 0; i < length; ++i) {
       if ((group[i] & exponent) == exponent) return begin + i;

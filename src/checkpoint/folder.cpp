@@ -16,7 +16,8 @@ namespace {
 bool take_number(std::string_view& text, int64_t& value) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc() || value < 0) return false;
-  if (fmt::format("{}", value) != std::string_view(text.data(), static_cast<size_t>(end - text.data()))) return false;
+  if (fmt::format("{}", value) != std::string_view(text.data(), static_cast<size_t>(end - text.data())))
+    return false;
   text.remove_prefix(static_cast<size_t>(end - text.data()));
   return true;
 }
@@ -29,8 +30,12 @@ bool take(std::string_view& text, std::string_view prefix) {
 
 }  // namespace
 
-std::string step_name(int64_t step) { return fmt::format("step_{}", step); }
-std::string partial_name(int64_t step, int64_t incarnation) { return fmt::format("step_{}.{}.partial", step, incarnation); }
+std::string step_name(int64_t step) {
+  return fmt::format("step_{}", step);
+}
+std::string partial_name(int64_t step, int64_t incarnation) {
+  return fmt::format("step_{}.{}.partial", step, incarnation);
+}
 
 bool parse_step_folder(std::string_view name, StepFolder& folder) {
   std::string_view rest = name;
@@ -44,7 +49,8 @@ bool parse_step_folder(std::string_view name, StepFolder& folder) {
   }
   folder.kind = FolderKind::kRejected;
   int64_t again = 0;
-  return take(rest, ".rejected") && (rest.empty() || (take(rest, ".") && take_number(rest, again) && rest.empty()));
+  return take(rest, ".rejected") &&
+         (rest.empty() || (take(rest, ".") && take_number(rest, again) && rest.empty()));
 }
 
 std::vector<StepFolder> scan(const std::string& checkpoints) {

@@ -72,19 +72,23 @@ bool is_alive(const LeaseHolder& holder) {
 LeaseHolder this_process(int64_t incarnation) {
   const auto now = std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now());
   const auto process = find_process(::getpid());
-  return {.incarnation = incarnation,
-          .host = host_name(),
-          .machine = machine_id(),
-          .pid = ::getpid(),
-          .process_start = process ? process->start : "",
-          .started = fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::chrono::system_clock::to_time_t(now))),
-          .released = false};
+  return {
+      .incarnation = incarnation,
+      .host = host_name(),
+      .machine = machine_id(),
+      .pid = ::getpid(),
+      .process_start = process ? process->start : "",
+      .started = fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::chrono::system_clock::to_time_t(now))),
+      .released = false};
 }
 
 std::string to_text(const LeaseHolder& holder) {
-  return Json{{"incarnation", holder.incarnation}, {"host", holder.host},
-              {"pid", holder.pid},                 {"started", holder.started},
-              {"machine", holder.machine},         {"process_start", holder.process_start},
+  return Json{{"incarnation", holder.incarnation},
+              {"host", holder.host},
+              {"pid", holder.pid},
+              {"started", holder.started},
+              {"machine", holder.machine},
+              {"process_start", holder.process_start},
               {"released", holder.released}}
              .dump(1) +
          "\n";
@@ -107,7 +111,9 @@ std::optional<LeaseHolder> read_holder(const std::string& path) {
   }
 }
 
-std::string claim_name(int64_t incarnation) { return fmt::format("{}.{}", kLeaseName, incarnation); }
+std::string claim_name(int64_t incarnation) {
+  return fmt::format("{}.{}", kLeaseName, incarnation);
+}
 
 /// N of LEASE.N, or 0.
 int64_t claim_number(std::string_view name) {
@@ -122,14 +128,17 @@ int64_t largest_number_used(const std::string& checkpoints) {
   int64_t largest = 0;
   for (const Entry& entry : list(checkpoints)) largest = std::max(largest, claim_number(entry.name));
   for (const StepFolder& folder : scan(checkpoints)) largest = std::max(largest, folder.incarnation);
-  if (const auto holder = read_holder(join(checkpoints, kLeaseName))) largest = std::max(largest, holder->incarnation);
+  if (const auto holder = read_holder(join(checkpoints, kLeaseName)))
+    largest = std::max(largest, holder->incarnation);
   return largest;
 }
 
-/// Keeps two processes of one host from taking the lease at the same moment; the kernel drops it with the process.
+/// Keeps two processes of one host from taking the lease at the same moment; the kernel drops it with the
+/// process.
 class TakingLock {
  public:
-  explicit TakingLock(const std::string& folder) : descriptor_(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
+  explicit TakingLock(const std::string& folder)
+      : descriptor_(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
     if (descriptor_ < 0) throw StorageError(folder, "open", errno);
     ::flock(descriptor_, LOCK_EX);  // file systems without it still have O_EXCL on the claim
   }
@@ -143,10 +152,11 @@ class TakingLock {
 
 [[noreturn]] void refuse(const std::string& checkpoints, const LeaseHolder& holder) {
   core::fail(core::ExitCode::kSuperseded,
-             "{}: in use by process {} on host {} since {} (incarnation {}); wait for it, stop it (kill -USR1 {} lets it save "
+             "{}: in use by process {} on host {} since {} (incarnation {}); wait for it, stop it (kill "
+             "-USR1 {} lets it save "
              "first), or choose another run.output_dir",
-             checkpoints, holder.pid, core::printable(holder.host), core::printable(holder.started), holder.incarnation,
-             holder.pid);
+             checkpoints, holder.pid, core::printable(holder.host), core::printable(holder.started),
+             holder.incarnation, holder.pid);
 }
 
 void remove_old_claims(const std::string& checkpoints, int64_t incarnation) {
@@ -156,11 +166,14 @@ void remove_old_claims(const std::string& checkpoints, int64_t incarnation) {
   }
 }
 
-std::string takeover_notice(const std::string& path, const std::optional<LeaseHolder>& before, const std::string& machine) {
+std::string takeover_notice(const std::string& path, const std::optional<LeaseHolder>& before,
+                            const std::string& machine) {
   if (!before) return exists(path) ? fmt::format("{}: not readable, taken over", path) : "";
   if (before->released || before->machine == machine) return "";
-  return fmt::format("{}: taken over from process {} on host {} (incarnation {}); if that one still runs, it stops at its next commit",
-                     path, before->pid, core::printable(before->host), before->incarnation);
+  return fmt::format(
+      "{}: taken over from process {} on host {} (incarnation {}); if that one still runs, it stops at its "
+      "next commit",
+      path, before->pid, core::printable(before->host), before->incarnation);
 }
 
 }  // namespace
@@ -170,7 +183,8 @@ Lease Lease::take(const std::string& checkpoints) {
   const std::string path = join(checkpoints, kLeaseName);
   const auto before = read_holder(path);
   LeaseHolder mine = this_process(largest_number_used(checkpoints) + 1);
-  if (before && !before->released && before->machine == mine.machine && is_alive(*before)) refuse(checkpoints, *before);
+  if (before && !before->released && before->machine == mine.machine && is_alive(*before))
+    refuse(checkpoints, *before);
   std::string notice = takeover_notice(path, before, mine.machine);
   const std::string claim = join(checkpoints, claim_name(mine.incarnation));
   write_new_file(claim, to_text(mine));  // fails if another host claims this number at the same moment
@@ -204,14 +218,18 @@ Lease::~Lease() {
 void Lease::check_still_held() const {
   const std::string path = join(checkpoints_, kLeaseName);
   const auto now = read_holder(path);
-  if (now && now->incarnation == holder_.incarnation && now->machine == holder_.machine && now->pid == holder_.pid) return;
+  if (now && now->incarnation == holder_.incarnation && now->machine == holder_.machine &&
+      now->pid == holder_.pid)
+    return;
   if (!now) {
-    core::fail(core::ExitCode::kSuperseded, "{}: gone or not readable; this run (incarnation {}) may no longer commit here",
-               path, holder_.incarnation);
+    core::fail(core::ExitCode::kSuperseded,
+               "{}: gone or not readable; this run (incarnation {}) may no longer commit here", path,
+               holder_.incarnation);
   }
   core::fail(core::ExitCode::kSuperseded,
-             "{}: incarnation {} (process {} on host {}) has taken over from this one ({}); nothing is written any more", path,
-             now->incarnation, now->pid, core::printable(now->host), holder_.incarnation);
+             "{}: incarnation {} (process {} on host {}) has taken over from this one ({}); nothing is "
+             "written any more",
+             path, now->incarnation, now->pid, core::printable(now->host), holder_.incarnation);
 }
 
 }  // namespace phalanx::checkpoint

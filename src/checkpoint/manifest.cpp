@@ -68,7 +68,8 @@ class Reader {
   }
   int64_t count(const Json& object, const char* key) const {
     const Json& value = member(object, key);
-    if (!value.is_number_integer() || (value.is_number_unsigned() && value.get<uint64_t>() > uint64_t{1} << 62) ||
+    if (!value.is_number_integer() ||
+        (value.is_number_unsigned() && value.get<uint64_t>() > uint64_t{1} << 62) ||
         value.get<int64_t>() < 0) {
       refuse("\"{}\" is {} but must be a whole number of at least 0", key, core::printable(value.dump()));
     }
@@ -86,15 +87,18 @@ class Reader {
   }
   std::vector<int64_t> sizes(const Json& object, const char* key) const {
     const Json& value = list(object, key);
-    if (value.size() > kMaxDimensions) refuse("\"{}\" has {} dimensions; {} are allowed", key, value.size(), kMaxDimensions);
+    if (value.size() > kMaxDimensions)
+      refuse("\"{}\" has {} dimensions; {} are allowed", key, value.size(), kMaxDimensions);
     std::vector<int64_t> numbers;
     int64_t product = 1;
     for (const Json& item : value) {
       if (!item.is_number_unsigned() || item.get<uint64_t>() > static_cast<uint64_t>(kMaxElements)) {
-        refuse("\"{}\" holds {} but sizes are whole numbers of at most 2^53", key, core::printable(item.dump()));
+        refuse("\"{}\" holds {} but sizes are whole numbers of at most 2^53", key,
+               core::printable(item.dump()));
       }
       numbers.push_back(item.get<int64_t>());
-      if (numbers.back() > 0 && product > kMaxElements / numbers.back()) refuse("\"{}\" has more than 2^53 elements", key);
+      if (numbers.back() > 0 && product > kMaxElements / numbers.back())
+        refuse("\"{}\" has more than 2^53 elements", key);
       product *= std::max<int64_t>(numbers.back(), 1);
     }
     return numbers;
@@ -106,18 +110,22 @@ class Reader {
   }
 
   FileEntry file(const Json& json) const {
-    FileEntry file{.name = text(json, "name"), .size_bytes = static_cast<uint64_t>(count(json, "bytes")), .blocks = {}};
-    if (file.name.empty() || file.name.find('/') != std::string::npos || file.name.find('\0') != std::string::npos ||
-        file.name.front() == '.' || file.name == kManifestName) {
+    FileEntry file{
+        .name = text(json, "name"), .size_bytes = static_cast<uint64_t>(count(json, "bytes")), .blocks = {}};
+    if (file.name.empty() || file.name.find('/') != std::string::npos ||
+        file.name.find('\0') != std::string::npos || file.name.front() == '.' || file.name == kManifestName) {
       refuse("file name \"{}\" must be a plain name inside the checkpoint", core::printable(file.name));
     }
     const std::string blocks = text(json, "block_digests");
-    if (blocks.size() != 32 * num_blocks(file.size_bytes)) refuse("{} has the wrong number of block digests", file.name);
+    if (blocks.size() != 32 * num_blocks(file.size_bytes))
+      refuse("{} has the wrong number of block digests", file.name);
     for (size_t i = 0; i < blocks.size(); i += 32) {
       file.blocks.emplace_back();
-      if (!from_hex(std::string_view(blocks).substr(i, 32), file.blocks.back())) refuse("{}: bad block digest", file.name);
+      if (!from_hex(std::string_view(blocks).substr(i, 32), file.blocks.back()))
+        refuse("{}: bad block digest", file.name);
     }
-    if (digest(json, "digest") != file_digest(file.blocks)) refuse("{}: \"digest\" is not that of its blocks", file.name);
+    if (digest(json, "digest") != file_digest(file.blocks))
+      refuse("{}: \"digest\" is not that of its blocks", file.name);
     return file;
   }
 
@@ -148,13 +156,15 @@ class Reader {
                 .file = text(json, "file"),
                 .offset_bytes = static_cast<uint64_t>(count(json, "byte")),
                 .digest = digest(json, "digest")};
-    if (!is_within(piece.box, tensor.shape)) refuse("tensor {}: a piece is outside its shape", core::printable(tensor.name));
+    if (!is_within(piece.box, tensor.shape))
+      refuse("tensor {}: a piece is outside its shape", core::printable(tensor.name));
     const FileEntry* file = manifest.find_file(piece.file);
-    if (file == nullptr) refuse("tensor {}: file {} is not listed", core::printable(tensor.name), core::printable(piece.file));
+    if (file == nullptr)
+      refuse("tensor {}: file {} is not listed", core::printable(tensor.name), core::printable(piece.file));
     const uint64_t size_bytes = piece.size_bytes(tensor.dtype);
     if (piece.offset_bytes > file->size_bytes || size_bytes > file->size_bytes - piece.offset_bytes) {
-      refuse("tensor {}: bytes {} to {} are beyond the end of {}", core::printable(tensor.name), piece.offset_bytes,
-             piece.offset_bytes + size_bytes, file->name);
+      refuse("tensor {}: bytes {} to {} are beyond the end of {}", core::printable(tensor.name),
+             piece.offset_bytes, piece.offset_bytes + size_bytes, file->name);
     }
     return piece;
   }
@@ -185,8 +195,9 @@ uint64_t Piece::size_bytes(core::DType dtype) const {
 }
 
 const TensorEntry* Manifest::find(std::string_view name) const {
-  const auto it = std::lower_bound(tensors.begin(), tensors.end(), name,
-                                   [](const TensorEntry& tensor, std::string_view n) { return tensor.name < n; });
+  const auto it =
+      std::lower_bound(tensors.begin(), tensors.end(), name,
+                       [](const TensorEntry& tensor, std::string_view n) { return tensor.name < n; });
   return it != tensors.end() && it->name == name ? &*it : nullptr;
 }
 
@@ -226,7 +237,8 @@ Manifest parse_manifest(std::string_view text, const std::string& path) {
   if (const int64_t version = reader.count(json, "version"); version != kVersion) {
     reader.refuse("format version is {} but this program reads {}", version, kVersion);
   }
-  if (reader.count(json, "block_bytes") != static_cast<int64_t>(kBlockBytes)) reader.refuse("\"block_bytes\" must be {}", kBlockBytes);
+  if (reader.count(json, "block_bytes") != static_cast<int64_t>(kBlockBytes))
+    reader.refuse("\"block_bytes\" must be {}", kBlockBytes);
   Manifest manifest{.step = reader.count(json, "step"),
                     .incarnation = reader.count(json, "incarnation"),
                     .num_ranks = reader.count(json, "num_ranks"),
@@ -237,7 +249,8 @@ Manifest parse_manifest(std::string_view text, const std::string& path) {
   for (const Json& item : reader.list(json, "files")) {
     manifest.files.push_back(reader.file(item));
     const size_t count = manifest.files.size();
-    if (count > 1 && !(manifest.files[count - 2].name < manifest.files[count - 1].name)) reader.refuse("\"files\" are not sorted");
+    if (count > 1 && !(manifest.files[count - 2].name < manifest.files[count - 1].name))
+      reader.refuse("\"files\" are not sorted");
   }
   for (const Json& item : reader.list(json, "tensors")) {
     manifest.tensors.push_back(reader.tensor(item, manifest));

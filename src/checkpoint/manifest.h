@@ -37,7 +37,8 @@ struct FileEntry {
   std::vector<Digest> blocks;  ///< see digest.h
 };
 
-/// Everything about one checkpoint except the bytes of its tensors. Written last: what it does not list does not exist.
+/// Everything about one checkpoint except the bytes of its tensors. Written last: what it does not list does
+/// not exist.
 struct Manifest {
   int64_t step = 0;
   int64_t incarnation = 0;  ///< which life of the run wrote it

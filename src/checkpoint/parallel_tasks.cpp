@@ -22,7 +22,8 @@ void run_tasks(size_t count, int num_threads, const std::function<void(size_t)>&
       next = count;
     }
   };
-  const size_t helpers = std::min<size_t>(count, static_cast<size_t>(std::max(num_threads, 1))) - (count > 0 ? 1 : 0);
+  const size_t helpers =
+      std::min<size_t>(count, static_cast<size_t>(std::max(num_threads, 1))) - (count > 0 ? 1 : 0);
   std::vector<std::jthread> threads;
   for (size_t i = 0; i < helpers; ++i) threads.emplace_back(work);
   work();

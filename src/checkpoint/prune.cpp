@@ -7,8 +7,8 @@
 
 namespace phalanx::checkpoint {
 
-std::vector<int64_t> prune(const std::string& checkpoints, int64_t keep_last, const std::set<int64_t>& verified,
-                           int64_t incarnation) {
+std::vector<int64_t> prune(const std::string& checkpoints, int64_t keep_last,
+                           const std::set<int64_t>& verified, int64_t incarnation) {
   std::vector<int64_t> removed;
   const std::vector<int64_t> steps = committed_steps(checkpoints);  // newest first
   int64_t num_verified = 0;
@@ -26,7 +26,8 @@ std::vector<int64_t> prune(const std::string& checkpoints, int64_t keep_last, co
 
 void remove_partial_folders(const std::string& checkpoints, int64_t incarnation) {
   for (const StepFolder& folder : scan(checkpoints)) {
-    if (folder.kind == FolderKind::kPartial && folder.incarnation != incarnation) remove_tree(join(checkpoints, folder.name));
+    if (folder.kind == FolderKind::kPartial && folder.incarnation != incarnation)
+      remove_tree(join(checkpoints, folder.name));
   }
 }
 

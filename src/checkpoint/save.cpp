@@ -31,8 +31,8 @@ std::string space_text(const std::string& folder, const WritePlan& plan, uint64_
   const uint64_t needed = needed_bytes(plan, spare_bytes);
   try {
     const Space space = space_at(folder);
-    return fmt::format("{} bytes ({:.1f} MiB) are needed, {} bytes ({:.1f} MiB) and {} inodes are free in {}", needed,
-                       static_cast<double>(needed) / (1 << 20), space.free_bytes,
+    return fmt::format("{} bytes ({:.1f} MiB) are needed, {} bytes ({:.1f} MiB) and {} inodes are free in {}",
+                       needed, static_cast<double>(needed) / (1 << 20), space.free_bytes,
                        static_cast<double>(space.free_bytes) / (1 << 20), space.free_inodes, folder);
   } catch (const StorageError& error) {
     return fmt::format("{} bytes are needed, {}", needed, error.what());
@@ -49,23 +49,30 @@ void check_space(const std::string& folder, const WritePlan& plan, uint64_t spar
 }
 
 /// What one rank tells rank 0 about its shard and about its copies of what others wrote.
-std::string report(const ShardWriter& shard, const WritePlan& plan, const SliceIndex& slices, int rank, bool check_replicas) {
+std::string report(const ShardWriter& shard, const WritePlan& plan, const SliceIndex& slices, int rank,
+                   bool check_replicas) {
   std::string blocks;
   for (const Digest& block : shard.file().blocks) blocks += to_hex(block);
   Json written = Json::array(), copies = Json::array();
-  for (const auto& piece : shard.pieces()) written.push_back({piece.piece, piece.offset_bytes, to_hex(piece.digest)});
+  for (const auto& piece : shard.pieces())
+    written.push_back({piece.piece, piece.offset_bytes, to_hex(piece.digest)});
   for (size_t i = 0; check_replicas && i < plan.pieces.size(); ++i) {
     const PlannedPiece& piece = plan.pieces[i];
-    if (piece.writer == rank || !std::binary_search(piece.holders.begin(), piece.holders.end(), rank)) continue;
-    copies.push_back({i, to_hex(digest_in_memory(*slices.find(plan.tensors[piece.tensor].name, piece.box), piece.box))});
+    if (piece.writer == rank || !std::binary_search(piece.holders.begin(), piece.holders.end(), rank))
+      continue;
+    copies.push_back(
+        {i, to_hex(digest_in_memory(*slices.find(plan.tensors[piece.tensor].name, piece.box), piece.box))});
   }
-  return Json{{"bytes", shard.file().size_bytes}, {"blocks", blocks}, {"written", written}, {"copies", copies}}.dump();
+  return Json{
+      {"bytes", shard.file().size_bytes}, {"blocks", blocks}, {"written", written}, {"copies", copies}}
+      .dump();
 }
 
 FileEntry file_entry(const std::string& name, const Json& json) {
   FileEntry file{.name = name, .size_bytes = json.at("bytes").get<uint64_t>(), .blocks = {}};
   const auto& blocks = json.at("blocks").get_ref<const std::string&>();
-  for (size_t i = 0; i < blocks.size(); i += 32) from_hex(std::string_view(blocks).substr(i, 32), file.blocks.emplace_back());
+  for (size_t i = 0; i < blocks.size(); i += 32)
+    from_hex(std::string_view(blocks).substr(i, 32), file.blocks.emplace_back());
   return file;
 }
 
@@ -90,7 +97,8 @@ void collect(Manifest& manifest, const WritePlan& plan, const std::vector<Json>&
       from_hex(item.at(2).get<std::string>(), piece.digest);
     }
   }
-  for (const PlannedTensor& tensor : plan.tensors) manifest.tensors.push_back({tensor.name, tensor.dtype, tensor.shape, {}});
+  for (const PlannedTensor& tensor : plan.tensors)
+    manifest.tensors.push_back({tensor.name, tensor.dtype, tensor.shape, {}});
   for (size_t i = 0; i < pieces.size(); ++i) {
     pieces[i].box = plan.pieces[i].box;
     manifest.tensors[plan.pieces[i].tensor].pieces.push_back(std::move(pieces[i]));
@@ -101,20 +109,23 @@ void collect(Manifest& manifest, const WritePlan& plan, const std::vector<Json>&
 void check_copies(const WritePlan& plan, const std::vector<Json>& reports) {
   std::vector<std::string> digests(plan.pieces.size());
   for (const Json& rank_report : reports) {
-    for (const Json& item : rank_report.at("written")) digests.at(item.at(0).get<size_t>()) = item.at(2).get<std::string>();
+    for (const Json& item : rank_report.at("written"))
+      digests.at(item.at(0).get<size_t>()) = item.at(2).get<std::string>();
   }
   for (size_t rank = 0; rank < reports.size(); ++rank) {
     for (const Json& item : reports[rank].at("copies")) {
       const size_t i = item.at(0).get<size_t>();
       if (item.at(1).get<std::string>() == digests.at(i)) continue;
-      core::fail(core::ExitCode::kNumerics, "tensor {} {}: the copy of rank {} is not the same bits as that of rank {}",
-                 plan.tensors[plan.pieces[i].tensor].name, to_string(plan.pieces[i].box), rank, plan.pieces[i].writer);
+      core::fail(core::ExitCode::kNumerics,
+                 "tensor {} {}: the copy of rank {} is not the same bits as that of rank {}",
+                 plan.tensors[plan.pieces[i].tensor].name, to_string(plan.pieces[i].box), rank,
+                 plan.pieces[i].writer);
     }
   }
 }
 
-void write_manifest(const std::string& partial, const WritePlan& plan, const std::vector<std::string>& reports,
-                    const State& state, const SaveOptions& options) {
+void write_manifest(const std::string& partial, const WritePlan& plan,
+                    const std::vector<std::string>& reports, const State& state, const SaveOptions& options) {
   std::vector<Json> parsed;
   for (const std::string& text : reports) parsed.push_back(Json::parse(text));
   check_copies(plan, parsed);
@@ -129,7 +140,8 @@ void write_manifest(const std::string& partial, const WritePlan& plan, const std
   const std::string index = join(partial, kIndexName);
   write_index(index, manifest.tensors);
   manifest.files.push_back(file_entry_of(index, std::string(kIndexName)));
-  std::sort(manifest.files.begin(), manifest.files.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
+  std::sort(manifest.files.begin(), manifest.files.end(),
+            [](const auto& a, const auto& b) { return a.name < b.name; });
   write_new_file(join(partial, kManifestName), to_text(manifest));
   sync_folder(partial);
 }
@@ -170,7 +182,8 @@ Saved save(comm::Communicator& ranks, const State& state, const SaveOptions& opt
   } catch (const PhaseFailed& failure) {
     if (leads) remove_tree(partial);
     if (failure.code() != core::ExitCode::kStorage) throw;
-    const std::string space = ranks.broadcast_string(leads ? space_text(options.checkpoints, plan, options.spare_bytes) : "");
+    const std::string space =
+        ranks.broadcast_string(leads ? space_text(options.checkpoints, plan, options.spare_bytes) : "");
     throw PhaseFailed(failure.code(), fmt::format("{}; {}", failure.what(), space));
   }
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;

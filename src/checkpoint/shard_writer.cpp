@@ -25,7 +25,8 @@ at::Tensor host_bytes(const TensorSlice& slice, const Box& box) {
   return part.to(at::kCPU).contiguous();
 }
 
-/// Calls visit(pointer, place in the piece, size) over blocks that stay in the cache while they are looked at.
+/// Calls visit(pointer, place in the piece, size) over blocks that stay in the cache while they are looked
+/// at.
 template <typename Visit>
 void for_each_block(const at::Tensor& bytes, const Visit& visit) {
   const auto* data = static_cast<const std::byte*>(bytes.data_ptr());
@@ -38,21 +39,27 @@ void for_each_block(const at::Tensor& bytes, const Visit& visit) {
 /// "[3, 17]" in the global tensor for the n-th element of a box.
 std::string place_name(const Box& box, int64_t element) {
   std::vector<int64_t> index(box.shape.size());
-  for (size_t d = box.shape.size(); d-- > 0; element /= box.shape[d]) index[d] = box.offset[d] + element % box.shape[d];
+  for (size_t d = box.shape.size(); d-- > 0; element /= box.shape[d])
+    index[d] = box.offset[d] + element % box.shape[d];
   return fmt::format("[{}]", fmt::join(index, ", "));
 }
 
-void check_finite(const PlannedTensor& tensor, const Box& box, const std::byte* data, uint64_t place, uint64_t size_bytes) {
+void check_finite(const PlannedTensor& tensor, const Box& box, const std::byte* data, uint64_t place,
+                  uint64_t size_bytes) {
   const auto element_bytes = static_cast<uint64_t>(core::block_bytes(tensor.dtype));
-  const int64_t found = first_non_finite(tensor.dtype, data, static_cast<int64_t>(size_bytes / element_bytes));
+  const int64_t found =
+      first_non_finite(tensor.dtype, data, static_cast<int64_t>(size_bytes / element_bytes));
   if (found < 0) return;
-  core::fail(core::ExitCode::kNumerics, "tensor {} is NaN or infinite at {}; a checkpoint never holds such values",
-             tensor.name, place_name(box, found + static_cast<int64_t>(place / element_bytes)));
+  core::fail(core::ExitCode::kNumerics,
+             "tensor {} is NaN or infinite at {}; a checkpoint never holds such values", tensor.name,
+             place_name(box, found + static_cast<int64_t>(place / element_bytes)));
 }
 
 }  // namespace
 
-std::string shard_name(int rank) { return fmt::format("shard_{}.h5", rank); }
+std::string shard_name(int rank) {
+  return fmt::format("shard_{}.h5", rank);
+}
 
 ShardWriter::ShardWriter(std::string folder, const WritePlan& plan, const State& state, int rank)
     : path_(join(folder, shard_name(rank))), plan_(plan), slices_(state.tensors) {
@@ -113,7 +120,8 @@ void ShardWriter::check_blocks() {
   for (const Written& written : pieces_) {
     if (plan_.pieces[written.piece].size_bytes > 0) order.push_back(&written);
   }
-  std::sort(order.begin(), order.end(), [](const Written* a, const Written* b) { return a->offset_bytes < b->offset_bytes; });
+  std::sort(order.begin(), order.end(),
+            [](const Written* a, const Written* b) { return a->offset_bytes < b->offset_bytes; });
   const auto end_of = [&](const Written& w) { return w.offset_bytes + plan_.pieces[w.piece].size_bytes; };
 
   std::vector<std::byte> block(kBlockBytes);
@@ -129,9 +137,11 @@ void ShardWriter::check_blocks() {
       digest.update(block.data() + (from - begin), to - from);
       if (to < end_of(written)) break;  // goes on in the next block
       if (digest.finish() != written.digest) {
-        throw StorageError(path_, fmt::format("reading tensor {} back at byte {} (other bytes than were written)",
-                                              plan_.tensors[plan_.pieces[written.piece].tensor].name, written.offset_bytes),
-                           EIO);
+        throw StorageError(
+            path_,
+            fmt::format("reading tensor {} back at byte {} (other bytes than were written)",
+                        plan_.tensors[plan_.pieces[written.piece].tensor].name, written.offset_bytes),
+            EIO);
       }
       digest = DigestStream();
       ++current;
@@ -142,7 +152,8 @@ void ShardWriter::check_blocks() {
 Digest digest_in_memory(const TensorSlice& slice, const Box& box) {
   const at::Tensor bytes = host_bytes(slice, box);
   DigestStream digest;
-  for_each_block(bytes, [&](const std::byte* data, uint64_t, uint64_t size_bytes) { digest.update(data, size_bytes); });
+  for_each_block(
+      bytes, [&](const std::byte* data, uint64_t, uint64_t size_bytes) { digest.update(data, size_bytes); });
   return digest.finish();
 }
 

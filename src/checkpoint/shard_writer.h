@@ -10,14 +10,16 @@
 
 namespace phalanx::checkpoint {
 
-/// One rank's shard file, written in three steps. A step that throws leaves the file to be thrown away; none is repeated.
+/// One rank's shard file, written in three steps. A step that throws leaves the file to be thrown away; none
+/// is repeated.
 class ShardWriter {
  public:
   ShardWriter(std::string folder, const WritePlan& plan, const State& state, int rank);
 
-  void reserve();         ///< creates the file and takes the disk space for all of it
-  void write();           ///< digests each piece, refuses NaN and infinity (core::Error 76), writes
-  void sync_and_check();  ///< fsync, while the file is read back: its blocks are digested, its tensors compared
+  void reserve();  ///< creates the file and takes the disk space for all of it
+  void write();    ///< digests each piece, refuses NaN and infinity (core::Error 76), writes
+  void
+  sync_and_check();  ///< fsync, while the file is read back: its blocks are digested, its tensors compared
 
   /// What goes into the manifest; valid after sync_and_check().
   const FileEntry& file() const { return file_; }

@@ -18,7 +18,8 @@ constexpr size_t kMaxNameBytes = 1024;
 }
 
 void check_name(const std::string& name) {
-  const bool is_plain = core::printable(name, kMaxNameBytes) == name && name.find('/') == std::string::npos && name != ".";
+  const bool is_plain =
+      core::printable(name, kMaxNameBytes) == name && name.find('/') == std::string::npos && name != ".";
   if (name.empty() || !is_plain) {
     refuse(name, "a name is UTF-8 of 1 to 1024 bytes without '/' and control characters");
   }
@@ -31,10 +32,11 @@ std::string describe(const std::vector<TensorSlice>& slices) {
     check_name(slice.name);
     if (!slice.local.defined()) refuse(slice.name, "is not defined");
     if (!is_within(slice.box(), slice.global_shape)) {
-      refuse(slice.name, "slice " + to_string(slice.box()) + " is outside the tensor " + to_string(whole(slice.global_shape)));
+      refuse(slice.name, "slice " + to_string(slice.box()) + " is outside the tensor " +
+                             to_string(whole(slice.global_shape)));
     }
-    table.push_back({slice.name, static_cast<int>(stored_dtype(slice.local.scalar_type())), slice.global_shape, slice.offset,
-                     slice.local.sizes().vec()});
+    table.push_back({slice.name, static_cast<int>(stored_dtype(slice.local.scalar_type())),
+                     slice.global_shape, slice.offset, slice.local.sizes().vec()});
   }
   return table.dump();
 }
@@ -45,7 +47,8 @@ void add_slice(std::map<std::string, SharedTensor>& tensors, const Json& item, i
   const auto shape = item.at(2).get<std::vector<int64_t>>();
   const Box box{item.at(3).get<std::vector<int64_t>>(), item.at(4).get<std::vector<int64_t>>()};
   SharedTensor& tensor = tensors.try_emplace(name, SharedTensor{dtype, shape, {}}).first->second;
-  if (tensor.dtype != dtype || tensor.shape != shape) refuse(name, "ranks do not agree on its dtype and global shape");
+  if (tensor.dtype != dtype || tensor.shape != shape)
+    refuse(name, "ranks do not agree on its dtype and global shape");
   for (auto& [known, holders] : tensor.slices) {
     if (known != box) continue;
     if (holders.back() == rank) refuse(name, "the same slice is listed twice");
@@ -57,7 +60,8 @@ void add_slice(std::map<std::string, SharedTensor>& tensors, const Json& item, i
 
 }  // namespace
 
-std::map<std::string, SharedTensor> gather_slices(comm::Communicator& ranks, const std::vector<TensorSlice>& slices) {
+std::map<std::string, SharedTensor> gather_slices(comm::Communicator& ranks,
+                                                  const std::vector<TensorSlice>& slices) {
   std::string mine;
   agree(ranks, "plan", [&] { mine = describe(slices); });
   std::map<std::string, SharedTensor> tensors;

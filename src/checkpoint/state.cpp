@@ -9,9 +9,9 @@ namespace phalanx::checkpoint {
 namespace {
 
 constexpr std::pair<at::ScalarType, core::DType> kTypes[] = {
-    {at::kDouble, core::DType::kF64}, {at::kFloat, core::DType::kF32}, {at::kHalf, core::DType::kF16},
-    {at::kBFloat16, core::DType::kBF16}, {at::kLong, core::DType::kI64}, {at::kInt, core::DType::kI32},
-    {at::kShort, core::DType::kI16}, {at::kChar, core::DType::kI8}, {at::kByte, core::DType::kU8},
+    {at::kDouble, core::DType::kF64},    {at::kFloat, core::DType::kF32}, {at::kHalf, core::DType::kF16},
+    {at::kBFloat16, core::DType::kBF16}, {at::kLong, core::DType::kI64},  {at::kInt, core::DType::kI32},
+    {at::kShort, core::DType::kI16},     {at::kChar, core::DType::kI8},   {at::kByte, core::DType::kU8},
     {at::kBool, core::DType::kBool}};
 
 }  // namespace

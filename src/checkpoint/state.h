@@ -11,10 +11,11 @@
 
 namespace phalanx::checkpoint {
 
-/// One rank's part of a global tensor. Parameters, moments, anything: a checkpoint does not know what it holds.
+/// One rank's part of a global tensor. Parameters, moments, anything: a checkpoint does not know what it
+/// holds.
 struct TensorSlice {
-  std::string name;                   ///< global name, e.g. "model.layers.0.mlp.up_proj.weight"; no '/', no control characters
-  at::Tensor local;                   ///< saving reads it, loading writes into it
+  std::string name;  ///< global name, e.g. "model.layers.0.mlp.up_proj.weight"; no '/', no control characters
+  at::Tensor local;  ///< saving reads it, loading writes into it
   std::vector<int64_t> global_shape;  ///< of the whole tensor; empty for a scalar
   std::vector<int64_t> offset;        ///< where `local` begins in it, one number per dimension
 
@@ -24,14 +25,17 @@ struct TensorSlice {
 /// A slice that is the whole tensor (replicated on every rank that lists it).
 TensorSlice whole_tensor(std::string name, at::Tensor tensor);
 
-/// What a checkpoint holds. Each rank lists the slices that it has. Several ranks may list the same slice (it is written
-/// once), but two slices of one tensor are either the same box or disjoint, and all of them together are the tensor.
+/// What a checkpoint holds. Each rank lists the slices that it has. Several ranks may list the same slice (it
+/// is written once), but two slices of one tensor are either the same box or disjoint, and all of them
+/// together are the tensor.
 struct State {
   std::vector<TensorSlice> tensors;
-  nlohmann::ordered_json scalars = nlohmann::ordered_json::object();  ///< step, RNG, data cursor, ...: equal on all ranks
+  nlohmann::ordered_json scalars =
+      nlohmann::ordered_json::object();  ///< step, RNG, data cursor, ...: equal on all ranks
 };
 
-core::DType stored_dtype(at::ScalarType type);  ///< @throws core::Error (70) for a type that has no place in a file
+core::DType stored_dtype(
+    at::ScalarType type);  ///< @throws core::Error (70) for a type that has no place in a file
 at::ScalarType scalar_type(core::DType dtype);
 
 }  // namespace phalanx::checkpoint

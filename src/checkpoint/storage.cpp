@@ -16,7 +16,9 @@ namespace phalanx::checkpoint {
 
 namespace {
 
-[[noreturn]] void raise(const std::string& path, std::string_view call) { throw StorageError(path, call, errno); }
+[[noreturn]] void raise(const std::string& path, std::string_view call) {
+  throw StorageError(path, call, errno);
+}
 
 int open_flags(File::Mode mode) {
   switch (mode) {
@@ -43,9 +45,12 @@ StorageError::StorageError(std::string path, std::string_view call, int error)
       path_(std::move(path)),
       error_(error) {}
 
-File::File(const std::string& path, Mode mode) : path_(path), descriptor_(open_or_raise(path, open_flags(mode))) {}
+File::File(const std::string& path, Mode mode)
+    : path_(path), descriptor_(open_or_raise(path, open_flags(mode))) {}
 
-File::~File() { ::close(descriptor_); }
+File::~File() {
+  ::close(descriptor_);
+}
 
 void File::read_at(uint64_t offset, void* buffer, size_t size_bytes) const {
   auto* place = static_cast<std::byte*>(buffer);
@@ -53,7 +58,8 @@ void File::read_at(uint64_t offset, void* buffer, size_t size_bytes) const {
     const ssize_t count = ::pread(descriptor_, place, size_bytes, static_cast<off_t>(offset));
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) raise(path_, "read");
-    if (count == 0) throw StorageError(path_, fmt::format("read at byte {} (the file ends there)", offset), EIO);
+    if (count == 0)
+      throw StorageError(path_, fmt::format("read at byte {} (the file ends there)", offset), EIO);
     place += count;
     offset += static_cast<uint64_t>(count);
     size_bytes -= static_cast<size_t>(count);
@@ -82,7 +88,8 @@ void File::reserve(uint64_t size_bytes) {
 }
 
 void File::start_writeback(uint64_t offset, uint64_t size_bytes) noexcept {
-  ::sync_file_range(descriptor_, static_cast<off_t>(offset), static_cast<off_t>(size_bytes), SYNC_FILE_RANGE_WRITE);
+  ::sync_file_range(descriptor_, static_cast<off_t>(offset), static_cast<off_t>(size_bytes),
+                    SYNC_FILE_RANGE_WRITE);
 }
 
 void File::sync() {
@@ -173,7 +180,8 @@ void write_new_file(const std::string& path, std::string_view text) {
 std::string read_whole_file(const std::string& path, uint64_t max_bytes) {
   const File file(path, File::Mode::kRead);
   const uint64_t size_bytes = file.size_bytes();
-  if (size_bytes > max_bytes) throw StorageError(path, fmt::format("reading its {} bytes", size_bytes), EFBIG);
+  if (size_bytes > max_bytes)
+    throw StorageError(path, fmt::format("reading its {} bytes", size_bytes), EFBIG);
   std::string text(size_bytes, '\0');
   file.read_at(0, text.data(), text.size());
   return text;

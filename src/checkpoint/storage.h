@@ -8,7 +8,8 @@
 #include <string_view>
 #include <vector>
 
-/// The file-system calls of a checkpoint, each with its one check. Every name that starts a path is used as it is given.
+/// The file-system calls of a checkpoint, each with its one check. Every name that starts a path is used as
+/// it is given.
 namespace phalanx::checkpoint {
 
 /// A system call said no. what() is "PATH: CALL failed: REASON".
@@ -23,7 +24,8 @@ class StorageError : public std::runtime_error {
   int error_;
 };
 
-/// An open file descriptor, closed by the destructor. A failed file is abandoned that way: nothing is retried on it.
+/// An open file descriptor, closed by the destructor. A failed file is abandoned that way: nothing is retried
+/// on it.
 class File {
  public:
   enum class Mode { kRead, kWriteExisting, kCreateNew };  ///< kCreateNew fails if the name is taken
@@ -32,7 +34,8 @@ class File {
   File(const File&) = delete;
   File& operator=(const File&) = delete;
 
-  void read_at(uint64_t offset, void* buffer, size_t size_bytes) const;  ///< throws at a premature end as well
+  void read_at(uint64_t offset, void* buffer,
+               size_t size_bytes) const;  ///< throws at a premature end as well
   void write_at(uint64_t offset, const void* data, size_t size_bytes);
   /// Takes the blocks for [0, size_bytes) without changing the file's size, where the file system can.
   void reserve(uint64_t size_bytes);
@@ -61,8 +64,8 @@ struct Entry {
 std::vector<Entry> list(const std::string& folder);  ///< sorted by name
 
 bool exists(const std::string& path);
-void make_folder(const std::string& path);           ///< fails if it exists
-void make_folders(const std::string& path);          ///< with parents; each new one is synced into its parent
+void make_folder(const std::string& path);   ///< fails if it exists
+void make_folders(const std::string& path);  ///< with parents; each new one is synced into its parent
 void sync_folder(const std::string& path);
 /// The commit: fails with EEXIST if `to` exists, whatever it is.
 void rename_new(const std::string& from, const std::string& to);

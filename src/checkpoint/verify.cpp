@@ -41,7 +41,8 @@ void compare_listing(const std::string& path, const Manifest& manifest, std::vec
     const std::string file = join(path, core::printable(entry.name));
     const FileEntry* listed = manifest.find_file(entry.name);
     if (entry.name != kManifestName && listed == nullptr) {
-      problems.push_back(fmt::format("{}: is not listed in {}; it does not belong here", file, kManifestName));
+      problems.push_back(
+          fmt::format("{}: is not listed in {}; it does not belong here", file, kManifestName));
     } else if (!entry.is_regular_file) {
       problems.push_back(fmt::format("{}: is not a regular file", file));
     } else if (listed != nullptr) {
@@ -50,12 +51,15 @@ void compare_listing(const std::string& path, const Manifest& manifest, std::vec
       std::string tensor;  // the first one that is cut or shifted
       for (const TensorEntry& candidate : manifest.tensors) {
         for (const Piece& piece : candidate.pieces) {
-          if (tensor.empty() && piece.file == listed->name && piece.offset_bytes + piece.size_bytes(candidate.dtype) > size_bytes) {
-            tensor = fmt::format(", tensor {} at byte {} is not whole", core::printable(candidate.name), piece.offset_bytes);
+          if (tensor.empty() && piece.file == listed->name &&
+              piece.offset_bytes + piece.size_bytes(candidate.dtype) > size_bytes) {
+            tensor = fmt::format(", tensor {} at byte {} is not whole", core::printable(candidate.name),
+                                 piece.offset_bytes);
           }
         }
       }
-      problems.push_back(fmt::format("{}: has {} bytes but {} were written{}", file, size_bytes, listed->size_bytes, tensor));
+      problems.push_back(fmt::format("{}: has {} bytes but {} were written{}", file, size_bytes,
+                                     listed->size_bytes, tensor));
     }
   }
   for (const FileEntry& file : manifest.files) {
@@ -63,10 +67,13 @@ void compare_listing(const std::string& path, const Manifest& manifest, std::vec
     size_t num_tensors = 0;
     std::string first;
     for (const TensorEntry& tensor : manifest.tensors) {
-      const bool is_here = std::any_of(tensor.pieces.begin(), tensor.pieces.end(), [&](const Piece& p) { return p.file == file.name; });
+      const bool is_here = std::any_of(tensor.pieces.begin(), tensor.pieces.end(),
+                                       [&](const Piece& p) { return p.file == file.name; });
       if (is_here && num_tensors++ == 0) first = tensor.name;
     }
-    const std::string lost = num_tensors == 0 ? "" : fmt::format("; with it {} tensors, the first is {}", num_tensors, core::printable(first));
+    const std::string lost = num_tensors == 0 ? ""
+                                              : fmt::format("; with it {} tensors, the first is {}",
+                                                            num_tensors, core::printable(first));
     problems.push_back(fmt::format("{}: is missing{}", join(path, file.name), lost));
   }
 }
@@ -83,7 +90,8 @@ std::string read_manifest(const std::string& path, Verdict& verdict) {
     Manifest manifest = parse_manifest(text, file);
     StepFolder folder;
     if (parse_step_folder(last_name(path), folder) && folder.step != manifest.step) {
-      verdict.problems.push_back(fmt::format("{}: belongs to step {}, not to this folder", file, manifest.step));
+      verdict.problems.push_back(
+          fmt::format("{}: belongs to step {}, not to this folder", file, manifest.step));
     }
     compare_listing(path, manifest, verdict.problems);
     verdict.manifest = std::move(manifest);
@@ -108,8 +116,8 @@ std::vector<Block> share_of(const Manifest& manifest, size_t rank, size_t num_ra
           all.begin() + static_cast<int64_t>(all.size() * (rank + 1) / num_ranks)};
 }
 
-std::vector<BadBlock> find_bad_blocks(const std::string& path, const Manifest& manifest, const std::vector<Block>& blocks,
-                                      int num_threads) {
+std::vector<BadBlock> find_bad_blocks(const std::string& path, const Manifest& manifest,
+                                      const std::vector<Block>& blocks, int num_threads) {
   std::vector<BadBlock> bad;
   std::mutex mutex;
   run_tasks((blocks.size() + kBlocksPerTask - 1) / kBlocksPerTask, num_threads, [&](size_t task) {
@@ -134,14 +142,17 @@ std::vector<BadBlock> find_bad_blocks(const std::string& path, const Manifest& m
       bad.push_back({file, block, read_error});
     }
   });
-  std::sort(bad.begin(), bad.end(), [](const BadBlock& a, const BadBlock& b) { return std::tie(a.file, a.block) < std::tie(b.file, b.block); });
+  std::sort(bad.begin(), bad.end(), [](const BadBlock& a, const BadBlock& b) {
+    return std::tie(a.file, a.block) < std::tie(b.file, b.block);
+  });
   return bad;
 }
 
 /// Makes the problems of one rank those of all.
 void share_problems(comm::Communicator& ranks, Verdict& verdict) {
   std::vector<std::string> all;
-  for (const std::string& text : ranks.all_gather_strings(fmt::format("{}", fmt::join(verdict.problems, "\n")))) {
+  for (const std::string& text :
+       ranks.all_gather_strings(fmt::format("{}", fmt::join(verdict.problems, "\n")))) {
     std::istringstream lines(text);
     for (std::string line; std::getline(lines, line);) {
       if (std::find(all.begin(), all.end(), line) == all.end()) all.push_back(line);
@@ -156,8 +167,9 @@ void compare_manifests(comm::Communicator& ranks, const std::string& text, Verdi
   const auto digests = ranks.all_gather_strings(to_hex(digest_of(text)));
   for (size_t rank = 1; rank < digests.size(); ++rank) {
     if (digests[rank] == digests[0]) continue;
-    verdict.problems.push_back(fmt::format("{}: rank {} sees another manifest there than rank 0; the folder must be shared by all hosts",
-                                           verdict.path, rank));
+    verdict.problems.push_back(fmt::format(
+        "{}: rank {} sees another manifest there than rank 0; the folder must be shared by all hosts",
+        verdict.path, rank));
   }
 }
 
@@ -173,13 +185,15 @@ Verdict verify_checkpoint(comm::Communicator& ranks, const std::string& path, in
   if (verdict.ok()) {
     const Manifest& manifest = *verdict.manifest;
     for (const FileEntry& file : manifest.files) verdict.size_bytes += file.size_bytes;
-    const auto mine = share_of(manifest, static_cast<size_t>(ranks.rank()), static_cast<size_t>(ranks.size()));
+    const auto mine =
+        share_of(manifest, static_cast<size_t>(ranks.rank()), static_cast<size_t>(ranks.size()));
     try {
       auto bad = find_bad_blocks(path, manifest, mine, num_threads > 0 ? num_threads : at::get_num_threads());
       const size_t num_bad = bad.size();
       bad.resize(std::min(num_bad, kMaxProblems));
       verdict.problems = describe_damage(path, manifest, bad);
-      if (num_bad > bad.size()) verdict.problems.push_back(fmt::format("{}: and {} more damaged blocks", path, num_bad - bad.size()));
+      if (num_bad > bad.size())
+        verdict.problems.push_back(fmt::format("{}: and {} more damaged blocks", path, num_bad - bad.size()));
     } catch (const std::exception& error) {
       verdict.problems.push_back(fmt::format("{}: could not be checked: {}", path, error.what()));
     }
@@ -213,8 +227,8 @@ void verify_command(const std::string& path, std::ostream& out) {
   for (const std::string& checkpoint : paths) {
     const Verdict verdict = verify_checkpoint(*single, checkpoint);
     if (verdict.ok()) {
-      fmt::print(out, "{}: verified: step {}, {} files, {} tensors, {:.1f} MiB, {:.3f} s\n", checkpoint, verdict.manifest->step,
-                 verdict.manifest->files.size() + 1, verdict.manifest->tensors.size(),
+      fmt::print(out, "{}: verified: step {}, {} files, {} tensors, {:.1f} MiB, {:.3f} s\n", checkpoint,
+                 verdict.manifest->step, verdict.manifest->files.size() + 1, verdict.manifest->tensors.size(),
                  static_cast<double>(verdict.size_bytes) / (1 << 20), verdict.seconds);
       continue;
     }
@@ -223,7 +237,8 @@ void verify_command(const std::string& path, std::ostream& out) {
     for (const std::string& problem : verdict.problems) fmt::print(out, "  {}\n", problem);
   }
   if (num_damaged > 0) {
-    core::fail(core::ExitCode::kBadInput, "{} of {} checkpoints damaged: {}", num_damaged, paths.size(), first_problem);
+    core::fail(core::ExitCode::kBadInput, "{} of {} checkpoints damaged: {}", num_damaged, paths.size(),
+               first_problem);
   }
 }
 

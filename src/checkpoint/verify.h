@@ -21,13 +21,14 @@ struct Verdict {
   bool ok() const { return problems.empty(); }
 };
 
-/// Checks every byte of a checkpoint before any of it is used: the manifest against its digest, the folder against the
-/// manifest's list, every block of every file against its digest (the ranks share the blocks). A folder named step_N must
-/// hold step N. Damage is a result, not an exception. Collective.
+/// Checks every byte of a checkpoint before any of it is used: the manifest against its digest, the folder
+/// against the manifest's list, every block of every file against its digest (the ranks share the blocks). A
+/// folder named step_N must hold step N. Damage is a result, not an exception. Collective.
 /// @param num_threads  per rank; 0: as many as LibTorch computes with
 Verdict verify_checkpoint(comm::Communicator& ranks, const std::string& path, int num_threads = 0);
 
-/// The step folders that `path` means, newest first: a step folder itself, a checkpoints/ folder, a run's output_dir.
+/// The step folders that `path` means, newest first: a step folder itself, a checkpoints/ folder, a run's
+/// output_dir.
 /// @throws core::Error (65) if it holds none.
 std::vector<std::string> find_checkpoints(const std::string& path);
 

@@ -32,7 +32,8 @@ void check_scalars(comm::Communicator& ranks, const State& state) {
     for (const auto& [name, digest] : first.items()) {
       if (!other.contains(name) || other.at(name) != digest) key = name;
     }
-    core::fail(core::ExitCode::kBug, "checkpoint: scalar {} of rank {} differs from rank 0's; scalars must be equal on all ranks",
+    core::fail(core::ExitCode::kBug,
+               "checkpoint: scalar {} of rank {} differs from rank 0's; scalars must be equal on all ranks",
                core::printable(key), rank);
   }
 }
@@ -59,7 +60,8 @@ std::vector<Box> split(const Box& box, size_t num_holders, int64_t size_bytes) {
   return boxes;
 }
 
-/// Largest first, each to the least loaded of its holders (Graham's rule); ties go to the lower piece and rank.
+/// Largest first, each to the least loaded of its holders (Graham's rule); ties go to the lower piece and
+/// rank.
 void assign_writers(WritePlan& plan) {
   std::vector<size_t> order(plan.pieces.size());
   std::iota(order.begin(), order.end(), size_t{0});
@@ -76,13 +78,16 @@ void assign_writers(WritePlan& plan) {
 
 }  // namespace
 
-uint64_t WritePlan::total_bytes() const { return std::accumulate(rank_bytes.begin(), rank_bytes.end(), uint64_t{0}); }
+uint64_t WritePlan::total_bytes() const {
+  return std::accumulate(rank_bytes.begin(), rank_bytes.end(), uint64_t{0});
+}
 
 WritePlan make_write_plan(comm::Communicator& ranks, const State& state) {
   check_scalars(ranks, state);
   const std::map<std::string, SharedTensor> tensors = gather_slices(ranks, state.tensors);
 
-  WritePlan plan{.tensors = {}, .pieces = {}, .rank_bytes = std::vector<uint64_t>(static_cast<size_t>(ranks.size()), 0)};
+  WritePlan plan{
+      .tensors = {}, .pieces = {}, .rank_bytes = std::vector<uint64_t>(static_cast<size_t>(ranks.size()), 0)};
   for (const auto& [name, tensor] : tensors) {
     check_partition(name, tensor);
     for (const auto& [slice, holders] : tensor.slices) {

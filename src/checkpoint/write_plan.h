@@ -33,10 +33,10 @@ struct WritePlan {
   uint64_t total_bytes() const;
 };
 
-/// Collects what every rank has and spreads it: a slice that one rank holds is written by it; one that several hold is
-/// cut along its first dimension (if it is large) and given to the least loaded of them, so all ranks write at once.
-/// Collective. @throws core::Error (70), the same on all ranks, naming the tensor: overlapping slices, gaps, different
-/// shapes or types of one name, scalars that differ between ranks.
+/// Collects what every rank has and spreads it: a slice that one rank holds is written by it; one that
+/// several hold is cut along its first dimension (if it is large) and given to the least loaded of them, so
+/// all ranks write at once. Collective. @throws core::Error (70), the same on all ranks, naming the tensor:
+/// overlapping slices, gaps, different shapes or types of one name, scalars that differ between ranks.
 WritePlan make_write_plan(comm::Communicator& ranks, const State& state);
 
 /// Finds the slice of this rank that holds a box. The slices must outlive it.

@@ -48,7 +48,7 @@ class Communicator {
 
   virtual int rank() const = 0;
   virtual int size() const = 0;
-  virtual std::string backend() const = 0;  ///< "in_process", "mpi" or "nccl"
+  virtual std::string backend() const = 0;                ///< "in_process", "mpi" or "nccl"
   virtual at::Device device() const { return at::kCPU; }  ///< where the tensors of its collectives live
 
   virtual std::unique_ptr<Work> all_reduce_async(at::Tensor tensor, ReduceOp op) = 0;  // in place

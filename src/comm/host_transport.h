@@ -35,8 +35,8 @@ class HostTransport {
   virtual std::unique_ptr<Work> send(at::Tensor tensor, int to, int tag) = 0;
   virtual std::unique_ptr<Work> recv(at::Tensor tensor, int from, int tag) = 0;
 
-  /// Takes the memory of a collective that ended with an exception, for as long as the other ranks (or MPI) may
-  /// still read it and write to it.
+  /// Takes the memory of a collective that ended with an exception, for as long as the other ranks (or MPI)
+  /// may still read it and write to it.
   virtual void keep(std::shared_ptr<const void> memory) = 0;
 
   virtual void fail(Failure failure) = 0;  ///< from any thread: releases every rank of the job

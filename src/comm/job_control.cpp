@@ -51,7 +51,8 @@ void JobControl::fail(const Failure& failure) {
   {
     const std::lock_guard lock(mutex_);
     echo = failure.rank == rank_ && said_by(failure.message, 0, size_, /*or_echoed=*/true);
-    if (!failure.provisional && !failures_.emplace(failure.rank, Said{failure, echo}).second) return;  // told already
+    if (!failure.provisional && !failures_.emplace(failure.rank, Said{failure, echo}).second)
+      return;  // told already
   }
   record_.post(failure);
   if (failure.rank == rank_) tell_all(Word::kFailed, failure, echo);
@@ -102,10 +103,11 @@ void JobControl::hear(const std::vector<char>& message) {
 }
 
 bool JobControl::said_by(const std::string& message, int first_rank, int end_rank, bool or_echoed) const {
-  return std::any_of(failures_.lower_bound(first_rank), failures_.lower_bound(end_rank), [&](const auto& entry) {
-    const Said& said = entry.second;
-    return entry.first != rank_ && said.failure.message == message && (or_echoed || !said.echo);
-  });
+  return std::any_of(
+      failures_.lower_bound(first_rank), failures_.lower_bound(end_rank), [&](const auto& entry) {
+        const Said& said = entry.second;
+        return entry.first != rank_ && said.failure.message == message && (or_echoed || !said.echo);
+      });
 }
 
 void JobControl::wait_for_the_others(double seconds) {
@@ -132,8 +134,8 @@ void JobControl::end_job(const Failure& own, const std::function<void(const std:
   {
     const std::lock_guard lock(mutex_);
     first = failures_.empty() ? own : failures_.begin()->second.failure;
-    // Of ranks that fail alike at one time the lowest speaks; who had heard it before (an echo) never does, so
-    // that nobody waits for it to speak.
+    // Of ranks that fail alike at one time the lowest speaks; who had heard it before (an echo) never does,
+    // so that nobody waits for it to speak.
     const auto self = failures_.find(rank_);
     speaks = own.rank == rank_ && !(self != failures_.end() && self->second.echo) &&
              !said_by(own.message, 0, rank_, /*or_echoed=*/false);

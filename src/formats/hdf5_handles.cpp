@@ -93,7 +93,8 @@ Handle create_file(const std::filesystem::path& path) {
   H5Pset_file_locking(access.get(), false,
                       true);  // names are never used twice; NFS and Lustre often cannot lock
   const Handle creation(H5Pcreate(H5P_FILE_CREATE), H5Pclose);
-  H5Pset_obj_track_times(creation.get(), false);  // the root group's times: the same content gives the same bytes
+  H5Pset_obj_track_times(creation.get(),
+                         false);  // the root group's times: the same content gives the same bytes
   const hid_t file = H5Fcreate(path.c_str(), H5F_ACC_EXCL, creation.get(), access.get());
   return {checked(file, path, "", "cannot be created"), H5Fclose};
 }

@@ -144,7 +144,8 @@ std::vector<float> llama3_rope_divisors(const Llama3Rope& rope, int64_t head_dim
   return divisors;
 }
 
-std::optional<Llama3Rope> infer_llama3_rope(std::span<const float> divisors, double rope_theta, int64_t context) {
+std::optional<Llama3Rope> infer_llama3_rope(std::span<const float> divisors, double rope_theta,
+                                            int64_t context) {
   if (divisors.empty()) return std::nullopt;
   const Llama3Rope candidate{double(std::ranges::max(divisors)), 1, 4, context};
   const auto expected = llama3_rope_divisors(candidate, int64_t(divisors.size()) * 2, rope_theta);

@@ -15,15 +15,17 @@ using Sequences = std::vector<std::vector<int32_t>>;
 constexpr int64_t kIgnored = -100;
 
 void check(const std::vector<int32_t>& ids, size_t index, const model::TransformerConfig& config) {
-  if (ids.empty()) core::fail(core::ExitCode::kBadInput, "sequence {} has no tokens; it needs at least one", index);
+  if (ids.empty())
+    core::fail(core::ExitCode::kBadInput, "sequence {} has no tokens; it needs at least one", index);
   if (static_cast<int64_t>(ids.size()) > config.max_position_embeddings) {
-    core::fail(core::ExitCode::kBadInput, "sequence {} has {} tokens but the model's context is {}; shorten it", index,
-               ids.size(), config.max_position_embeddings);
+    core::fail(core::ExitCode::kBadInput,
+               "sequence {} has {} tokens but the model's context is {}; shorten it", index, ids.size(),
+               config.max_position_embeddings);
   }
   for (const int32_t id : ids) {
     if (id < 0 || id >= config.vocab_size) {
-      core::fail(core::ExitCode::kBadInput, "sequence {} has the token id {} but the vocabulary has 0 to {}", index, id,
-                 config.vocab_size - 1);
+      core::fail(core::ExitCode::kBadInput, "sequence {} has the token id {} but the vocabulary has 0 to {}",
+                 index, id, config.vocab_size - 1);
     }
   }
 }
@@ -44,10 +46,10 @@ void score_together(model::CausalLm& model, const Sequences& sequences, size_t f
   const at::Device device = model.output_weight().device();
   input.input_ids = at::tensor(ids, at::kLong).to(device);
   input.position_ids = at::tensor(positions, at::kLong).to(device);
-  const at::Tensor logprobs =
-      ops::token_logprobs(model.hidden(input), model.output_weight(), at::tensor(labels, at::kLong).to(device))
-          .to(at::kDouble)
-          .cpu();
+  const at::Tensor logprobs = ops::token_logprobs(model.hidden(input), model.output_weight(),
+                                                  at::tensor(labels, at::kLong).to(device))
+                                  .to(at::kDouble)
+                                  .cpu();
   const double* values = logprobs.const_data_ptr<double>();
   for (size_t s = first; s < last; ++s) {
     const size_t length = sequences[s].size();
@@ -59,7 +61,8 @@ void score_together(model::CausalLm& model, const Sequences& sequences, size_t f
 
 }  // namespace
 
-std::vector<std::vector<double>> score(model::CausalLm& model, const Sequences& sequences, int64_t max_tokens) {
+std::vector<std::vector<double>> score(model::CausalLm& model, const Sequences& sequences,
+                                       int64_t max_tokens) {
   const at::NoGradGuard no_grad;
   for (size_t s = 0; s < sequences.size(); ++s) check(sequences[s], s, model.config());
   std::vector<std::vector<double>> logprobs(sequences.size());

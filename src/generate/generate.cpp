@@ -21,15 +21,17 @@ double seconds_since(Clock::time_point start) {
 }
 
 void check_prompt(const std::vector<int32_t>& prompt, size_t index, const model::TransformerConfig& config) {
-  if (prompt.empty()) core::fail(core::ExitCode::kBadInput, "prompt {} has no tokens; it needs at least one", index);
+  if (prompt.empty())
+    core::fail(core::ExitCode::kBadInput, "prompt {} has no tokens; it needs at least one", index);
   if (static_cast<int64_t>(prompt.size()) >= config.max_position_embeddings) {
-    core::fail(core::ExitCode::kBadInput, "prompt {} has {} tokens but the model's context is {}; shorten the prompt",
-               index, prompt.size(), config.max_position_embeddings);
+    core::fail(core::ExitCode::kBadInput,
+               "prompt {} has {} tokens but the model's context is {}; shorten the prompt", index,
+               prompt.size(), config.max_position_embeddings);
   }
   for (const int32_t id : prompt) {
     if (id < 0 || id >= config.vocab_size) {
-      core::fail(core::ExitCode::kBadInput, "prompt {} has the token id {} but the vocabulary has 0 to {}", index, id,
-                 config.vocab_size - 1);
+      core::fail(core::ExitCode::kBadInput, "prompt {} has the token id {} but the vocabulary has 0 to {}",
+                 index, id, config.vocab_size - 1);
     }
   }
 }
@@ -37,8 +39,8 @@ void check_prompt(const std::vector<int32_t>& prompt, size_t index, const model:
 /// The sequences that are running, one per cache entry, and those that wait.
 class Batch {
  public:
-  Batch(model::CausalLm& model, const std::vector<std::vector<int32_t>>& prompts, const GenerateOptions& options,
-        const TokenCallback& callback)
+  Batch(model::CausalLm& model, const std::vector<std::vector<int32_t>>& prompts,
+        const GenerateOptions& options, const TokenCallback& callback)
       : model_(model),
         prompts_(prompts),
         options_(options),
@@ -116,23 +118,26 @@ void Batch::step(bool only_new) {
   input.input_ids = at::tensor(ids, at::kLong).to(device_);
   input.position_ids = at::tensor(positions, at::kLong).to(device_);
   at::Tensor hidden = model_.hidden_cached(input, cache_);
-  if (ids.size() != active.size()) hidden = hidden.index_select(0, at::tensor(last_rows, at::kLong).to(device_));
+  if (ids.size() != active.size())
+    hidden = hidden.index_select(0, at::tensor(last_rows, at::kLong).to(device_));
   const at::Tensor logits = fp32_logits(hidden, model_.output_weight()).cpu();  // [active, V]
   const at::Tensor normaliser = logits.logsumexp(1);
   for (size_t i = 0; i < active.size(); ++i) {
     const int64_t row = static_cast<int64_t>(i);
     float* values = logits.mutable_data_ptr<float>() + row * logits.size(1);
-    take_token(active[i], {values, static_cast<size_t>(logits.size(1))}, normaliser.const_data_ptr<float>()[row]);
+    take_token(active[i], {values, static_cast<size_t>(logits.size(1))},
+               normaliser.const_data_ptr<float>()[row]);
   }
 }
 
 void Batch::take_token(int64_t entry, std::span<float> logits, double normaliser) {
   Running& running = *entries_[entry];
   Completion& completion = completions_[running.prompt];
-  const std::vector<float> unchanged =
-      options_.sampling.repetition_penalty == 1.0 ? std::vector<float>() : std::vector<float>(logits.begin(), logits.end());
-  const int32_t id = sample_token(logits, running.history, options_.sampling, options_.first_sample + running.prompt,
-                                  running.history.size());
+  const std::vector<float> unchanged = options_.sampling.repetition_penalty == 1.0
+                                           ? std::vector<float>()
+                                           : std::vector<float>(logits.begin(), logits.end());
+  const int32_t id = sample_token(logits, running.history, options_.sampling,
+                                  options_.first_sample + running.prompt, running.history.size());
   const double logprob = static_cast<double>(unchanged.empty() ? logits[id] : unchanged[id]) - normaliser;
   if (completion.ids.empty()) {
     running.first_token = Clock::now();
@@ -143,9 +148,11 @@ void Batch::take_token(int64_t entry, std::span<float> logits, double normaliser
   running.history.push_back(id);
   running.fresh.assign(1, id);
   const bool wanted = !callback_ || callback_(running.prompt, id, logprob);
-  const bool is_stop = std::find(options_.stop_ids.begin(), options_.stop_ids.end(), id) != options_.stop_ids.end();
-  const bool is_full = static_cast<int64_t>(completion.ids.size()) >= options_.max_new_tokens ||
-                       static_cast<int64_t>(running.history.size()) >= model_.config().max_position_embeddings;
+  const bool is_stop =
+      std::find(options_.stop_ids.begin(), options_.stop_ids.end(), id) != options_.stop_ids.end();
+  const bool is_full =
+      static_cast<int64_t>(completion.ids.size()) >= options_.max_new_tokens ||
+      static_cast<int64_t>(running.history.size()) >= model_.config().max_position_embeddings;
   if (is_stop || !wanted) return finish(entry, "stop");
   if (is_full) finish(entry, "length");
 }
@@ -167,7 +174,8 @@ std::vector<Completion> Batch::run(GenerateStats& stats) {
   }
   stats.total_s = seconds_since(start_);
   for (const auto& prompt : prompts_) stats.prompt_tokens += static_cast<int64_t>(prompt.size());
-  for (const Completion& completion : completions_) stats.new_tokens += static_cast<int64_t>(completion.ids.size());
+  for (const Completion& completion : completions_)
+    stats.new_tokens += static_cast<int64_t>(completion.ids.size());
   stats.ttft_s = ttft_sum_s_ / static_cast<double>(prompts_.size());
   stats.tpot_s = tpot_tokens_ > 0 ? tpot_sum_s_ / static_cast<double>(tpot_tokens_) : 0;
   return std::move(completions_);
@@ -176,13 +184,16 @@ std::vector<Completion> Batch::run(GenerateStats& stats) {
 }  // namespace
 
 std::vector<Completion> generate(model::CausalLm& model, const std::vector<std::vector<int32_t>>& prompts,
-                                 const GenerateOptions& options, GenerateStats* stats, const TokenCallback& callback) {
+                                 const GenerateOptions& options, GenerateStats* stats,
+                                 const TokenCallback& callback) {
   options.sampling.validate();
   if (options.max_new_tokens < 1) {
-    core::fail(core::ExitCode::kBadConfig, "max_new_tokens is {} but must be at least 1", options.max_new_tokens);
+    core::fail(core::ExitCode::kBadConfig, "max_new_tokens is {} but must be at least 1",
+               options.max_new_tokens);
   }
   if (options.max_batch_size < 1) {
-    core::fail(core::ExitCode::kBadConfig, "max_batch_size is {} but must be at least 1", options.max_batch_size);
+    core::fail(core::ExitCode::kBadConfig, "max_batch_size is {} but must be at least 1",
+               options.max_batch_size);
   }
   for (size_t i = 0; i < prompts.size(); ++i) check_prompt(prompts[i], i, model.config());
   if (prompts.empty()) return {};

@@ -47,10 +47,12 @@ std::vector<Candidate> top_candidates(std::span<const float> logits, int64_t top
   return heap;
 }
 
-// Takes candidates off a heap, likeliest first, until top_p of `total_weight` is reached or min_p says stop: with a
-// vocabulary of 50 000 and a handful of likely tokens this is far cheaper than sorting.
+// Takes candidates off a heap, likeliest first, until top_p of `total_weight` is reached or min_p says stop:
+// with a vocabulary of 50 000 and a handful of likely tokens this is far cheaper than sorting.
 Choice filtered(std::vector<Candidate> heap, float max, const SamplingOptions& options) {
-  const auto weight_of = [&](float logit) { return std::exp((static_cast<double>(logit) - max) / options.temperature); };
+  const auto weight_of = [&](float logit) {
+    return std::exp((static_cast<double>(logit) - max) / options.temperature);
+  };
   double total_weight = 0;
   for (const Candidate& candidate : heap) total_weight += weight_of(candidate.logit);
   std::make_heap(heap.begin(), heap.end());
@@ -72,23 +74,28 @@ Choice filtered(std::vector<Candidate> heap, float max, const SamplingOptions& o
 }  // namespace
 
 void SamplingOptions::validate() const {
-  if (!(temperature >= 0)) fail(ExitCode::kBadConfig, "temperature is {} but must be 0 (greedy) or more", temperature);
+  if (!(temperature >= 0))
+    fail(ExitCode::kBadConfig, "temperature is {} but must be 0 (greedy) or more", temperature);
   if (top_k < 0) fail(ExitCode::kBadConfig, "top_k is {} but must be 0 (all tokens) or more", top_k);
-  if (!(top_p > 0 && top_p <= 1)) fail(ExitCode::kBadConfig, "top_p is {} but must be above 0 and at most 1", top_p);
-  if (!(min_p >= 0 && min_p <= 1)) fail(ExitCode::kBadConfig, "min_p is {} but must be between 0 and 1", min_p);
+  if (!(top_p > 0 && top_p <= 1))
+    fail(ExitCode::kBadConfig, "top_p is {} but must be above 0 and at most 1", top_p);
+  if (!(min_p >= 0 && min_p <= 1))
+    fail(ExitCode::kBadConfig, "min_p is {} but must be between 0 and 1", min_p);
   if (!(repetition_penalty > 0)) {
-    fail(ExitCode::kBadConfig, "repetition_penalty is {} but must be above 0; 1 switches it off", repetition_penalty);
+    fail(ExitCode::kBadConfig, "repetition_penalty is {} but must be above 0; 1 switches it off",
+         repetition_penalty);
   }
 }
 
-int32_t sample_token(std::span<float> logits, std::span<const int32_t> history, const SamplingOptions& options,
-                     uint64_t sample, uint64_t position) {
+int32_t sample_token(std::span<float> logits, std::span<const int32_t> history,
+                     const SamplingOptions& options, uint64_t sample, uint64_t position) {
   penalise_repetition(logits, history, options.repetition_penalty);
   const auto best = std::max_element(logits.begin(), logits.end());  // the first one among equals
   if (options.temperature == 0 || options.top_k == 1) return static_cast<int32_t>(best - logits.begin());
   const float max = *best;
   const Choice choice = filtered(top_candidates(logits, options.top_k), max, options);
-  const double uniform = static_cast<double>(core::random_bits(options.seed, sample, position) >> 11) * 0x1p-53;
+  const double uniform =
+      static_cast<double>(core::random_bits(options.seed, sample, position) >> 11) * 0x1p-53;
   double left = uniform * choice.total;
   for (size_t i = 0; i < choice.ids.size(); ++i) {
     left -= choice.weights[i];

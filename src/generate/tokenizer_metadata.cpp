@@ -38,7 +38,9 @@ std::string pre_name(const ordered_json& tokenizer) {
   if (has("[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|\\\\p{N}|")) return "qwen2";
   if (has("\"Digits\"") && has("\"ByteLevel\"")) return "smollm";
   if (has("\"ByteLevel\"") && !has("\"Split\"")) return "gpt-2";
-  core::fail(core::ExitCode::kBadInput, "the tokenizer's splitting pattern has no name in GGUF; known are gpt-2, smollm, llama-bpe, qwen2");
+  core::fail(
+      core::ExitCode::kBadInput,
+      "the tokenizer's splitting pattern has no name in GGUF; known are gpt-2, smollm, llama-bpe, qwen2");
 }
 
 struct Vocabulary {
@@ -52,14 +54,17 @@ Vocabulary vocabulary(const ordered_json& tokenizer, int64_t num_rows) {
   result.types.assign(static_cast<size_t>(num_rows), kUnused);
   const auto put = [&](int64_t id, const std::string& token, TokenType type) {
     if (id < 0 || id >= num_rows) {
-      core::fail(core::ExitCode::kBadInput, "token {} has id {} but the embedding has {} rows", core::printable(token, 40), id, num_rows);
+      core::fail(core::ExitCode::kBadInput, "token {} has id {} but the embedding has {} rows",
+                 core::printable(token, 40), id, num_rows);
     }
     result.tokens[static_cast<size_t>(id)] = token;
     result.types[static_cast<size_t>(id)] = type;
   };
-  for (const auto& [token, id] : tokenizer.at("model").at("vocab").items()) put(id.get<int64_t>(), token, kNormal);
+  for (const auto& [token, id] : tokenizer.at("model").at("vocab").items())
+    put(id.get<int64_t>(), token, kNormal);
   for (const auto& added : tokenizer.value("added_tokens", ordered_json::array())) {
-    put(added.at("id").get<int64_t>(), added.at("content").get<std::string>(), added.value("special", false) ? kControl : kUserDefined);
+    put(added.at("id").get<int64_t>(), added.at("content").get<std::string>(),
+        added.value("special", false) ? kControl : kUserDefined);
   }
   return result;
 }
@@ -67,7 +72,9 @@ Vocabulary vocabulary(const ordered_json& tokenizer, int64_t num_rows) {
 std::vector<std::string> merges(const ordered_json& tokenizer) {
   std::vector<std::string> result;
   for (const auto& merge : tokenizer.at("model").at("merges")) {
-    result.push_back(merge.is_string() ? merge.get<std::string>() : merge.at(0).get<std::string>() + " " + merge.at(1).get<std::string>());
+    result.push_back(merge.is_string()
+                         ? merge.get<std::string>()
+                         : merge.at(0).get<std::string>() + " " + merge.at(1).get<std::string>());
   }
   return result;
 }
@@ -89,7 +96,8 @@ void add_tokenizer_keys(const data::Tokenizer& tokenizer, int64_t num_rows, form
   put("tokenizer.ggml.padding_token_id", special.pad);
   put("tokenizer.ggml.unknown_token_id", special.unk);
   const std::vector<data::TokenId> around = tokenizer.encode_with_post_processor("");
-  pairs.boolean("tokenizer.ggml.add_bos_token", special.bos && !around.empty() && around.front() == *special.bos);
+  pairs.boolean("tokenizer.ggml.add_bos_token",
+                special.bos && !around.empty() && around.front() == *special.bos);
   if (!tokenizer.chat_template().empty()) pairs.text("tokenizer.chat_template", tokenizer.chat_template());
 }
 

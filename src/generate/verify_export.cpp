@@ -16,7 +16,8 @@ namespace {
 at::Tensor all_logprobs(model::CausalLm& model, const std::vector<int32_t>& ids) {
   const auto count = static_cast<int64_t>(ids.size());
   const at::Tensor input = at::tensor(std::vector<int64_t>(ids.begin(), ids.end()), at::kLong);
-  const at::Tensor hidden = model.hidden({input, at::arange(count, at::kLong), {0, static_cast<int32_t>(count)}});
+  const at::Tensor hidden =
+      model.hidden({input, at::arange(count, at::kLong), {0, static_cast<int32_t>(count)}});
   return at::log_softmax(at::matmul(hidden, model.output_weight().t()).to(at::kFloat), -1);
 }
 
@@ -25,7 +26,8 @@ at::Tensor round_trip(const at::Tensor& tensor, core::DType dtype) {
   const int64_t count = source.numel();
   const int64_t blocks = core::block_elements(dtype);
   if (tensor.size(-1) % blocks != 0) {
-    core::fail(core::ExitCode::kBadInput, "rows of {} elements do not fit {}, whose blocks hold {}", tensor.size(-1), core::name(dtype), blocks);
+    core::fail(core::ExitCode::kBadInput, "rows of {} elements do not fit {}, whose blocks hold {}",
+               tensor.size(-1), core::name(dtype), blocks);
   }
   std::vector<std::byte> stored(static_cast<size_t>(count / blocks * core::block_bytes(dtype)));
   formats::from_float(dtype, source.const_data_ptr<float>(), count, stored.data());
@@ -36,17 +38,20 @@ at::Tensor round_trip(const at::Tensor& tensor, core::DType dtype) {
 
 }  // namespace
 
-Comparison compare(model::CausalLm& source, model::CausalLm& other, const std::vector<std::vector<int32_t>>& prompts) {
+Comparison compare(model::CausalLm& source, model::CausalLm& other,
+                   const std::vector<std::vector<int32_t>>& prompts) {
   at::NoGradGuard no_grad;
   Comparison result;
   for (const std::vector<int32_t>& ids : prompts) {
     if (ids.size() < 2) continue;
     const at::Tensor mine = all_logprobs(source, ids), theirs = all_logprobs(other, ids);
     const auto count = static_cast<int64_t>(ids.size()) - 1;
-    const at::Tensor next = at::tensor(std::vector<int64_t>(ids.begin() + 1, ids.end()), at::kLong).unsqueeze(1);
+    const at::Tensor next =
+        at::tensor(std::vector<int64_t>(ids.begin() + 1, ids.end()), at::kLong).unsqueeze(1);
     const at::Tensor difference = (mine - theirs).narrow(0, 0, count).gather(1, next).abs();
     if (!difference.isfinite().all().item<bool>()) {
-      core::fail(core::ExitCode::kBadInput, "log-probabilities are not finite, so the two models cannot be compared");
+      core::fail(core::ExitCode::kBadInput,
+                 "log-probabilities are not finite, so the two models cannot be compared");
     }
     result.max_difference = std::max(result.max_difference, difference.max().item<double>());
     result.mean_kl += (mine.exp() * (mine - theirs)).sum(-1).narrow(0, 0, count).sum().item<double>();
@@ -72,11 +77,16 @@ void assign(model::CausalLm& model, const model::WeightSource& weights) {
 
 const std::vector<std::string>& verification_texts() {
   static const std::vector<std::string> texts = {
-      "The lighthouse keeper climbed the stairs every evening, lit the lamp, and wrote the weather into a book that nobody read.",
-      "def mean(values):\n    total = 0.0\n    for value in values:\n        total += value\n    return total / len(values)\n",
-      "In 1969 the crew travelled 384,400 km; 12 * 12 = 144, 7 / 2 = 3.5, and the square root of 2 is about 1.41421356.",
-      "Wer reist, sieht mehr. \u00c0 bient\u00f4t! \u4f60\u597d\uff0c\u4e16\u754c\u3002 \u041f\u0440\u0438\u0432\u0435\u0442. \U0001F600",
-      "Question: What is a noun?\nAnswer: A word that names a person, a place, a thing or an idea.\n\nQuestion: What is a verb?\nAnswer:",
+      "The lighthouse keeper climbed the stairs every evening, lit the lamp, and wrote the weather into a "
+      "book that nobody read.",
+      "def mean(values):\n    total = 0.0\n    for value in values:\n        total += value\n    return "
+      "total / len(values)\n",
+      "In 1969 the crew travelled 384,400 km; 12 * 12 = 144, 7 / 2 = 3.5, and the square root of 2 is about "
+      "1.41421356.",
+      "Wer reist, sieht mehr. \u00c0 bient\u00f4t! \u4f60\u597d\uff0c\u4e16\u754c\u3002 "
+      "\u041f\u0440\u0438\u0432\u0435\u0442. \U0001F600",
+      "Question: What is a noun?\nAnswer: A word that names a person, a place, a thing or an "
+      "idea.\n\nQuestion: What is a verb?\nAnswer:",
   };
   return texts;
 }

@@ -18,10 +18,11 @@ struct Comparison {
 };
 
 /// Runs both models, loaded in fp32, on `prompts`.
-Comparison compare(model::CausalLm& source, model::CausalLm& other, const std::vector<std::vector<int32_t>>& prompts);
+Comparison compare(model::CausalLm& source, model::CausalLm& other,
+                   const std::vector<std::vector<int32_t>>& prompts);
 
-/// Weights as a file of this type holds them: every matrix encoded and decoded again, vectors in `vectors`. What an export must
-/// give back exactly.
+/// Weights as a file of this type holds them: every matrix encoded and decoded again, vectors in `vectors`.
+/// What an export must give back exactly.
 model::WeightSource rounded(model::WeightSource weights, core::DType matrices, core::DType vectors);
 
 /// Copies weights by name into a model.

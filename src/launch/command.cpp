@@ -15,7 +15,9 @@ bool register_command(Command command) {
   return true;
 }
 
-const std::vector<Command>& commands() { return table(); }
+const std::vector<Command>& commands() {
+  return table();
+}
 
 void add_set_option(CLI::App& app, std::vector<std::string>& sets) {
   app.add_option("--set", sets, "Overrides one config key: section.key=value; may be repeated")

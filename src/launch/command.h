@@ -6,8 +6,8 @@
 
 namespace phalanx::launch {
 
-/// One subcommand of the program. `declare` adds its arguments to `app` and returns what runs it; the returned function
-/// gives the exit code and may throw core::Error.
+/// One subcommand of the program. `declare` adds its arguments to `app` and returns what runs it; the
+/// returned function gives the exit code and may throw core::Error.
 struct Command {
   std::string name;
   std::string help;

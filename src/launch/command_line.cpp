@@ -13,9 +13,15 @@ std::vector<std::string>& arguments() {
 
 }  // namespace
 
-void set_command_line(int argc, char** argv) { arguments().assign(argv, argv + argc); }
-const std::vector<std::string>& command_line() { return arguments(); }
-std::string program_path() { return std::filesystem::read_symlink("/proc/self/exe").string(); }
+void set_command_line(int argc, char** argv) {
+  arguments().assign(argv, argv + argc);
+}
+const std::vector<std::string>& command_line() {
+  return arguments();
+}
+std::string program_path() {
+  return std::filesystem::read_symlink("/proc/self/exe").string();
+}
 
 std::optional<std::string> environment(const char* name) {
   const char* value = std::getenv(name);

@@ -26,8 +26,10 @@ struct OutType {
   const char* name;
   core::DType dtype;
 };
-constexpr OutType kOutTypes[] = {
-    {"f32", core::DType::kF32}, {"f16", core::DType::kF16}, {"bf16", core::DType::kBF16}, {"q8_0", core::DType::kQ8_0}};
+constexpr OutType kOutTypes[] = {{"f32", core::DType::kF32},
+                                 {"f16", core::DType::kF16},
+                                 {"bf16", core::DType::kBF16},
+                                 {"q8_0", core::DType::kQ8_0}};
 
 struct Arguments {
   std::string source, destination, to = "hf", outtype;
@@ -43,7 +45,8 @@ core::DType out_type(const Arguments& arguments, const LoadedModel& loaded) {
   for (const OutType& type : kOutTypes) {
     if (arguments.outtype == type.name) return type.dtype;
   }
-  core::fail(ExitCode::kBadConfig, "--outtype is {}; known are f32, f16, bf16, q8_0", core::printable(arguments.outtype, 40));
+  core::fail(ExitCode::kBadConfig, "--outtype is {}; known are f32, f16, bf16, q8_0",
+             core::printable(arguments.outtype, 40));
 }
 
 std::vector<std::vector<int32_t>> verification_prompts(const data::Tokenizer& tokenizer) {
@@ -53,18 +56,22 @@ std::vector<std::vector<int32_t>> verification_prompts(const data::Tokenizer& to
 }
 
 std::string describe(const generate::Comparison& comparison) {
-  return fmt::format("{} tokens: max |difference of log p| {:.2e} nats, mean KL {:.2e}, same most likely token {:.1f} %", comparison.num_tokens,
-                     comparison.max_difference, comparison.mean_kl, 100 * comparison.top1_agreement);
+  return fmt::format(
+      "{} tokens: max |difference of log p| {:.2e} nats, mean KL {:.2e}, same most likely token {:.1f} %",
+      comparison.num_tokens, comparison.max_difference, comparison.mean_kl, 100 * comparison.top1_agreement);
 }
 
-/// Reads back what was written with a fresh loader; it must answer as the source does after rounding to the written types.
-void verify_written(const LoadedModel& source, const std::string& destination, core::DType matrices, core::DType vectors,
-                    const core::Config& config) {
+/// Reads back what was written with a fresh loader; it must answer as the source does after rounding to the
+/// written types.
+void verify_written(const LoadedModel& source, const std::string& destination, core::DType matrices,
+                    core::DType vectors, const core::Config& config) {
   const LoadedModel written = load_model(destination, config, at::kFloat);
   const auto prompts = verification_prompts(source.tokenizer());
   for (size_t i = 0; i < prompts.size(); ++i) {
     if (written.tokenizer().encode(generate::verification_texts()[i]) != prompts[i]) {
-      core::fail(ExitCode::kBug, "{}: its tokenizer splits text differently from the source's; the export is not usable", destination);
+      core::fail(ExitCode::kBug,
+                 "{}: its tokenizer splits text differently from the source's; the export is not usable",
+                 destination);
     }
   }
   auto expected = model::build(source.model->config());
@@ -72,13 +79,17 @@ void verify_written(const LoadedModel& source, const std::string& destination, c
   generate::assign(*expected, generate::rounded(source.weights(), matrices, vectors));
   const generate::Comparison exact = generate::compare(*expected, *written.model, prompts);
   if (exact.max_difference > kExactLimit) {
-    core::fail(ExitCode::kBug, "{}: read back, it differs from its source by {:.2e} nats (limit {:.0e}); the export is not usable", destination,
-               exact.max_difference, kExactLimit);
+    core::fail(
+        ExitCode::kBug,
+        "{}: read back, it differs from its source by {:.2e} nats (limit {:.0e}); the export is not usable",
+        destination, exact.max_difference, kExactLimit);
   }
   generate::assign(*expected, source.weights());
   const generate::Comparison rounding = generate::compare(*expected, *written.model, prompts);
-  core::log_note("verified: {} read back equals its source in these types ({:.1e} nats); against the unrounded source: {}", destination,
-                 exact.max_difference, describe(rounding));
+  core::log_note(
+      "verified: {} read back equals its source in these types ({:.1e} nats); against the unrounded source: "
+      "{}",
+      destination, exact.max_difference, describe(rounding));
 }
 
 formats::GgufPairs gguf_metadata(const LoadedModel& source, const std::string& name) {
@@ -90,13 +101,17 @@ formats::GgufPairs gguf_metadata(const LoadedModel& source, const std::string& n
 
 void refuse_existing(const std::string& path) {
   if (fs::exists(path) && !(fs::is_directory(path) && fs::is_empty(path))) {
-    core::fail(ExitCode::kBadInput, "{}: already exists; nothing is overwritten, choose another name or remove it", path);
+    core::fail(ExitCode::kBadInput,
+               "{}: already exists; nothing is overwritten, choose another name or remove it", path);
   }
 }
 
 int write_hf(const LoadedModel& source, const Arguments& arguments, const core::Config& config) {
   const core::DType dtype = out_type(arguments, source);
-  if (core::is_quantised(dtype)) core::fail(ExitCode::kBadConfig, "--outtype {} is for --to gguf; a Hugging Face folder takes f32, f16, bf16", arguments.outtype);
+  if (core::is_quantised(dtype))
+    core::fail(ExitCode::kBadConfig,
+               "--outtype {} is for --to gguf; a Hugging Face folder takes f32, f16, bf16",
+               arguments.outtype);
   model::save_hf(arguments.destination, *source.model, source.weights(), dtype);
   source.tokenizer().save_hf(arguments.destination);
   verify_written(source, arguments.destination, dtype, dtype, config);
@@ -112,14 +127,19 @@ int write_gguf(const LoadedModel& source, const Arguments& arguments, const core
 }
 
 int write_peft(const LoadedModel& source, const Arguments& arguments, const core::Config& config) {
-  if (!source.adapter) core::fail(ExitCode::kBadInput, "{}: has no adapter, which --to peft writes; use --to hf or gguf", arguments.source);
-  lora::save_adapter(arguments.destination, *source.adapter, model::weights_of(*source.model), core::DType::kF32,
-                     fs::absolute(source.source.files.path()).string());
+  if (!source.adapter)
+    core::fail(ExitCode::kBadInput, "{}: has no adapter, which --to peft writes; use --to hf or gguf",
+               arguments.source);
+  lora::save_adapter(arguments.destination, *source.adapter, model::weights_of(*source.model),
+                     core::DType::kF32, fs::absolute(source.source.files.path()).string());
   source.tokenizer().save_hf(arguments.destination);
   core::Config with_base = core::Config::defaults({"model.path=" + source.source.files.path().string()});
   const LoadedModel written = load_model(arguments.destination, with_base, at::kFloat);
-  const generate::Comparison same = generate::compare(*source.model, *written.model, verification_prompts(source.tokenizer()));
-  if (same.max_difference > kExactLimit) core::fail(ExitCode::kBug, "{}: read back, it differs from its source by {:.2e} nats", arguments.destination, same.max_difference);
+  const generate::Comparison same =
+      generate::compare(*source.model, *written.model, verification_prompts(source.tokenizer()));
+  if (same.max_difference > kExactLimit)
+    core::fail(ExitCode::kBug, "{}: read back, it differs from its source by {:.2e} nats",
+               arguments.destination, same.max_difference);
   core::log_note("verified: {} read back: {}", arguments.destination, describe(same));
   (void)config;
   return 0;
@@ -128,7 +148,8 @@ int write_peft(const LoadedModel& source, const Arguments& arguments, const core
 int convert(const Arguments& arguments) {
   const core::Config config = core::Config::defaults(arguments.sets);
   if (arguments.to != "hf" && arguments.to != "gguf" && arguments.to != "peft") {
-    core::fail(ExitCode::kBadConfig, "--to is {}; known are hf, gguf, peft", core::printable(arguments.to, 40));
+    core::fail(ExitCode::kBadConfig, "--to is {}; known are hf, gguf, peft",
+               core::printable(arguments.to, 40));
   }
   refuse_existing(arguments.destination);
   set_threads(config);
@@ -145,12 +166,16 @@ int verify_export(const std::string& a, const std::string& b, const std::vector<
   set_threads(config);
   const LoadedModel source = load_model(a, config, at::kFloat), other = load_model(b, config, at::kFloat);
   const auto prompts = verification_prompts(source.tokenizer());
-  if (verification_prompts(other.tokenizer()) != prompts) core::fail(ExitCode::kBadInput, "{}: its tokenizer splits text differently from that of {}", b, a);
+  if (verification_prompts(other.tokenizer()) != prompts)
+    core::fail(ExitCode::kBadInput, "{}: its tokenizer splits text differently from that of {}", b, a);
   const generate::Comparison comparison = generate::compare(*source.model, *other.model, prompts);
-  const bool quantised = core::is_quantised(source.source.files.dtype()) || core::is_quantised(other.source.files.dtype());
+  const bool quantised =
+      core::is_quantised(source.source.files.dtype()) || core::is_quantised(other.source.files.dtype());
   const bool same = quantised ? comparison.mean_kl <= 0.05 : comparison.mean_kl <= 5e-3;
   std::printf("%s against %s: %s\n", a.c_str(), b.c_str(), describe(comparison).c_str());
-  if (!same) core::fail(ExitCode::kBadInput, "{}: is not the same model as {}: mean KL {:.2e} nats is above {:.0e}", b, a, comparison.mean_kl, quantised ? 0.05 : 5e-3);
+  if (!same)
+    core::fail(ExitCode::kBadInput, "{}: is not the same model as {}: mean KL {:.2e} nats is above {:.0e}", b,
+               a, comparison.mean_kl, quantised ? 0.05 : 5e-3);
   return 0;
 }
 
@@ -158,36 +183,47 @@ Command converter(const std::string& name, const std::string& help, const std::s
   return {name, help, [to](CLI::App& app) {
             auto arguments = std::make_shared<Arguments>();
             arguments->to = to;
-            app.add_option("source", arguments->source, "Hugging Face folder, .gguf file, adapter or run")->required();
-            app.add_option("destination", arguments->destination, "Folder (hf, peft) or file (gguf); must not exist")->required();
+            app.add_option("source", arguments->source, "Hugging Face folder, .gguf file, adapter or run")
+                ->required();
+            app.add_option("destination", arguments->destination,
+                           "Folder (hf, peft) or file (gguf); must not exist")
+                ->required();
             app.add_option("--to", arguments->to, "hf, gguf or peft");
-            app.add_option("--outtype", arguments->outtype, "f32, f16, bf16 or (gguf) q8_0; default: the source's own type, else bf16");
+            app.add_option("--outtype", arguments->outtype,
+                           "f32, f16, bf16 or (gguf) q8_0; default: the source's own type, else bf16");
             add_set_option(app, arguments->sets);
             return [arguments] { return convert(*arguments); };
           }};
 }
 
-const bool export_registered = register_command(converter("export", "Writes a model in another format and verifies it", "hf"));
-const bool import_registered = register_command(converter("import", "Turns any model into a Hugging Face folder and verifies it", "hf"));
+const bool export_registered =
+    register_command(converter("export", "Writes a model in another format and verifies it", "hf"));
+const bool import_registered =
+    register_command(converter("import", "Turns any model into a Hugging Face folder and verifies it", "hf"));
 
-const bool merge_registered = register_command({"merge", "Merges ADAPTER into BASE and verifies the result", [](CLI::App& app) {
-  auto arguments = std::make_shared<Arguments>();
-  auto base = std::make_shared<std::string>();
-  app.add_option("base", *base, "Hugging Face folder or .gguf file")->required();
-  app.add_option("adapter", arguments->source, "PEFT folder or run")->required();
-  app.add_option("destination", arguments->destination, "Folder (hf) or file (gguf); must not exist")->required();
-  app.add_option("--to", arguments->to, "hf or gguf");
-  app.add_option("--outtype", arguments->outtype, "f32, f16, bf16 or (gguf) q8_0; default: the base's own type, else bf16");
-  add_set_option(app, arguments->sets);
-  return [arguments, base] {
-    arguments->sets.push_back("model.path=" + *base);
-    return convert(*arguments);
-  };
-}});
+const bool merge_registered = register_command(
+    {"merge", "Merges ADAPTER into BASE and verifies the result", [](CLI::App& app) {
+       auto arguments = std::make_shared<Arguments>();
+       auto base = std::make_shared<std::string>();
+       app.add_option("base", *base, "Hugging Face folder or .gguf file")->required();
+       app.add_option("adapter", arguments->source, "PEFT folder or run")->required();
+       app.add_option("destination", arguments->destination, "Folder (hf) or file (gguf); must not exist")
+           ->required();
+       app.add_option("--to", arguments->to, "hf or gguf");
+       app.add_option("--outtype", arguments->outtype,
+                      "f32, f16, bf16 or (gguf) q8_0; default: the base's own type, else bf16");
+       add_set_option(app, arguments->sets);
+       return [arguments, base] {
+         arguments->sets.push_back("model.path=" + *base);
+         return convert(*arguments);
+       };
+     }});
 
 }  // namespace
 
 /// For verify.cpp.
-int run_verify_export(const std::string& a, const std::string& b, const std::vector<std::string>& sets) { return verify_export(a, b, sets); }
+int run_verify_export(const std::string& a, const std::string& b, const std::vector<std::string>& sets) {
+  return verify_export(a, b, sets);
+}
 
 }  // namespace phalanx::launch

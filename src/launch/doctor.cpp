@@ -1,9 +1,9 @@
 #include <ATen/Parallel.h>
-#include <torch/version.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/ones.h>
 #include <fmt/format.h>
 #include <sys/wait.h>
+#include <torch/version.h>
 
 #include <cstdio>
 #include <cstdlib>
@@ -23,7 +23,9 @@
 namespace phalanx::launch {
 namespace {
 
-void print(const char* what, const std::string& value) { std::printf("%-14s %s\n", what, value.c_str()); }
+void print(const char* what, const std::string& value) {
+  std::printf("%-14s %s\n", what, value.c_str());
+}
 
 std::string instruction_sets() {
   std::string sets;
@@ -37,15 +39,18 @@ std::string instruction_sets() {
 void check_sum(comm::Communicator& group) {
   at::Tensor ones = at::ones({1024}, at::kFloat);
   group.all_reduce(ones);
-  if (ones.sum().item<double>() != 1024.0 * group.size()) core::fail(core::ExitCode::kBug, "an all_reduce over {} ranks gave a wrong sum", group.size());
+  if (ones.sum().item<double>() != 1024.0 * group.size())
+    core::fail(core::ExitCode::kBug, "an all_reduce over {} ranks gave a wrong sum", group.size());
 }
 
 int doctor() {
   print("phalanx", program_path());
   print("cores", fmt::format("{} ({})", std::thread::hardware_concurrency(), instruction_sets()));
-  print("memory", fmt::format("{:.1f} GiB, {:.1f} GiB free", static_cast<double>(core::total_memory_bytes()) / (1 << 30),
+  print("memory", fmt::format("{:.1f} GiB, {:.1f} GiB free",
+                              static_cast<double>(core::total_memory_bytes()) / (1 << 30),
                               static_cast<double>(core::available_memory_bytes()) / (1 << 30)));
-  print("disk", fmt::format("{:.1f} GiB free here", static_cast<double>(core::free_space_bytes(".")) / (1 << 30)));
+  print("disk",
+        fmt::format("{:.1f} GiB free here", static_cast<double>(core::free_space_bytes(".")) / (1 << 30)));
   print("LibTorch", fmt::format("{}, {} thread(s)", TORCH_VERSION, at::get_num_threads()));
   print("precision", c10::toString(trainer::compute_dtype("auto")));
   print("MPI", comm::MpiRuntime::library_version());
@@ -68,9 +73,12 @@ int doctor_rank() {
   return 0;
 }
 
-const bool registered = register_command({"doctor", "Shows what this machine has and runs a self-test over 2 ranks", [](CLI::App&) {
-  return [] { return environment("OMPI_COMM_WORLD_SIZE") || environment("PMIX_RANK") ? doctor_rank() : doctor(); };
-}});
+const bool registered = register_command(
+    {"doctor", "Shows what this machine has and runs a self-test over 2 ranks", [](CLI::App&) {
+       return [] {
+         return environment("OMPI_COMM_WORLD_SIZE") || environment("PMIX_RANK") ? doctor_rank() : doctor();
+       };
+     }});
 
 int write_docs(const std::string& folder) {
   core::make_directories(folder);
@@ -79,12 +87,13 @@ int write_docs(const std::string& folder) {
   return 0;
 }
 
-const bool docs_registered = register_command({"docs", "Writes config.md and config.schema.json, generated from the config's declarations",
-                                               [](CLI::App& app) {
-                                                 auto folder = std::make_shared<std::string>("docs");
-                                                 app.add_option("folder", *folder, "Where to; default docs");
-                                                 return [folder] { return write_docs(*folder); };
-                                               }});
+const bool docs_registered = register_command(
+    {"docs", "Writes config.md and config.schema.json, generated from the config's declarations",
+     [](CLI::App& app) {
+       auto folder = std::make_shared<std::string>("docs");
+       app.add_option("folder", *folder, "Where to; default docs");
+       return [folder] { return write_docs(*folder); };
+     }});
 
 }  // namespace
 }  // namespace phalanx::launch

@@ -14,14 +14,16 @@ namespace {
 int evaluate(const std::string& path, const std::string& config_path, const std::vector<std::string>& sets) {
   const core::Config config = core::Config::load(config_path, sets);
   const auto& data = config.get<data::DataOptions>();
-  if (data.eval.empty()) core::fail(core::ExitCode::kBadConfig, "data.eval is empty; name at least one file to evaluate on");
+  if (data.eval.empty())
+    core::fail(core::ExitCode::kBadConfig, "data.eval is empty; name at least one file to evaluate on");
   set_threads(config);
   // model.path of the config is the base under an adapter; PATH is what is evaluated.
   const LoadedModel loaded = load_model(path, config);
   const std::string folder = config.get<core::RunOptions>().output_dir;
-  const data::Dataset dataset = data::prepare({data.eval, data, loaded.source.chat_template, data.cache_dir.value_or(folder + "/cache"),
-                                               folder + "/quarantine.jsonl"},
-                                              loaded.tokenizer());
+  const data::Dataset dataset =
+      data::prepare({data.eval, data, loaded.source.chat_template, data.cache_dir.value_or(folder + "/cache"),
+                     folder + "/quarantine.jsonl"},
+                    loaded.tokenizer());
   auto alone = comm::make_single_communicator();
   const trainer::EvalResult result =
       trainer::evaluate(*loaded.model, dataset, config.get<trainer::EvalOptions>().max_sequences, *alone);
@@ -33,14 +35,15 @@ int evaluate(const std::string& path, const std::string& config_path, const std:
   return 0;
 }
 
-const bool registered = register_command({"eval", "Loss and perplexity of MODEL on data.eval of CONFIG", [](CLI::App& app) {
-  auto path = std::make_shared<std::string>(), config = std::make_shared<std::string>();
-  auto sets = std::make_shared<std::vector<std::string>>();
-  app.add_option("model", *path, "Hugging Face folder, .gguf file, adapter or run")->required();
-  app.add_option("config", *config, "YAML file")->required();
-  add_set_option(app, *sets);
-  return [=] { return evaluate(*path, *config, *sets); };
-}});
+const bool registered = register_command(
+    {"eval", "Loss and perplexity of MODEL on data.eval of CONFIG", [](CLI::App& app) {
+       auto path = std::make_shared<std::string>(), config = std::make_shared<std::string>();
+       auto sets = std::make_shared<std::vector<std::string>>();
+       app.add_option("model", *path, "Hugging Face folder, .gguf file, adapter or run")->required();
+       app.add_option("config", *config, "YAML file")->required();
+       add_set_option(app, *sets);
+       return [=] { return evaluate(*path, *config, *sets); };
+     }});
 
 }  // namespace
 }  // namespace phalanx::launch

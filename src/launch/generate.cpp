@@ -23,13 +23,16 @@ struct Arguments {
 
 void declare(CLI::App& app, Arguments& arguments) {
   app.add_option("model", arguments.model, "Hugging Face folder, .gguf file, adapter or run")->required();
-  app.add_option("--max-new-tokens", arguments.options.max_new_tokens, "Longest answer, tokens")->check(CLI::PositiveNumber);
+  app.add_option("--max-new-tokens", arguments.options.max_new_tokens, "Longest answer, tokens")
+      ->check(CLI::PositiveNumber);
   auto& sampling = arguments.options.sampling;
   app.add_option("--temperature", sampling.temperature, "0: always the most likely token");
   app.add_option("--top-k", sampling.top_k, "Only the k most likely tokens; 0: all");
   app.add_option("--top-p", sampling.top_p, "Only the most likely tokens that reach probability p together");
-  app.add_option("--min-p", sampling.min_p, "Only tokens with at least this share of the highest probability");
-  app.add_option("--repetition-penalty", sampling.repetition_penalty, "Above 1: tokens seen before become less likely");
+  app.add_option("--min-p", sampling.min_p,
+                 "Only tokens with at least this share of the highest probability");
+  app.add_option("--repetition-penalty", sampling.repetition_penalty,
+                 "Above 1: tokens seen before become less likely");
   app.add_option("--seed", sampling.seed, "Seed of the sampling");
   app.add_flag("--ignore-eos", arguments.ignore_eos, "Go on after a stop token");
   app.add_option("--stats", arguments.stats, "Write tokens/s, TTFT and TPOT to this JSON file");
@@ -37,9 +40,12 @@ void declare(CLI::App& app, Arguments& arguments) {
 }
 
 nlohmann::ordered_json to_json(const generate::GenerateStats& stats) {
-  return {{"prompt_tokens", stats.prompt_tokens},   {"new_tokens", stats.new_tokens},
-          {"tokens_per_s", stats.tokens_per_s()},   {"ttft_s", stats.ttft_s},
-          {"tpot_s", stats.tpot_s},                 {"decode_tokens_per_s", stats.tpot_s > 0 ? 1.0 / stats.tpot_s : 0.0}};
+  return {{"prompt_tokens", stats.prompt_tokens},
+          {"new_tokens", stats.new_tokens},
+          {"tokens_per_s", stats.tokens_per_s()},
+          {"ttft_s", stats.ttft_s},
+          {"tpot_s", stats.tpot_s},
+          {"decode_tokens_per_s", stats.tpot_s > 0 ? 1.0 / stats.tpot_s : 0.0}};
 }
 
 int generate_rows(const Arguments& arguments) {
@@ -51,7 +57,9 @@ int generate_rows(const Arguments& arguments) {
   generate::GenerateOptions options = arguments.options;
   if (!arguments.ignore_eos) options.stop_ids = loaded.tokenizer().stop_ids();
   std::vector<std::vector<int32_t>> prompts;
-  for_each_row([&](const InputRow& row) { prompts.push_back(tokens_of(row, loaded.tokenizer(), builder, /*for_prompt=*/true).ids); });
+  for_each_row([&](const InputRow& row) {
+    prompts.push_back(tokens_of(row, loaded.tokenizer(), builder, /*for_prompt=*/true).ids);
+  });
   generate::GenerateStats stats;
   for (const generate::Completion& completion : generate::generate(*loaded.model, prompts, options, &stats)) {
     print_row({{"text", loaded.tokenizer().decode(completion.ids, /*skip_special_tokens=*/true)},
@@ -60,8 +68,9 @@ int generate_rows(const Arguments& arguments) {
                {"finish_reason", completion.finish_reason}});
   }
   std::cout << std::flush;
-  std::fprintf(stderr, "%ld new tokens, %.1f tok/s, TTFT %.0f ms, TPOT %.1f ms\n", static_cast<long>(stats.new_tokens),
-               stats.tokens_per_s(), 1e3 * stats.ttft_s, 1e3 * stats.tpot_s);
+  std::fprintf(stderr, "%ld new tokens, %.1f tok/s, TTFT %.0f ms, TPOT %.1f ms\n",
+               static_cast<long>(stats.new_tokens), stats.tokens_per_s(), 1e3 * stats.ttft_s,
+               1e3 * stats.tpot_s);
   if (!arguments.stats.empty()) core::write_file_atomic(arguments.stats, to_json(stats).dump() + "\n");
   return 0;
 }
@@ -100,8 +109,8 @@ int chat(const Arguments& arguments) {
                        });
     show(decoder.finish() + "\n");
     say("assistant", answer.substr(0, answer.find_last_not_of('\n') + 1));
-    std::fprintf(stderr, "(%ld tokens, %.1f tok/s, TTFT %.0f ms)\n", static_cast<long>(stats.new_tokens), stats.tokens_per_s(),
-                 1e3 * stats.ttft_s);
+    std::fprintf(stderr, "(%ld tokens, %.1f tok/s, TTFT %.0f ms)\n", static_cast<long>(stats.new_tokens),
+                 stats.tokens_per_s(), 1e3 * stats.ttft_s);
   }
   return 0;
 }
@@ -116,8 +125,8 @@ Command command(const std::string& name, const std::string& help, Body body) {
           }};
 }
 
-const bool generate_registered =
-    register_command(command("generate", "Continues prompts or answers messages (JSONL on stdin)", generate_rows));
+const bool generate_registered = register_command(
+    command("generate", "Continues prompts or answers messages (JSONL on stdin)", generate_rows));
 const bool chat_registered = register_command(command("chat", "A conversation on the terminal", chat));
 
 }  // namespace

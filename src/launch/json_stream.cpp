@@ -11,7 +11,9 @@ namespace {
 
 using data::jinja::Value;
 
-[[noreturn]] void bad(const std::string& message) { throw core::Error(core::ExitCode::kBadInput, message); }
+[[noreturn]] void bad(const std::string& message) {
+  throw core::Error(core::ExitCode::kBadInput, message);
+}
 
 data::Example from_text(const std::string& text, const data::Tokenizer& tokenizer) {
   data::Example example;
@@ -26,7 +28,8 @@ data::Example from_ids(const Value& ids, const data::Tokenizer& tokenizer) {
   if (!ids.is_list()) bad("\"ids\" must be a list of token ids");
   for (const Value& id : ids.items()) {
     if (!id.is_int() || id.integer() < 0 || id.integer() >= tokenizer.vocab_size()) {
-      bad(fmt::format("\"ids\" has {} but ids are 0 to {}", core::printable(data::jinja::str(id), 40), tokenizer.vocab_size() - 1));
+      bad(fmt::format("\"ids\" has {} but ids are 0 to {}", core::printable(data::jinja::str(id), 40),
+                      tokenizer.vocab_size() - 1));
     }
     example.ids.push_back(static_cast<int32_t>(id.integer()));
   }
@@ -53,7 +56,8 @@ void for_each_row(const std::function<void(const InputRow&)>& handle) {
   }
 }
 
-data::Example tokens_of(const InputRow& row, const data::Tokenizer& tokenizer, const data::ExampleBuilder& builder, bool for_prompt) {
+data::Example tokens_of(const InputRow& row, const data::Tokenizer& tokenizer,
+                        const data::ExampleBuilder& builder, bool for_prompt) {
   const auto flag = [&](const char* key, bool fallback) {
     const Value* value = row.find(key);
     return value ? data::jinja::truthy(*value) : fallback;
@@ -62,17 +66,22 @@ data::Example tokens_of(const InputRow& row, const data::Tokenizer& tokenizer, c
   if (const Value* messages = row.find("messages")) {
     const Value* tools = row.find("tools");
     if (!messages->is_list() || messages->items().empty()) bad("\"messages\" must be a list of messages");
-    if (flag("add_generation_prompt", for_prompt)) return builder.build_prompt(*messages, tools ? *tools : Value());
+    if (flag("add_generation_prompt", for_prompt))
+      return builder.build_prompt(*messages, tools ? *tools : Value());
     return builder.build(data::read_record(row.value, "messages"));
   }
   const Value* text = row.find(for_prompt && row.find("prompt") ? "prompt" : "text");
-  if (!text || !text->is_text()) bad(for_prompt ? "must have \"prompt\", \"ids\" or \"messages\"" : "must have \"text\", \"ids\" or \"messages\"");
+  if (!text || !text->is_text())
+    bad(for_prompt ? "must have \"prompt\", \"ids\" or \"messages\""
+                   : "must have \"text\", \"ids\" or \"messages\"");
   return from_text(text->text(), tokenizer);
 }
 
 data::ExampleBuilder example_builder(const generate::ModelSource& source, const core::Config& config) {
   const auto& options = config.get<data::DataOptions>();
-  return data::ExampleBuilder(*source.tokenizer, data::ExampleOptions{options.loss_on, options.special_tokens_in_content, source.chat_template, false});
+  return data::ExampleBuilder(
+      *source.tokenizer,
+      data::ExampleOptions{options.loss_on, options.special_tokens_in_content, source.chat_template, false});
 }
 
 void print_row(const nlohmann::ordered_json& row) {

@@ -20,9 +20,10 @@ struct InputRow {
 /// Calls `handle` for every line. @throws core::Error (65) naming "stdin: line N".
 void for_each_row(const std::function<void(const InputRow&)>& handle);
 
-/// {"text"}, {"ids"} or {"messages"} (+ "tools", "add_generation_prompt") as tokens with a mask. `for_prompt`: {"prompt"} is
-/// taken too, and messages get the generation prompt.
-data::Example tokens_of(const InputRow& row, const data::Tokenizer& tokenizer, const data::ExampleBuilder& builder, bool for_prompt);
+/// {"text"}, {"ids"} or {"messages"} (+ "tools", "add_generation_prompt") as tokens with a mask.
+/// `for_prompt`: {"prompt"} is taken too, and messages get the generation prompt.
+data::Example tokens_of(const InputRow& row, const data::Tokenizer& tokenizer,
+                        const data::ExampleBuilder& builder, bool for_prompt);
 
 /// How this model's records become tokens.
 data::ExampleBuilder example_builder(const generate::ModelSource& source, const core::Config& config);

@@ -13,7 +13,9 @@
 
 namespace phalanx::launch {
 
-model::WeightSource LoadedModel::weights() const { return adapter ? adapter->merged(*model) : model::weights_of(*model); }
+model::WeightSource LoadedModel::weights() const {
+  return adapter ? adapter->merged(*model) : model::weights_of(*model);
+}
 
 generate::ModelSource open_model(const std::string& path, const core::Config& config) {
   const auto& options = config.get<model::ModelOptions>();
@@ -27,7 +29,8 @@ LoadedModel load_model(const std::string& path, const core::Config& config) {
 LoadedModel load_model(const std::string& path, const core::Config& config, at::ScalarType dtype) {
   LoadedModel loaded{open_model(path, config), nullptr, std::nullopt};
   loaded.model = model::load_model(loaded.source.files, dtype);
-  if (loaded.source.adapter) loaded.adapter = lora::load_adapter(*loaded.model, *loaded.source.adapter, dtype, /*trainable=*/false);
+  if (loaded.source.adapter)
+    loaded.adapter = lora::load_adapter(*loaded.model, *loaded.source.adapter, dtype, /*trainable=*/false);
   return loaded;
 }
 

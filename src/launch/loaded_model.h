@@ -10,7 +10,8 @@
 
 namespace phalanx::launch {
 
-/// A model that a command works with: weights in the compute dtype, its adapter on top, tokenizer and template.
+/// A model that a command works with: weights in the compute dtype, its adapter on top, tokenizer and
+/// template.
 struct LoadedModel {
   generate::ModelSource source;
   std::shared_ptr<model::CausalLm> model;
@@ -23,7 +24,7 @@ struct LoadedModel {
 
 /// Opens PATH (see generate::open_model) with what --set says of `model`.
 generate::ModelSource open_model(const std::string& path, const core::Config& config);
-LoadedModel load_model(const std::string& path, const core::Config& config);                        // in train.precision
+LoadedModel load_model(const std::string& path, const core::Config& config);  // in train.precision
 LoadedModel load_model(const std::string& path, const core::Config& config, at::ScalarType dtype);
 
 /// Threads for a command of one process: run.threads, or all cores.

@@ -14,7 +14,8 @@ void score_rows(const LoadedModel& loaded, const std::vector<std::vector<int32_t
   const auto scores = generate::score(*loaded.model, sequences);
   for (size_t i = 0; i < sequences.size(); ++i) {
     nlohmann::ordered_json logprobs = nlohmann::ordered_json::array();
-    for (const double value : scores[i]) logprobs.push_back(std::isnan(value) ? nlohmann::ordered_json() : nlohmann::ordered_json(value));
+    for (const double value : scores[i])
+      logprobs.push_back(std::isnan(value) ? nlohmann::ordered_json() : nlohmann::ordered_json(value));
     print_row({{"ids", sequences[i]}, {"logprobs", logprobs}});
   }
 }
@@ -36,14 +37,14 @@ int score(const std::string& path, const std::vector<std::string>& sets) {
   return 0;
 }
 
-const bool registered =
-    register_command({"score", "log p of every token (JSONL on stdin) given those before it, in nats", [](CLI::App& app) {
-                        auto path = std::make_shared<std::string>();
-                        auto sets = std::make_shared<std::vector<std::string>>();
-                        app.add_option("model", *path, "Hugging Face folder, .gguf file, adapter or run")->required();
-                        add_set_option(app, *sets);
-                        return [path, sets] { return score(*path, *sets); };
-                      }});
+const bool registered = register_command(
+    {"score", "log p of every token (JSONL on stdin) given those before it, in nats", [](CLI::App& app) {
+       auto path = std::make_shared<std::string>();
+       auto sets = std::make_shared<std::vector<std::string>>();
+       app.add_option("model", *path, "Hugging Face folder, .gguf file, adapter or run")->required();
+       add_set_option(app, *sets);
+       return [path, sets] { return score(*path, *sets); };
+     }});
 
 }  // namespace
 }  // namespace phalanx::launch

@@ -35,7 +35,8 @@ void install(void (*handler)(int)) {
 }
 
 std::vector<std::string> mpirun_command(int num_ranks) {
-  std::vector<std::string> words = {"mpirun", "-n", std::to_string(num_ranks), "--quiet", "--oversubscribe", "--bind-to", "none"};
+  std::vector<std::string> words = {
+      "mpirun", "-n", std::to_string(num_ranks), "--quiet", "--oversubscribe", "--bind-to", "none"};
   if (static_cast<unsigned>(num_ranks) > std::thread::hardware_concurrency()) {
     words.insert(words.end(), {"--mca", "mpi_yield_when_idle", "1"});
   }
@@ -47,7 +48,8 @@ std::vector<std::string> srun_command(int num_ranks) {
 }
 
 std::vector<std::string> launcher_command(int num_ranks) {
-  std::vector<std::string> words = environment("SLURM_JOB_ID") ? srun_command(num_ranks) : mpirun_command(num_ranks);
+  std::vector<std::string> words =
+      environment("SLURM_JOB_ID") ? srun_command(num_ranks) : mpirun_command(num_ranks);
   words.push_back(program_path());
   words.insert(words.end(), command_line().begin() + 1, command_line().end());
   return words;
@@ -64,8 +66,9 @@ std::vector<std::string> launcher_command(int num_ranks) {
   for (const std::string& word : words) arguments.push_back(const_cast<char*>(word.c_str()));
   arguments.push_back(nullptr);
   execvp(arguments[0], arguments.data());
-  dprintf(STDERR_FILENO, "error: cannot start %s: %s; install Open MPI (Debian: openmpi-bin) or set parallel.dp: 1\n", arguments[0],
-          strerror(errno));
+  dprintf(STDERR_FILENO,
+          "error: cannot start %s: %s; install Open MPI (Debian: openmpi-bin) or set parallel.dp: 1\n",
+          arguments[0], strerror(errno));
   _exit(static_cast<int>(core::ExitCode::kBadConfig));
 }
 

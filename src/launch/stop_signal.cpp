@@ -7,7 +7,9 @@ namespace {
 
 volatile sig_atomic_t requested = 0;
 
-void request(int) { requested = 1; }
+void request(int) {
+  requested = 1;
+}
 
 }  // namespace
 
@@ -18,6 +20,8 @@ void install_stop_signals() {
   for (int signal : {SIGUSR1, SIGTERM, SIGINT}) sigaction(signal, &action, nullptr);
 }
 
-bool stop_requested() { return requested != 0; }
+bool stop_requested() {
+  return requested != 0;
+}
 
 }  // namespace phalanx::launch

@@ -37,10 +37,11 @@ void check_mesh(const core::Config& config, int size) {
   const auto& parallel = config.get<parallel::ParallelOptions>();
   if (parallel.num_ranks() == size) return;
   core::fail(ExitCode::kBadConfig,
-             "{}: error: the mesh dp x tp x pp x cp = {} x {} x {} x {} needs {} ranks but {} were started; start that many (mpirun -n {}), "
+             "{}: error: the mesh dp x tp x pp x cp = {} x {} x {} x {} needs {} ranks but {} were started; "
+             "start that many (mpirun -n {}), "
              "or set parallel.dp: {}",
-             config.position("parallel.dp"), parallel.dp, parallel.tp, parallel.pp, parallel.cp, parallel.num_ranks(), size,
-             parallel.num_ranks(), size);
+             config.position("parallel.dp"), parallel.dp, parallel.tp, parallel.pp, parallel.cp,
+             parallel.num_ranks(), size, parallel.num_ranks(), size);
 }
 
 /// Errors of the config begin with their place and are the same on every rank.
@@ -74,16 +75,19 @@ int run_alone(const core::Config& config) {
 }
 
 bool started_by_launcher() {
-  return comm::read_launch_environment([](const char* name) { return std::getenv(name); }).started_by_launcher();
+  return comm::read_launch_environment([](const char* name) { return std::getenv(name); })
+      .started_by_launcher();
 }
 
 int dry_run(const core::Config& config) {
   trainer::ModelSetup(config).check();
-  for (const auto* sources : {&config.get<data::DataOptions>().train, &config.get<data::DataOptions>().eval}) {
+  for (const auto* sources :
+       {&config.get<data::DataOptions>().train, &config.get<data::DataOptions>().eval}) {
     for (const data::SourceOptions& entry : *sources) trainer::check_data_header(entry);
   }
   const auto& parallel = config.get<parallel::ParallelOptions>();
-  std::fprintf(stderr, "ok: config, model and data headers are valid; the run needs %ld rank(s)\n", static_cast<long>(parallel.num_ranks()));
+  std::fprintf(stderr, "ok: config, model and data headers are valid; the run needs %ld rank(s)\n",
+               static_cast<long>(parallel.num_ranks()));
   return 0;
 }
 
@@ -110,14 +114,16 @@ int train(const Arguments& arguments) {
   return run_alone(config);
 }
 
-const bool registered = register_command({"train", "Runs the training that CONFIG describes", [](CLI::App& app) {
-  auto arguments = std::make_shared<Arguments>();
-  app.add_option("config", arguments->config, "YAML file; see docs/config.md")->required();
-  app.add_flag("--print-config", arguments->print_config, "Shows the resolved config with the origin of each value, and stops");
-  app.add_flag("--dry-run", arguments->dry_run, "Checks config, model and data headers, and stops");
-  add_set_option(app, arguments->sets);
-  return [arguments] { return train(*arguments); };
-}});
+const bool registered = register_command(
+    {"train", "Runs the training that CONFIG describes", [](CLI::App& app) {
+       auto arguments = std::make_shared<Arguments>();
+       app.add_option("config", arguments->config, "YAML file; see docs/config.md")->required();
+       app.add_flag("--print-config", arguments->print_config,
+                    "Shows the resolved config with the origin of each value, and stops");
+       app.add_flag("--dry-run", arguments->dry_run, "Checks config, model and data headers, and stops");
+       add_set_option(app, arguments->sets);
+       return [arguments] { return train(*arguments); };
+     }});
 
 int prepare(const Arguments& arguments) {
   const core::Config config = core::Config::load(arguments.config, arguments.sets);
@@ -129,13 +135,13 @@ int prepare(const Arguments& arguments) {
   return 0;
 }
 
-const bool prepare_registered =
-    register_command({"prepare", "Tokenises, masks and packs the data of CONFIG ahead of time", [](CLI::App& app) {
-      auto arguments = std::make_shared<Arguments>();
-      app.add_option("config", arguments->config, "YAML file")->required();
-      add_set_option(app, arguments->sets);
-      return [arguments] { return prepare(*arguments); };
-    }});
+const bool prepare_registered = register_command(
+    {"prepare", "Tokenises, masks and packs the data of CONFIG ahead of time", [](CLI::App& app) {
+       auto arguments = std::make_shared<Arguments>();
+       app.add_option("config", arguments->config, "YAML file")->required();
+       add_set_option(app, arguments->sets);
+       return [arguments] { return prepare(*arguments); };
+     }});
 
 }  // namespace
 }  // namespace phalanx::launch

@@ -68,9 +68,11 @@ Adapter apply(model::CausalLm& model, const LoraOptions& options, uint64_t seed,
   config.target_modules = target_names(targets, linears_of(model));
   AdapterBuilder builder(model, config, dtype);
   for (const auto& [name, linear] : targets) {
-    const AdaptedLinear& added = builder.add(name, linear, options.r, formats::scale_of(config, name), /*trainable=*/true);
+    const AdaptedLinear& added =
+        builder.add(name, linear, options.r, formats::scale_of(config, name), /*trainable=*/true);
     const at::NoGradGuard no_grad;
-    model::fill_uniform(added.a, 1.0 / std::sqrt(static_cast<double>(added.a.size(1))), seed, name + ".lora_A.weight");
+    model::fill_uniform(added.a, 1.0 / std::sqrt(static_cast<double>(added.a.size(1))), seed,
+                        name + ".lora_A.weight");
     at::Tensor(added.b).zero_();
   }
   return builder.finish();

@@ -33,7 +33,8 @@ class Adapter {
   const formats::AdapterConfig& config() const { return config_; }
   int64_t num_parameters() const;
 
-  /// The base's weights with the adapter merged in: W + scale B A, formed in fp32 (fp64 for fp64), one matrix at a time.
+  /// The base's weights with the adapter merged in: W + scale B A, formed in fp32 (fp64 for fp64), one matrix
+  /// at a time.
   model::WeightSource merged(const model::CausalLm& model) const;
 
  private:
@@ -43,23 +44,26 @@ class Adapter {
   formats::AdapterConfig config_;
 };
 
-/// Puts a fresh adapter on every targeted matrix and freezes everything else. A is uniform in +-1/sqrt(in) (PEFT's kaiming
-/// uniform with a = sqrt(5)), B is zero, so that the model answers as before; every number of A depends on (seed, tensor
-/// name, index) alone.
+/// Puts a fresh adapter on every targeted matrix and freezes everything else. A is uniform in +-1/sqrt(in)
+/// (PEFT's kaiming uniform with a = sqrt(5)), B is zero, so that the model answers as before; every number of
+/// A depends on (seed, tensor name, index) alone.
 /// @param dtype  of A and B. The compute dtype, or fp32 where the optimizer's masters are made from them.
-/// @throws core::Error (kBadConfig) if a target names no module (the linear modules are listed), or r is too large.
+/// @throws core::Error (kBadConfig) if a target names no module (the linear modules are listed), or r is too
+/// large.
 Adapter apply(model::CausalLm& model, const LoraOptions& options, uint64_t seed, at::ScalarType dtype);
 
-/// Puts the adapter of a PEFT folder on the model. Every tensor of the file must belong to a targeted module and every
-/// targeted module must have both tensors; nothing is ignored.
+/// Puts the adapter of a PEFT folder on the model. Every tensor of the file must belong to a targeted module
+/// and every targeted module must have both tensors; nothing is ignored.
 /// @param trainable  whether A and B get gradients (everything else never does).
 /// @throws core::Error (kBadInput) naming the file and all that does not fit.
-Adapter load_adapter(model::CausalLm& model, const std::filesystem::path& folder, at::ScalarType dtype, bool trainable = true);
+Adapter load_adapter(model::CausalLm& model, const std::filesystem::path& folder, at::ScalarType dtype,
+                     bool trainable = true);
 
 /// Writes adapter_config.json and adapter_model.safetensors as PEFT reads them.
-/// @param weights  where A and B are taken from, by parameter name ("...q_proj.lora_A.weight"): the fp32 masters of the
+/// @param weights  where A and B are taken from, by parameter name ("...q_proj.lora_A.weight"): the fp32
+/// masters of the
 ///                 optimizer, or model::weights_of(model).
-void save_adapter(const std::filesystem::path& folder, const Adapter& adapter, const model::WeightSource& weights,
-                  core::DType dtype, const std::string& base_model);
+void save_adapter(const std::filesystem::path& folder, const Adapter& adapter,
+                  const model::WeightSource& weights, core::DType dtype, const std::string& base_model);
 
 }  // namespace phalanx::lora

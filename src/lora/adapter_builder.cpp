@@ -18,7 +18,8 @@ class Factor : public model::Module {
   at::Tensor weight;
 };
 
-at::Tensor adapted(const model::Linear& linear, const at::Tensor& a, const at::Tensor& b, double scale, const at::Tensor& x) {
+at::Tensor adapted(const model::Linear& linear, const at::Tensor& a, const at::Tensor& b, double scale,
+                   const at::Tensor& x) {
   if (model::few_rows_applies(x, linear.weight)) {  // decoding
     at::Tensor y = model::few_rows_linear(x, linear.weight, linear.bias, at::kFloat);
     const at::Tensor xa = model::few_rows_linear(x, a, {}, x.scalar_type());
@@ -30,25 +31,31 @@ at::Tensor adapted(const model::Linear& linear, const at::Tensor& a, const at::T
 
 }  // namespace
 
-AdapterBuilder::AdapterBuilder(model::CausalLm& model, formats::AdapterConfig config, at::ScalarType dtype) : dtype_(dtype) {
+AdapterBuilder::AdapterBuilder(model::CausalLm& model, formats::AdapterConfig config, at::ScalarType dtype)
+    : dtype_(dtype) {
   for (auto& [name, parameter] : model.named_parameters()) {
     if (name.find(".lora_A.") != std::string::npos) {
-      core::fail(core::ExitCode::kBug, "the model carries an adapter already; merge it before adding another");
+      core::fail(core::ExitCode::kBug,
+                 "the model carries an adapter already; merge it before adding another");
     }
     parameter.set_requires_grad(false);
   }
   adapter_.config_ = std::move(config);
 }
 
-const AdaptedLinear& AdapterBuilder::add(const std::string& module, const std::shared_ptr<model::Linear>& linear, int64_t r,
+const AdaptedLinear& AdapterBuilder::add(const std::string& module,
+                                         const std::shared_ptr<model::Linear>& linear, int64_t r,
                                          double scale, bool trainable) {
   const int64_t out = linear->weight.size(0), in = linear->weight.size(1);
   const at::TensorOptions options = at::TensorOptions().dtype(dtype_).device(linear->weight.device());
-  const at::Tensor a = linear->register_module("lora_A", std::make_shared<Factor>(r, in, options, trainable))->weight;
-  const at::Tensor b = linear->register_module("lora_B", std::make_shared<Factor>(out, r, options, trainable))->weight;
-  linear->set_product([a, b, scale, enabled = adapter_.enabled_](const model::Linear& self, const at::Tensor& x) {
-    return *enabled ? adapted(self, a, b, scale, x) : self.base(x);
-  });
+  const at::Tensor a =
+      linear->register_module("lora_A", std::make_shared<Factor>(r, in, options, trainable))->weight;
+  const at::Tensor b =
+      linear->register_module("lora_B", std::make_shared<Factor>(out, r, options, trainable))->weight;
+  linear->set_product(
+      [a, b, scale, enabled = adapter_.enabled_](const model::Linear& self, const at::Tensor& x) {
+        return *enabled ? adapted(self, a, b, scale, x) : self.base(x);
+      });
   adapter_.modules_.push_back({.module = module, .linear = linear, .a = a, .b = b, .scale = scale});
   return adapter_.modules_.back();
 }

@@ -30,14 +30,18 @@ class AdapterWeights : public formats::TensorFile {
     for (const formats::TensorInfo& stored : file_.tensors()) {
       const auto name = formats::parse_adapter_tensor_name(stored.name);
       tensors_.push_back(stored);
-      // What is no A or B keeps its name, and is refused with everything else that the model has no place for.
+      // What is no A or B keeps its name, and is refused with everything else that the model has no place
+      // for.
       if (name) tensors_.back().name = parameter_name(name->module, name->part);
       stored_.emplace(tensors_.back().name, stored);
-      if (name && name->part == LoraPart::kA && stored.shape.size() == 2) ranks_.emplace(name->module, stored.shape[0]);
+      if (name && name->part == LoraPart::kA && stored.shape.size() == 2)
+        ranks_.emplace(name->module, stored.shape[0]);
     }
   }
   const std::vector<formats::TensorInfo>& tensors() const override { return tensors_; }
-  std::span<const std::byte> bytes(const formats::TensorInfo& tensor) const override { return file_.bytes(stored_.at(tensor.name)); }
+  std::span<const std::byte> bytes(const formats::TensorInfo& tensor) const override {
+    return file_.bytes(stored_.at(tensor.name));
+  }
   void check_unchanged() const override { file_.check_unchanged(); }
   const std::map<std::string, int64_t>& ranks() const { return ranks_; }  ///< module -> r, from the shapes
 
@@ -48,13 +52,14 @@ class AdapterWeights : public formats::TensorFile {
   std::map<std::string, int64_t> ranks_;
 };
 
-void check_rank(const formats::AdapterConfig& config, const AdapterWeights& weights, const std::string& module,
-                const fs::path& folder) {
+void check_rank(const formats::AdapterConfig& config, const AdapterWeights& weights,
+                const std::string& module, const fs::path& folder) {
   const auto stored = weights.ranks().find(module);
   const int64_t wanted = formats::rank_of(config, module);
   if (stored != weights.ranks().end() && stored->second != wanted) {
-    core::fail(core::ExitCode::kBadInput, "{}: lora_A of {} has rank {} but {} says {}", (folder / kWeightsFile).string(),
-               core::printable(module), stored->second, kConfigFile, wanted);
+    core::fail(core::ExitCode::kBadInput, "{}: lora_A of {} has rank {} but {} says {}",
+               (folder / kWeightsFile).string(), core::printable(module), stored->second, kConfigFile,
+               wanted);
   }
 }
 
@@ -69,8 +74,8 @@ Adapter load_adapter(model::CausalLm& model, const fs::path& folder, at::ScalarT
     const std::string module = name;
     if (!formats::targets(config, module)) continue;
     check_rank(config, weights, module, folder);
-    const AdaptedLinear& added =
-        builder.add(module, linear, formats::rank_of(config, module), formats::scale_of(config, module), trainable);
+    const AdaptedLinear& added = builder.add(module, linear, formats::rank_of(config, module),
+                                             formats::scale_of(config, module), trainable);
     parameters.emplace_back(parameter_name(module, LoraPart::kA), added.a);
     parameters.emplace_back(parameter_name(module, LoraPart::kB), added.b);
   }
@@ -78,8 +83,8 @@ Adapter load_adapter(model::CausalLm& model, const fs::path& folder, at::ScalarT
   return builder.finish();
 }
 
-void save_adapter(const fs::path& folder, const Adapter& adapter, const model::WeightSource& weights, core::DType dtype,
-                  const std::string& base_model) {
+void save_adapter(const fs::path& folder, const Adapter& adapter, const model::WeightSource& weights,
+                  core::DType dtype, const std::string& base_model) {
   core::make_directories(folder.string());
   std::vector<formats::TensorSpec> specs;
   for (const AdaptedLinear& m : adapter.modules()) {
@@ -89,7 +94,8 @@ void save_adapter(const fs::path& folder, const Adapter& adapter, const model::W
   formats::SafetensorsWriter writer(folder / kWeightsFile, specs);
   for (const AdaptedLinear& m : adapter.modules()) {
     for (const LoraPart part : {LoraPart::kA, LoraPart::kB}) {
-      const at::Tensor values = weights(parameter_name(m.module, part)).detach().cpu().to(at::kFloat).contiguous();
+      const at::Tensor values =
+          weights(parameter_name(m.module, part)).detach().cpu().to(at::kFloat).contiguous();
       writer.write_floats(formats::adapter_tensor_name(m.module, part),
                           {values.const_data_ptr<float>(), static_cast<size_t>(values.numel())});
     }

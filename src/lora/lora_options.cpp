@@ -10,34 +10,43 @@ void declare(core::SectionBuilder<LoraOptions>& s) {
   s.only_when_present();
   s.field("r", &O::r, {.help = "Rank of the update.", .min = 1, .max = 4096});
   s.field("alpha", &O::alpha, {.help = "The update is scaled by alpha / r.", .min = 0, .above_min = true});
-  s.field("dropout", &O::dropout, {.help = "Dropout before the adapter; only 0 is implemented.", .min = 0, .max = 1});
+  s.field("dropout", &O::dropout,
+          {.help = "Dropout before the adapter; only 0 is implemented.", .min = 0, .max = 1});
   s.field("target_modules", &O::target_modules,
-          {.help = "Which matrices get an adapter: all-linear (all but the output matrix), or last parts of their names, "
+          {.help = "Which matrices get an adapter: all-linear (all but the output matrix), or last parts of "
+                   "their names, "
                    "such as q_proj.",
            .one_or_many = true});
   s.field("use_rslora", &O::use_rslora, {.help = "Scale by alpha / sqrt(r) instead (rank-stabilised)."});
-  s.field("path", &O::path, {.help = "Start from this PEFT adapter folder; its own r, alpha and targets hold."});
+  s.field("path", &O::path,
+          {.help = "Start from this PEFT adapter folder; its own r, alpha and targets hold."});
 }
 
 [[maybe_unused]] const bool registered = core::register_section<LoraOptions>(
-    "lora", "Low-rank adapters (LoRA). Leave the section out to train all weights.", [](auto& s) { declare(s); });
+    "lora", "Low-rank adapters (LoRA). Leave the section out to train all weights.",
+    [](auto& s) { declare(s); });
 
 [[maybe_unused]] const bool constrained =
     core::add_constraint("lora.dropout", [](const core::Config& config, std::vector<core::Violation>& out) {
       if (!config.has("lora")) return;
       const LoraOptions& options = config.get<LoraOptions>();
       if (options.dropout != 0) {
-        out.push_back({"lora.dropout", fmt::format("lora.dropout is {} but only 0 is implemented; set it to 0 or leave it out",
-                                                   options.dropout)});
+        out.push_back(
+            {"lora.dropout",
+             fmt::format("lora.dropout is {} but only 0 is implemented; set it to 0 or leave it out",
+                         options.dropout)});
       }
       const LoraOptions defaults;  // a printed config writes these out, too
-      const std::pair<const char*, bool> changed[] = {{"lora.r", options.r != defaults.r},
-                                                      {"lora.alpha", options.alpha != defaults.alpha},
-                                                      {"lora.target_modules", options.target_modules != defaults.target_modules},
-                                                      {"lora.use_rslora", options.use_rslora != defaults.use_rslora}};
+      const std::pair<const char*, bool> changed[] = {
+          {"lora.r", options.r != defaults.r},
+          {"lora.alpha", options.alpha != defaults.alpha},
+          {"lora.target_modules", options.target_modules != defaults.target_modules},
+          {"lora.use_rslora", options.use_rslora != defaults.use_rslora}};
       for (const auto& [key, is_changed] : changed) {
         if (options.path && is_changed) {
-          out.push_back({key, fmt::format("{} is set, but the adapter in lora.path brings its own; remove one of them", key)});
+          out.push_back(
+              {key, fmt::format("{} is set, but the adapter in lora.path brings its own; remove one of them",
+                                key)});
         }
       }
     });

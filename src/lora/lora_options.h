@@ -6,7 +6,8 @@
 
 namespace phalanx::lora {
 
-/// Section `lora`: train low-rank adapters and leave the weights alone. Without the section all weights are trained.
+/// Section `lora`: train low-rank adapters and leave the weights alone. Without the section all weights are
+/// trained.
 struct LoraOptions {
   int64_t r = 16;
   double alpha = 32;

@@ -17,7 +17,8 @@ bool matches(const std::string& module, const std::string& target) {
 [[noreturn]] void refuse(const NamedLinears& linears, const std::string& target) {
   std::set<std::string> last_parts;
   for (const auto& [name, linear] : linears) last_parts.insert(name.substr(name.rfind('.') + 1));
-  core::fail(core::ExitCode::kBadConfig, "lora.target_modules: \"{}\" is no linear module of this model; there are all-linear, {}",
+  core::fail(core::ExitCode::kBadConfig,
+             "lora.target_modules: \"{}\" is no linear module of this model; there are all-linear, {}",
              core::printable(target), fmt::join(last_parts, ", "));
 }
 
@@ -27,7 +28,8 @@ NamedLinears linears_of(const model::CausalLm& model) {
   NamedLinears linears;
   for (const auto& [name, module] : model.named_modules()) {
     auto linear = std::dynamic_pointer_cast<model::Linear>(module);
-    // The output matrix goes through the fused loss, not through Linear::forward: an adapter there would do nothing.
+    // The output matrix goes through the fused loss, not through Linear::forward: an adapter there would do
+    // nothing.
     if (linear && name != "lm_head") linears.emplace_back(name, std::move(linear));
   }
   return linears;
@@ -41,9 +43,11 @@ NamedLinears select_targets(const model::CausalLm& model, const std::vector<std:
     if (std::none_of(linears.begin(), linears.end(), is_named)) refuse(linears, target);
   }
   std::erase_if(linears, [&](const auto& item) {
-    return std::none_of(targets.begin(), targets.end(), [&](const auto& target) { return matches(item.first, target); });
+    return std::none_of(targets.begin(), targets.end(),
+                        [&](const auto& target) { return matches(item.first, target); });
   });
-  if (linears.empty()) core::fail(core::ExitCode::kBadConfig, "lora.target_modules is empty; use all-linear or module names");
+  if (linears.empty())
+    core::fail(core::ExitCode::kBadConfig, "lora.target_modules is empty; use all-linear or module names");
   return linears;
 }
 

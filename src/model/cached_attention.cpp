@@ -42,12 +42,14 @@ struct Run {
 template <typename T>
 [[gnu::always_inline]] inline wide::Pair load_step(const T* row, int64_t step, int64_t head_dim) {
   const int64_t left = head_dim - step * wide::kStep;
-  return left >= wide::kStep ? wide::load(row + step * wide::kStep) : wide::load_tail(row + step * wide::kStep, left);
+  return left >= wide::kStep ? wide::load(row + step * wide::kStep)
+                             : wide::load_tail(row + step * wide::kStep, left);
 }
 
 // scores[i] = scale * q . k_i for one query head.
 template <typename T>
-[[gnu::always_inline]] inline void block_scores(const Run<T>& run, const T* q, const T* keys, int64_t count, float* scores) {
+[[gnu::always_inline]] inline void block_scores(const Run<T>& run, const T* q, const T* keys, int64_t count,
+                                                float* scores) {
   const int64_t steps = run.shapes.steps, d = run.shapes.head_dim;
   wide::Pair query[kMaxSteps];
   for (int64_t s = 0; s < steps; ++s) query[s] = load_step(q, s, d);
@@ -63,8 +65,8 @@ template <typename T>
 }
 
 template <typename T>
-[[gnu::always_inline]] inline void add_values(const Run<T>& run, const T* values, int64_t count, const float* weights,
-                                              float rescale, float* output) {
+[[gnu::always_inline]] inline void add_values(const Run<T>& run, const T* values, int64_t count,
+                                              const float* weights, float rescale, float* output) {
   const int64_t steps = run.shapes.steps, d = run.shapes.head_dim;
   wide::Pair sums[kMaxSteps];
   for (int64_t s = 0; s < steps; ++s) {
@@ -106,7 +108,8 @@ template <typename T>
     run.partials[index * shapes.group + g] = total;
   }
 }
-PHALANX_DISPATCH(attend, attend_body, (const Run<T>& run, const Task& task, int64_t index), (run, task, index))
+PHALANX_DISPATCH(attend, attend_body, (const Run<T>& run, const Task& task, int64_t index),
+                 (run, task, index))
 
 std::vector<Task> make_tasks(const Shapes& shapes, const std::vector<int64_t>& lengths,
                              const std::vector<int32_t>& cu_seqlens) {
@@ -142,9 +145,11 @@ void merge(const Run<T>& run, const std::vector<Task>& tasks, size_t first, size
       for (int64_t i = 0; i < padded; ++i) sums[i] += weight * piece[i];
     }
     for (int64_t s = 0; s < shapes.steps; ++s) {
-      wide::unstage(wide::load(sums.data() + s * wide::kStep), ordered.data() + s * wide::kStep, static_cast<T*>(nullptr));
+      wide::unstage(wide::load(sums.data() + s * wide::kStep), ordered.data() + s * wide::kStep,
+                    static_cast<T*>(nullptr));
     }
-    T* row = out + (tasks[first].row * shapes.num_heads + tasks[first].kv_head * shapes.group + g) * shapes.head_dim;
+    T* row = out + (tasks[first].row * shapes.num_heads + tasks[first].kv_head * shapes.group + g) *
+                       shapes.head_dim;
     for (int64_t i = 0; i < shapes.head_dim; ++i) row[i] = static_cast<T>(ordered[i] / total);
   }
 }
@@ -156,8 +161,13 @@ void run_tasks(const at::Tensor& q, const at::Tensor& keys, const at::Tensor& va
   static thread_local std::vector<float> outputs;
   partials.resize(tasks.size() * shapes.group);
   outputs.resize(tasks.size() * shapes.group * shapes.steps * wide::kStep);
-  const Run<T> run{q.const_data_ptr<T>(), keys.const_data_ptr<T>(), values.const_data_ptr<T>(), shapes,
-                   static_cast<float>(scale), partials.data(), outputs.data()};
+  const Run<T> run{q.const_data_ptr<T>(),
+                   keys.const_data_ptr<T>(),
+                   values.const_data_ptr<T>(),
+                   shapes,
+                   static_cast<float>(scale),
+                   partials.data(),
+                   outputs.data()};
   int64_t work = 0;
   for (const Task& task : tasks) work += (task.end - task.begin) * shapes.group * shapes.head_dim;
   const int64_t num_tasks = static_cast<int64_t>(tasks.size());
@@ -174,7 +184,8 @@ void run_tasks(const at::Tensor& q, const at::Tensor& keys, const at::Tensor& va
 
 // Any dtype and device, one entry at a time.
 at::Tensor through_aten(const at::Tensor& q, const at::Tensor& keys, const at::Tensor& values,
-                        const std::vector<int64_t>& lengths, const std::vector<int32_t>& cu_seqlens, double scale) {
+                        const std::vector<int64_t>& lengths, const std::vector<int32_t>& cu_seqlens,
+                        double scale) {
   at::Tensor out = at::empty_like(q);
   const int64_t group = q.size(1) / keys.size(1);
   for (size_t e = 0; e < lengths.size(); ++e) {
@@ -182,7 +193,8 @@ at::Tensor through_aten(const at::Tensor& q, const at::Tensor& keys, const at::T
     if (count == 0) continue;
     const at::Tensor k = keys[e].narrow(1, 0, visible).repeat_interleave(group, 0);    // [H, visible, d]
     const at::Tensor v = values[e].narrow(1, 0, visible).repeat_interleave(group, 0);  // [H, visible, d]
-    at::Tensor scores = at::matmul(q.narrow(0, cu_seqlens[e], count).transpose(0, 1), k.transpose(1, 2)) * scale;
+    at::Tensor scores =
+        at::matmul(q.narrow(0, cu_seqlens[e], count).transpose(0, 1), k.transpose(1, 2)) * scale;
     const at::Tensor hidden =
         at::ones({count, visible}, q.options().dtype(at::kBool)).triu(static_cast<int64_t>(lengths[e]) + 1);
     scores = scores.masked_fill(hidden, -std::numeric_limits<double>::infinity()).softmax(-1);
@@ -194,7 +206,8 @@ at::Tensor through_aten(const at::Tensor& q, const at::Tensor& keys, const at::T
 }  // namespace
 
 at::Tensor cached_attention(const at::Tensor& q, const at::Tensor& keys, const at::Tensor& values,
-                            const std::vector<int64_t>& lengths, const std::vector<int32_t>& cu_seqlens, double scale) {
+                            const std::vector<int64_t>& lengths, const std::vector<int32_t>& cu_seqlens,
+                            double scale) {
   const Shapes shapes{.num_heads = q.size(1),
                       .num_kv_heads = keys.size(1),
                       .group = q.size(1) / keys.size(1),

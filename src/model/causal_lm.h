@@ -25,7 +25,8 @@ class CausalLm : public Module {
  public:
   /// Final hidden states after the last norm, [N, hidden_size], in the dtype of the weights.
   virtual at::Tensor hidden(const ModelInput& input) = 0;
-  /// As hidden() for the next tokens of sequences whose earlier tokens are in `cache` (one sequence per cache entry).
+  /// As hidden() for the next tokens of sequences whose earlier tokens are in `cache` (one sequence per cache
+  /// entry).
   virtual at::Tensor hidden_cached(const ModelInput& input, KvCache& cache) = 0;
   /// Output matrix [vocab_size, hidden_size]; the embedding's own tensor where tied.
   virtual at::Tensor output_weight() = 0;

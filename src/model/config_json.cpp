@@ -17,27 +17,28 @@ void read_rotary(const formats::HfConfig& file, TransformerConfig& c) {
   c.rope_theta = rope.rope_theta.value_or(10000.0);
   if (rope.rope_type == "default") return;
   if (rope.rope_type != "llama3") {
-    core::fail(core::ExitCode::kBadInput, "{}: rope_type is \"{}\"; \"default\" and \"llama3\" are implemented",
-               file.path().string(), core::printable(rope.rope_type));
+    core::fail(core::ExitCode::kBadInput,
+               "{}: rope_type is \"{}\"; \"default\" and \"llama3\" are implemented", file.path().string(),
+               core::printable(rope.rope_type));
   }
-  c.rope_scaling = RopeScaling{
-      .factor = rope.numbers.at("factor"),
-      .low_freq_factor = rope.numbers.at("low_freq_factor"),
-      .high_freq_factor = rope.numbers.at("high_freq_factor"),
-      .original_max_position_embeddings = static_cast<int64_t>(rope.numbers.at("original_max_position_embeddings"))};
+  c.rope_scaling = RopeScaling{.factor = rope.numbers.at("factor"),
+                               .low_freq_factor = rope.numbers.at("low_freq_factor"),
+                               .high_freq_factor = rope.numbers.at("high_freq_factor"),
+                               .original_max_position_embeddings =
+                                   static_cast<int64_t>(rope.numbers.at("original_max_position_embeddings"))};
 }
 
 // Keys that would change the result if they had another value than the one that is implemented.
 void refuse_what_is_missing(const formats::HfConfig& file) {
   const std::string activation = file.find_text("hidden_act").value_or("silu");
   if (activation != "silu" && activation != "swish") {
-    core::fail(core::ExitCode::kBadInput, "{}: hidden_act is \"{}\"; llama has \"silu\"", file.path().string(),
-               core::printable(activation));
+    core::fail(core::ExitCode::kBadInput, "{}: hidden_act is \"{}\"; llama has \"silu\"",
+               file.path().string(), core::printable(activation));
   }
   const nlohmann::json* dropout = file.raw("attention_dropout");
   if (dropout && *dropout != 0) {
-    core::fail(core::ExitCode::kBadInput, "{}: attention_dropout is {}; only 0 is implemented", file.path().string(),
-               core::printable(dropout->dump()));
+    core::fail(core::ExitCode::kBadInput, "{}: attention_dropout is {}; only 0 is implemented",
+               file.path().string(), core::printable(dropout->dump()));
   }
 }
 
@@ -52,7 +53,8 @@ TransformerConfig parse_config(const formats::HfConfig& file) {
   c.intermediate_size = file.integer("intermediate_size", 1, kMaxSize);
   c.num_hidden_layers = file.integer("num_hidden_layers", 1, 10000);
   c.num_attention_heads = file.integer("num_attention_heads", 1, kMaxSize);
-  c.num_key_value_heads = file.find_integer("num_key_value_heads", 1, kMaxSize).value_or(c.num_attention_heads);
+  c.num_key_value_heads =
+      file.find_integer("num_key_value_heads", 1, kMaxSize).value_or(c.num_attention_heads);
   c.head_dim = file.find_integer("head_dim", 1, kMaxSize).value_or(c.hidden_size / c.num_attention_heads);
   c.max_position_embeddings = file.find_integer("max_position_embeddings", 1, kMaxSize).value_or(2048);
   c.rms_norm_eps = file.find_number("rms_norm_eps", 0, 1).value_or(1e-6);

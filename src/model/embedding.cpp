@@ -9,6 +9,8 @@ Embedding::Embedding(int64_t vocab_size, int64_t hidden_size) {
   weight = register_parameter("weight", unallocated({vocab_size, hidden_size}));
 }
 
-at::Tensor Embedding::forward(const at::Tensor& ids) const { return ops::embedding(ids, weight); }
+at::Tensor Embedding::forward(const at::Tensor& ids) const {
+  return ops::embedding(ids, weight);
+}
 
 }  // namespace phalanx::model

@@ -24,8 +24,8 @@ bool register_family(Family family) {
 const Family& find_family(const std::string& name) {
   const auto found = registry().find(name);
   if (found == registry().end()) {
-    core::fail(core::ExitCode::kBadInput, "model family \"{}\" is not known; known are: {}", core::printable(name),
-               fmt::join(family_names(), ", "));
+    core::fail(core::ExitCode::kBadInput, "model family \"{}\" is not known; known are: {}",
+               core::printable(name), fmt::join(family_names(), ", "));
   }
   return found->second;
 }

@@ -42,10 +42,12 @@ template <typename T, int kX, int kW>
     }
   };
   for (int64_t s = 0; s < steps; ++s) {
-    accumulate(s, [](const T* at) __attribute__((always_inline)) { return wide::load(at); });
+    accumulate(
+        s, [](const T* at) __attribute__((always_inline)) { return wide::load(at); });
   }
   if (tail > 0) {
-    accumulate(steps, [&](const T* at) __attribute__((always_inline)) { return wide::load_tail(at, tail); });
+    accumulate(
+        steps, [&](const T* at) __attribute__((always_inline)) { return wide::load_tail(at, tail); });
   }
   for (int i = 0; i < kX; ++i) {
     for (int j = 0; j < kW; ++j) {
@@ -83,7 +85,8 @@ template <typename T>
     }
   }
 }
-PHALANX_DISPATCH(stage, stage_body, (const T* x, int64_t num_rows, int64_t in, float* out), (x, num_rows, in, out))
+PHALANX_DISPATCH(stage, stage_body, (const T* x, int64_t num_rows, int64_t in, float* out),
+                 (x, num_rows, in, out))
 
 template <typename T>
 void run(const at::Tensor& x, const at::Tensor& weight, float* y) {
@@ -106,7 +109,8 @@ bool few_rows_applies(const at::Tensor& x, const at::Tensor& weight) {
 
 at::Tensor few_rows_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
                            at::ScalarType out_dtype) {
-  TORCH_CHECK(x.size(1) == weight.size(1), "few_rows_linear: x has ", x.size(1), " columns, weight ", weight.size(1));
+  TORCH_CHECK(x.size(1) == weight.size(1), "few_rows_linear: x has ", x.size(1), " columns, weight ",
+              weight.size(1));
   at::Tensor y = at::empty({x.size(0), weight.size(0)}, at::kFloat);
   if (weight.scalar_type() == at::kBFloat16) {
     run<at::BFloat16>(x.contiguous(), weight, y.mutable_data_ptr<float>());

@@ -18,7 +18,9 @@ uint64_t hash_name(std::string_view name) {
   return hash;
 }
 
-double to_unit(uint64_t bits) { return static_cast<double>(bits >> 11) * 0x1p-53; }
+double to_unit(uint64_t bits) {
+  return static_cast<double>(bits >> 11) * 0x1p-53;
+}
 
 // Calls write(index, u0, u1) for every pair of elements, with two uniform numbers in [0, 1).
 template <typename Write>
@@ -26,14 +28,16 @@ void for_pairs(int64_t count, uint64_t seed, std::string_view name, const Write&
   const uint64_t stream = hash_name(name);
   at::parallel_for(0, (count + 1) / 2, 4096, [&](int64_t begin, int64_t end) {
     for (int64_t index = 2 * begin; index < 2 * end; index += 2) {
-      write(index, to_unit(core::random_bits(seed, stream, index)), to_unit(core::random_bits(seed, stream, index + 1)));
+      write(index, to_unit(core::random_bits(seed, stream, index)),
+            to_unit(core::random_bits(seed, stream, index + 1)));
     }
   });
 }
 
 template <typename Pair>
 void fill(at::Tensor& tensor, uint64_t seed, std::string_view name, const Pair& values_of) {
-  TORCH_CHECK(tensor.is_contiguous() && tensor.is_cpu(), "fill: the tensor must be contiguous in host memory");
+  TORCH_CHECK(tensor.is_contiguous() && tensor.is_cpu(),
+              "fill: the tensor must be contiguous in host memory");
   const int64_t count = tensor.numel();
   AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, tensor.scalar_type(), "fill", [&] {
     scalar_t* out = tensor.mutable_data_ptr<scalar_t>();
@@ -56,7 +60,8 @@ void fill_normal(at::Tensor tensor, double standard_deviation, uint64_t seed, st
 }
 
 void fill_uniform(at::Tensor tensor, double bound, uint64_t seed, std::string_view name) {
-  fill(tensor, seed, name, [&](double u0, double u1) { return std::pair((2 * u0 - 1) * bound, (2 * u1 - 1) * bound); });
+  fill(tensor, seed, name,
+       [&](double u0, double u1) { return std::pair((2 * u0 - 1) * bound, (2 * u1 - 1) * bound); });
 }
 
 }  // namespace phalanx::model

@@ -6,9 +6,10 @@
 
 namespace phalanx::model {
 
-/// Keys and values of the sequences that are being generated, one entry each. Memory is taken when the first layer
-/// writes, because only then heads and dtype are known (they follow from the weights). An entry that takes no part in a
-/// forward has zero new tokens in its cu_seqlens; cleared entries are used again for the next sequence.
+/// Keys and values of the sequences that are being generated, one entry each. Memory is taken when the first
+/// layer writes, because only then heads and dtype are known (they follow from the weights). An entry that
+/// takes no part in a forward has zero new tokens in its cu_seqlens; cleared entries are used again for the
+/// next sequence.
 class KvCache {
  public:
   explicit KvCache(int64_t num_entries, int64_t capacity_tokens = 256);
@@ -24,9 +25,9 @@ class KvCache {
 
   // For families: per layer and forward one attend(), then one advance().
 
-  /// Stores the new keys and values of layer `layer` and lets the queries see them and everything before them.
-  /// q [N, H, d], k and v [N, K, d]; rows cu_seqlens[e] .. cu_seqlens[e+1]-1 are the next tokens of entry e.
-  /// Returns softmax(scale q k^T) v as [N, H, d]. No gradient.
+  /// Stores the new keys and values of layer `layer` and lets the queries see them and everything before
+  /// them. q [N, H, d], k and v [N, K, d]; rows cu_seqlens[e] .. cu_seqlens[e+1]-1 are the next tokens of
+  /// entry e. Returns softmax(scale q k^T) v as [N, H, d]. No gradient.
   at::Tensor attend(int64_t layer, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                     const std::vector<int32_t>& cu_seqlens, double scale);
   /// After the last layer: the new tokens now belong to their entries.

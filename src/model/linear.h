@@ -7,8 +7,9 @@
 
 namespace phalanx::model {
 
-/// y = x W^T (+ b), x [N, in] -> y [N, out]. How the product is made can be replaced from outside: adapters and parallel
-/// schemes install a Product that uses `weight` and `bias`, and the layers that own a Linear never know.
+/// y = x W^T (+ b), x [N, in] -> y [N, out]. How the product is made can be replaced from outside: adapters
+/// and parallel schemes install a Product that uses `weight` and `bias`, and the layers that own a Linear
+/// never know.
 class Linear : public Module {
  public:
   using Product = std::function<at::Tensor(const Linear& linear, const at::Tensor& x)>;

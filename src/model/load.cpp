@@ -71,7 +71,9 @@ ModelFiles ModelFiles::open(const fs::path& path) {
   return files;
 }
 
-std::shared_ptr<CausalLm> build(const TransformerConfig& config) { return find_family(config.model_type).build(config); }
+std::shared_ptr<CausalLm> build(const TransformerConfig& config) {
+  return find_family(config.model_type).build(config);
+}
 
 void check_model(const ModelFiles& files) {
   check_weights(all_parameters(*build(files.config())), files.weights(), files.path().string());

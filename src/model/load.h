@@ -47,7 +47,8 @@ std::shared_ptr<CausalLm> build(const TransformerConfig& config);
 void check_model(const ModelFiles& files);
 
 /// Builds and fills the model. @param dtype  compute dtype of the weights: fp64, fp32 or bf16.
-/// @throws core::Error listing every missing, unexpected or misshapen tensor; or for weights that are not finite.
+/// @throws core::Error listing every missing, unexpected or misshapen tensor; or for weights that are not
+/// finite.
 std::shared_ptr<CausalLm> load_model(const ModelFiles& files, at::ScalarType dtype);
 std::shared_ptr<CausalLm> load_model(const std::filesystem::path& path, at::ScalarType dtype);
 

@@ -12,42 +12,55 @@ using core::ExitCode;
 
 void declare(core::SectionBuilder<ModelOptions>& s) {
   using O = ModelOptions;
-  s.field("path", &O::path, {.help = "Hugging Face folder, .gguf file or checkpoint that the weights come from."});
-  s.field("family", &O::family, {.help = "Instead of path: train a new model of this family.", .one_of = {"llama"}});
-  s.field("vocab_size", &O::vocab_size, {.help = "Rows of the embedding; the tokenizer's size unless set.", .unit = "tokens", .min = 1});
+  s.field("path", &O::path,
+          {.help = "Hugging Face folder, .gguf file or checkpoint that the weights come from."});
+  s.field("family", &O::family,
+          {.help = "Instead of path: train a new model of this family.", .one_of = {"llama"}});
+  s.field("vocab_size", &O::vocab_size,
+          {.help = "Rows of the embedding; the tokenizer's size unless set.", .unit = "tokens", .min = 1});
   s.field("hidden_size", &O::hidden_size, {.help = "Width of the residual stream.", .min = 1});
   s.field("intermediate_size", &O::intermediate_size, {.help = "Width of the feed-forward part.", .min = 1});
   s.field("num_hidden_layers", &O::num_hidden_layers, {.help = "Number of decoder layers.", .min = 1});
   s.field("num_attention_heads", &O::num_attention_heads, {.help = "Number of query heads.", .min = 1});
   s.field("num_key_value_heads", &O::num_key_value_heads,
           {.help = "Number of key and value heads; as many as query heads unless set.", .min = 1});
-  s.field("head_dim", &O::head_dim, {.help = "Size of a head; hidden_size / num_attention_heads unless set.", .min = 2});
-  s.field("max_position_embeddings", &O::max_position_embeddings, {.help = "Longest context.", .unit = "tokens", .min = 1});
+  s.field("head_dim", &O::head_dim,
+          {.help = "Size of a head; hidden_size / num_attention_heads unless set.", .min = 2});
+  s.field("max_position_embeddings", &O::max_position_embeddings,
+          {.help = "Longest context.", .unit = "tokens", .min = 1});
   s.field("rms_norm_eps", &O::rms_norm_eps, {.help = "Epsilon of the norms.", .min = 0, .above_min = true});
-  s.field("rope_theta", &O::rope_theta, {.help = "Base of the rotary frequencies.", .min = 0, .above_min = true});
+  s.field("rope_theta", &O::rope_theta,
+          {.help = "Base of the rotary frequencies.", .min = 0, .above_min = true});
   s.field("tie_word_embeddings", &O::tie_word_embeddings, {.help = "Use the embedding as output matrix."});
-  s.field("initializer_range", &O::initializer_range, {.help = "Standard deviation of new matrices.", .min = 0});
+  s.field("initializer_range", &O::initializer_range,
+          {.help = "Standard deviation of new matrices.", .min = 0});
   s.field("dtype", &O::dtype,
-          {.help = "Element type of saved weights; auto: the source's (bf16 where that is quantised, or the model new).",
+          {.help = "Element type of saved weights; auto: the source's (bf16 where that is quantised, or the "
+                   "model new).",
            .one_of = {"auto", "fp64", "fp32", "fp16", "bf16"}});
-  s.field("tokenizer", &O::tokenizer, {.help = "Folder or .gguf file of the tokenizer; model.path unless set."});
-  s.field("chat_template", &O::chat_template, {.help = "File with a Jinja chat template in place of the tokenizer's."});
+  s.field("tokenizer", &O::tokenizer,
+          {.help = "Folder or .gguf file of the tokenizer; model.path unless set."});
+  s.field("chat_template", &O::chat_template,
+          {.help = "File with a Jinja chat template in place of the tokenizer's."});
 }
 
 [[maybe_unused]] const bool registered = core::register_section<ModelOptions>(
     "model", "The model that is trained, and its tokenizer.", [](auto& s) { declare(s); });
 
-[[maybe_unused]] const bool constrained =
-    core::add_constraint("model.path or model.family", [](const core::Config& config, std::vector<core::Violation>& out) {
+[[maybe_unused]] const bool constrained = core::add_constraint(
+    "model.path or model.family", [](const core::Config& config, std::vector<core::Violation>& out) {
       const ModelOptions& o = config.get<ModelOptions>();
       if (o.path && o.family) {
-        out.push_back({"model.family", "model.family and model.path are both set; path loads weights, family starts new ones: remove one"});
+        out.push_back({"model.family",
+                       "model.family and model.path are both set; path loads weights, family starts new "
+                       "ones: remove one"});
       }
     });
 
 int64_t require(const std::optional<int64_t>& value, const char* key) {
   if (!value) {
-    core::fail(ExitCode::kBadConfig, "model.{} is not set; a new model (model.family) needs it, or set model.path", key);
+    core::fail(ExitCode::kBadConfig,
+               "model.{} is not set; a new model (model.family) needs it, or set model.path", key);
   }
   return *value;
 }
@@ -57,10 +70,13 @@ int64_t require(const std::optional<int64_t>& value, const char* key) {
 TransformerConfig config_of_new_model(const ModelOptions& options, int64_t tokenizer_vocab_size) {
   TransformerConfig c;
   c.model_type = options.family.value_or("llama");
-  c.vocab_size = options.vocab_size || tokenizer_vocab_size == 0 ? require(options.vocab_size, "vocab_size") : tokenizer_vocab_size;
+  c.vocab_size = options.vocab_size || tokenizer_vocab_size == 0 ? require(options.vocab_size, "vocab_size")
+                                                                 : tokenizer_vocab_size;
   if (c.vocab_size < tokenizer_vocab_size) {
-    core::fail(ExitCode::kBadConfig, "model.vocab_size is {} but the tokenizer has {} tokens; set it to that or more, or leave it out",
-               c.vocab_size, tokenizer_vocab_size);
+    core::fail(
+        ExitCode::kBadConfig,
+        "model.vocab_size is {} but the tokenizer has {} tokens; set it to that or more, or leave it out",
+        c.vocab_size, tokenizer_vocab_size);
   }
   c.hidden_size = require(options.hidden_size, "hidden_size");
   c.intermediate_size = require(options.intermediate_size, "intermediate_size");

@@ -7,7 +7,8 @@
 
 namespace phalanx::model {
 
-/// Section `model`: where the weights come from (`path`), or the sizes of a new model under config.json's names (`family`).
+/// Section `model`: where the weights come from (`path`), or the sizes of a new model under config.json's
+/// names (`family`).
 struct ModelOptions {
   std::optional<std::string> path;
   std::optional<std::string> family;
@@ -25,7 +26,8 @@ struct ModelOptions {
   std::optional<std::string> chat_template;
 };
 
-/// The architecture of a new model. @param tokenizer_vocab_size  used where vocab_size is not set; 0: there is none.
+/// The architecture of a new model. @param tokenizer_vocab_size  used where vocab_size is not set; 0: there
+/// is none.
 /// @throws core::Error (kBadConfig) naming the key.
 TransformerConfig config_of_new_model(const ModelOptions& options, int64_t tokenizer_vocab_size);
 

@@ -7,7 +7,8 @@ namespace phalanx::model {
 NamedTensors Module::named_parameters() const {
   NamedTensors all = parameters_;
   for (const auto& [name, child] : children_) {
-    for (auto& [path, tensor] : child->named_parameters()) all.emplace_back(name + "." + path, std::move(tensor));
+    for (auto& [path, tensor] : child->named_parameters())
+      all.emplace_back(name + "." + path, std::move(tensor));
   }
   return all;
 }
@@ -16,7 +17,8 @@ Module::NamedModules Module::named_modules() const {
   NamedModules all;
   for (const auto& [name, child] : children_) {
     all.emplace_back(name, child);
-    for (auto& [path, module] : child->named_modules()) all.emplace_back(name + "." + path, std::move(module));
+    for (auto& [path, module] : child->named_modules())
+      all.emplace_back(name + "." + path, std::move(module));
   }
   return all;
 }

@@ -12,8 +12,8 @@ namespace phalanx::model {
 using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
 
 /// A node of the tree of layers: parameters and submodules under the names that they have in files. What
-/// torch::nn::Module does for this program, without its headers, which cost each file that includes them ten seconds of
-/// compiling.
+/// torch::nn::Module does for this program, without its headers, which cost each file that includes them ten
+/// seconds of compiling.
 class Module {
  public:
   using NamedModules = std::vector<std::pair<std::string, std::shared_ptr<Module>>>;
@@ -43,7 +43,9 @@ class Module {
 /// Submodules "0", "1", ... of a registered list.
 class ModuleList : public Module {
  public:
-  void push_back(std::shared_ptr<Module> module) { register_module(std::to_string(size_++), std::move(module)); }
+  void push_back(std::shared_ptr<Module> module) {
+    register_module(std::to_string(size_++), std::move(module));
+  }
 
  private:
   int64_t size_ = 0;

@@ -4,13 +4,15 @@ namespace phalanx::model {
 
 at::Tensor unallocated(at::IntArrayRef shape) {
   at::Tensor tensor = at::empty({0}, at::kFloat);
-  // The shape without the memory: a meta tensor would say the same, but set_data() cannot turn it into a real one.
+  // The shape without the memory: a meta tensor would say the same, but set_data() cannot turn it into a real
+  // one.
   tensor.unsafeGetTensorImpl()->set_sizes_contiguous(shape);
   return tensor;
 }
 
 bool is_allocated(const at::Tensor& tensor) {
-  return static_cast<int64_t>(tensor.storage().nbytes()) >= tensor.numel() * static_cast<int64_t>(tensor.element_size());
+  return static_cast<int64_t>(tensor.storage().nbytes()) >=
+         tensor.numel() * static_cast<int64_t>(tensor.element_size());
 }
 
 void allocate(Module& module, at::ScalarType dtype, at::Device device) {
@@ -20,7 +22,9 @@ void allocate(Module& module, at::ScalarType dtype, at::Device device) {
   }
 }
 
-NamedTensors all_parameters(const Module& module) { return module.named_parameters(); }
+NamedTensors all_parameters(const Module& module) {
+  return module.named_parameters();
+}
 
 NamedTensors trainable_parameters(const Module& module) {
   NamedTensors parameters = all_parameters(module);

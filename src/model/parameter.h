@@ -5,8 +5,8 @@
 
 namespace phalanx::model {
 
-/// A tensor that has a shape but no memory. Modules are built from these, so that a model can be adapted and cut over
-/// ranks before any weight is allocated, and is then filled once, in the dtype it is used in.
+/// A tensor that has a shape but no memory. Modules are built from these, so that a model can be adapted and
+/// cut over ranks before any weight is allocated, and is then filled once, in the dtype it is used in.
 at::Tensor unallocated(at::IntArrayRef shape);
 bool is_allocated(const at::Tensor& tensor);
 

@@ -7,7 +7,8 @@
 
 namespace phalanx::model {
 
-/// Root-mean-square norm with a learned factor (ops::rms_norm); joins the residual addition before it into one pass.
+/// Root-mean-square norm with a learned factor (ops::rms_norm); joins the residual addition before it into
+/// one pass.
 class RmsNorm : public Module {
  public:
   RmsNorm(int64_t hidden_size, double eps);

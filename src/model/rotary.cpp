@@ -15,7 +15,8 @@ float llama3_frequency(float f, const RopeScaling& s) {
   const float wavelength = 1.0F / f * static_cast<float>(2 * std::numbers::pi);
   if (wavelength < static_cast<float>(static_cast<double>(context) / s.high_freq_factor)) return f;
   if (wavelength > static_cast<float>(static_cast<double>(context) / s.low_freq_factor)) return f / factor;
-  const float smooth = (1.0F / wavelength * context - low) / static_cast<float>(s.high_freq_factor - s.low_freq_factor);
+  const float smooth =
+      (1.0F / wavelength * context - low) / static_cast<float>(s.high_freq_factor - s.low_freq_factor);
   return (1.0F - smooth) * f / factor + smooth * f;
 }
 
@@ -30,7 +31,8 @@ double llama3_factor(double f, const RopeScaling& s) {
 }
 
 float plain_frequency(const TransformerConfig& config, int64_t i) {
-  // The exponent is rounded to fp32 first, as the reference does it: the last bit of f shows at long positions.
+  // The exponent is rounded to fp32 first, as the reference does it: the last bit of f shows at long
+  // positions.
   const float exponent = static_cast<float>(2 * i) / static_cast<float>(config.head_dim);
   return 1.0F / static_cast<float>(std::pow(config.rope_theta, static_cast<double>(exponent)));
 }
@@ -52,7 +54,8 @@ std::vector<float> rope_divisors(const TransformerConfig& config) {
   std::vector<float> divisors;
   if (!config.rope_scaling) return divisors;
   for (int64_t i = 0; i < config.head_dim / 2; ++i) {
-    divisors.push_back(static_cast<float>(1 / llama3_factor(plain_frequency(config, i), *config.rope_scaling)));
+    divisors.push_back(
+        static_cast<float>(1 / llama3_factor(plain_frequency(config, i), *config.rope_scaling)));
   }
   return divisors;
 }

@@ -7,8 +7,8 @@
 
 namespace phalanx::model {
 
-/// f_i = theta^(-2i/d) for i < d/2, fp64 [d/2] in host memory; with `rope_scaling` (llama3) each f is scaled by its
-/// wavelength w = 2 pi / f and n = original_max_position_embeddings:
+/// f_i = theta^(-2i/d) for i < d/2, fp64 [d/2] in host memory; with `rope_scaling` (llama3) each f is scaled
+/// by its wavelength w = 2 pi / f and n = original_max_position_embeddings:
 ///     w < n / high: f        w > n / low: f / factor
 ///     else s = (n / w - low) / (high - low), f ((1 - s) / factor + s)
 /// The values are those of transformers, which computes them in fp32.

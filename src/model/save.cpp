@@ -21,7 +21,9 @@ using formats::TensorSpec;
 constexpr const char* kRopeFreqs = "rope_freqs.weight";
 
 // The model's own weights: what an adapter added beside them is not part of the model's files.
-NamedTensors base_parameters(const CausalLm& model) { return all_parameters(*find_family(model.config().model_type).build(model.config())); }
+NamedTensors base_parameters(const CausalLm& model) {
+  return all_parameters(*find_family(model.config().model_type).build(model.config()));
+}
 
 std::span<const std::byte> bytes_of(const at::Tensor& tensor) {
   return {static_cast<const std::byte*>(tensor.const_data_ptr()), tensor.nbytes()};
@@ -36,7 +38,8 @@ at::Tensor ask(const WeightSource& weights, const std::string& name, at::IntArra
   return tensor;
 }
 
-void write_weight(formats::TensorWriter& writer, const TensorSpec& spec, const std::string& name, const at::Tensor& tensor) {
+void write_weight(formats::TensorWriter& writer, const TensorSpec& spec, const std::string& name,
+                  const at::Tensor& tensor) {
   const bool is_stored_type = (spec.dtype == DType::kF64 && tensor.scalar_type() == at::kDouble) ||
                               (spec.dtype == DType::kF32 && tensor.scalar_type() == at::kFloat) ||
                               (spec.dtype == DType::kF16 && tensor.scalar_type() == at::kHalf) ||
@@ -52,7 +55,8 @@ void check_dtype(DType dtype, std::initializer_list<DType> allowed, const char* 
     if (each == dtype) return;
     names += (names.empty() ? "" : ", ") + std::string(core::name(each));
   }
-  core::fail(core::ExitCode::kBadConfig, "{} cannot be written as {}; allowed are {}", where, core::name(dtype), names);
+  core::fail(core::ExitCode::kBadConfig, "{} cannot be written as {}; allowed are {}", where,
+             core::name(dtype), names);
 }
 
 void write_generation_config(const std::filesystem::path& folder, const TransformerConfig& config) {
@@ -87,8 +91,8 @@ WeightSource weights_of(const CausalLm& model) {
   };
 }
 
-void save_hf(const std::filesystem::path& folder, const CausalLm& model, const WeightSource& weights, DType dtype,
-             uint64_t max_shard_bytes) {
+void save_hf(const std::filesystem::path& folder, const CausalLm& model, const WeightSource& weights,
+             DType dtype, uint64_t max_shard_bytes) {
   check_dtype(dtype, {DType::kF64, DType::kF32, DType::kF16, DType::kBF16}, "a Hugging Face folder");
   core::make_directories(folder.string());
   const NamedTensors parameters = base_parameters(model);
@@ -100,11 +104,12 @@ void save_hf(const std::filesystem::path& folder, const CausalLm& model, const W
   }
   writer.finish();
   write_generation_config(folder, model.config());
-  formats::write_hf_json(folder / "config.json", to_json(model.config(), dtype));  // last: a folder without it is no model
+  formats::write_hf_json(folder / "config.json",
+                         to_json(model.config(), dtype));  // last: a folder without it is no model
 }
 
-void save_gguf(const std::filesystem::path& file, const CausalLm& model, const WeightSource& weights, DType dtype,
-               formats::GgufPairs metadata) {
+void save_gguf(const std::filesystem::path& file, const CausalLm& model, const WeightSource& weights,
+               DType dtype, formats::GgufPairs metadata) {
   check_dtype(dtype, {DType::kF32, DType::kF16, DType::kBF16, DType::kQ8_0}, "a GGUF file");
   const TransformerConfig& config = model.config();
   formats::add_llama_metadata(metadata, formats::HfConfig(to_json(config, DType::kF32), file));
@@ -112,7 +117,8 @@ void save_gguf(const std::filesystem::path& file, const CausalLm& model, const W
   const std::vector<float> divisors = rope_divisors(config);
   std::vector<TensorSpec> specs;
   for (const auto& [name, parameter] : parameters) {
-    specs.push_back({formats::gguf_name_of_llama(name).value(), gguf_dtype(parameter, dtype), parameter.sizes().vec()});
+    specs.push_back(
+        {formats::gguf_name_of_llama(name).value(), gguf_dtype(parameter, dtype), parameter.sizes().vec()});
   }
   if (!divisors.empty()) specs.push_back({kRopeFreqs, DType::kF32, {static_cast<int64_t>(divisors.size())}});
   formats::GgufWriter writer(file, specs, metadata);

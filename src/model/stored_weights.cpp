@@ -2,8 +2,8 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
-#include <c10/util/BFloat16.h>
 #include <c10/core/GradMode.h>
+#include <c10/util/BFloat16.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>
@@ -21,7 +21,8 @@ namespace {
 using core::DType;
 using formats::TensorInfo;
 
-constexpr int64_t kChunkElements = 1 << 16;  // 256 kB of fp32: stays in the cache between decoding and rounding
+constexpr int64_t kChunkElements =
+    1 << 16;  // 256 kB of fp32: stays in the cache between decoding and rounding
 
 struct Pairing {
   const TensorInfo* info;
@@ -34,7 +35,9 @@ bool is_float(DType dtype) {
 }
 
 // Buffers that older versions of transformers stored beside the weights; they follow from the config.
-bool is_derived(const std::string& name) { return name.ends_with(".rotary_emb.inv_freq"); }
+bool is_derived(const std::string& name) {
+  return name.ends_with(".rotary_emb.inv_freq");
+}
 
 // A tied output matrix that is stored all the same, as some writers do: fine if it holds the same bytes.
 bool is_same_as_embedding(const TensorInfo& info, const formats::TensorFile& file) {
@@ -50,12 +53,14 @@ void check_pair(const TensorInfo& info, const at::Tensor& parameter, std::vector
     problems.push_back(fmt::format("{} has the shape {}, the config asks for {}", info.name,
                                    formats::shape_text(info.shape), formats::shape_text(wanted)));
   } else if (!is_float(info.dtype)) {
-    problems.push_back(fmt::format("{} is {}, not a floating-point or quantised type", info.name, core::name(info.dtype)));
+    problems.push_back(
+        fmt::format("{} is {}, not a floating-point or quantised type", info.name, core::name(info.dtype)));
   }
 }
 
 // Every parameter with its stored tensor, or one error with everything that does not fit.
-std::vector<Pairing> pair_up(const NamedTensors& parameters, const formats::TensorFile& file, const std::string& where) {
+std::vector<Pairing> pair_up(const NamedTensors& parameters, const formats::TensorFile& file,
+                             const std::string& where) {
   std::map<std::string, const TensorInfo*> left;
   for (const TensorInfo& info : file.tensors()) left.emplace(info.name, &info);
   std::vector<std::string> problems;
@@ -75,7 +80,8 @@ std::vector<Pairing> pair_up(const NamedTensors& parameters, const formats::Tens
     problems.push_back(fmt::format("{} is not part of this model", core::printable(name)));
   }
   if (!problems.empty()) {
-    core::fail(core::ExitCode::kBadInput, "{}: the weights do not fit the config: {}", where, fmt::join(problems, "; "));
+    core::fail(core::ExitCode::kBadInput, "{}: the weights do not fit the config: {}", where,
+               fmt::join(problems, "; "));
   }
   return pairs;
 }
@@ -107,8 +113,12 @@ bool all_finite(std::span<const float> values) {
   return largest < 0x7F800000U;
 }
 
-void convert(std::span<const float> source, float* out) { std::memcpy(out, source.data(), source.size_bytes()); }
-void convert(std::span<const float> source, double* out) { std::copy(source.begin(), source.end(), out); }
+void convert(std::span<const float> source, float* out) {
+  std::memcpy(out, source.data(), source.size_bytes());
+}
+void convert(std::span<const float> source, double* out) {
+  std::copy(source.begin(), source.end(), out);
+}
 void convert(std::span<const float> source, at::BFloat16* out) {
   auto* bits = reinterpret_cast<uint16_t*>(out);
 #pragma omp simd
@@ -120,7 +130,8 @@ void convert(std::span<const float> source, at::BFloat16* out) {
 
 void refuse_not_finite(const TensorInfo& info, const std::string& where) {
   core::fail(core::ExitCode::kBadInput,
-             "{}: tensor {} holds values that are not finite (NaN or infinity); the file is damaged, or its training "
+             "{}: tensor {} holds values that are not finite (NaN or infinity); the file is damaged, or its "
+             "training "
              "diverged",
              where, core::printable(info.name));
 }
@@ -151,7 +162,8 @@ void decode_chunk(const Chunk& chunk, const std::string& where) {
     case at::kBFloat16:
       return decode<at::BFloat16>(chunk, where);
     case at::kDouble:
-      return chunk.pairing->info->dtype == DType::kF64 ? copy_double(chunk, where) : decode<double>(chunk, where);
+      return chunk.pairing->info->dtype == DType::kF64 ? copy_double(chunk, where)
+                                                       : decode<double>(chunk, where);
     default:
       return decode<float>(chunk, where);
   }
@@ -159,7 +171,8 @@ void decode_chunk(const Chunk& chunk, const std::string& where) {
 
 }  // namespace
 
-void check_weights(const NamedTensors& parameters, const formats::TensorFile& file, const std::string& where) {
+void check_weights(const NamedTensors& parameters, const formats::TensorFile& file,
+                   const std::string& where) {
   pair_up(parameters, file, where);
 }
 
@@ -170,7 +183,8 @@ void fill_weights(const NamedTensors& parameters, const formats::TensorFile& fil
               "weights are loaded as fp64, fp32 or bf16");
   const std::vector<Pairing> pairs = pair_up(parameters, file, where);
   for (const Pairing& pairing : pairs) {
-    if (!is_allocated(pairing.parameter)) pairing.parameter.set_data(at::empty(pairing.parameter.sizes(), dtype));
+    if (!is_allocated(pairing.parameter))
+      pairing.parameter.set_data(at::empty(pairing.parameter.sizes(), dtype));
   }
   const std::vector<Chunk> chunks = cut(pairs, file);
   at::parallel_for(0, static_cast<int64_t>(chunks.size()), 1, [&](int64_t begin, int64_t end) {

@@ -9,11 +9,12 @@
 namespace phalanx::model {
 
 /// Holds the tensors of a file, under Hugging Face's names, against the parameters of a model.
-/// @throws core::Error (kBadInput) that lists every missing tensor, every unexpected one and every wrong shape.
+/// @throws core::Error (kBadInput) that lists every missing tensor, every unexpected one and every wrong
+/// shape.
 void check_weights(const NamedTensors& parameters, const formats::TensorFile& file, const std::string& where);
 
-/// Decodes them into the parameters, in parallel and straight into `dtype` (fp64, fp32 or bf16), without a copy of the model in
-/// between; parameters that have no memory yet get it here.
+/// Decodes them into the parameters, in parallel and straight into `dtype` (fp64, fp32 or bf16), without a
+/// copy of the model in between; parameters that have no memory yet get it here.
 /// @throws as check_weights, and for the first tensor with a value that is not finite.
 void fill_weights(const NamedTensors& parameters, const formats::TensorFile& file, at::ScalarType dtype,
                   const std::string& where);

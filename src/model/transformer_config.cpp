@@ -14,24 +14,30 @@ using core::fail;
 
 void require_positive(const std::string& where, const char* key, int64_t value) {
   if (value < 1) fail(ExitCode::kBadInput, "{}: {} is {} but must be at least 1", where, key, value);
-  if (value > (int64_t{1} << 31)) fail(ExitCode::kBadInput, "{}: {} is {}, more than 2^31", where, key, value);
+  if (value > (int64_t{1} << 31))
+    fail(ExitCode::kBadInput, "{}: {} is {}, more than 2^31", where, key, value);
 }
 
 void validate_rope(const std::string& where, const TransformerConfig& c) {
-  if (!(c.rope_theta > 0)) fail(ExitCode::kBadInput, "{}: rope_theta is {} but must be above 0", where, c.rope_theta);
+  if (!(c.rope_theta > 0))
+    fail(ExitCode::kBadInput, "{}: rope_theta is {} but must be above 0", where, c.rope_theta);
   if (!c.rope_scaling) return;
   const RopeScaling& s = *c.rope_scaling;
-  if (!(s.factor >= 1)) fail(ExitCode::kBadInput, "{}: rope factor is {} but must be at least 1", where, s.factor);
+  if (!(s.factor >= 1))
+    fail(ExitCode::kBadInput, "{}: rope factor is {} but must be at least 1", where, s.factor);
   if (!(s.low_freq_factor > 0) || !(s.high_freq_factor > s.low_freq_factor)) {
-    fail(ExitCode::kBadInput, "{}: rope low_freq_factor is {} and high_freq_factor is {} but 0 < low < high is needed",
-         where, s.low_freq_factor, s.high_freq_factor);
+    fail(ExitCode::kBadInput,
+         "{}: rope low_freq_factor is {} and high_freq_factor is {} but 0 < low < high is needed", where,
+         s.low_freq_factor, s.high_freq_factor);
   }
   require_positive(where, "rope original_max_position_embeddings", s.original_max_position_embeddings);
 }
 
-void validate_token_id(const std::string& where, const char* key, const std::optional<int64_t>& id, int64_t vocab) {
+void validate_token_id(const std::string& where, const char* key, const std::optional<int64_t>& id,
+                       int64_t vocab) {
   if (id && (*id < 0 || *id >= vocab)) {
-    fail(ExitCode::kBadInput, "{}: {} is {} but the vocabulary has the ids 0 to {}", where, key, *id, vocab - 1);
+    fail(ExitCode::kBadInput, "{}: {} is {} but the vocabulary has the ids 0 to {}", where, key, *id,
+         vocab - 1);
   }
 }
 
@@ -47,7 +53,8 @@ void TransformerConfig::validate(const std::string& where) const {
   require_positive(where, "head_dim", head_dim);
   require_positive(where, "max_position_embeddings", max_position_embeddings);
   if (num_attention_heads % num_key_value_heads != 0) {
-    fail(ExitCode::kBadInput, "{}: num_attention_heads is {} but must be a multiple of num_key_value_heads = {}", where,
+    fail(ExitCode::kBadInput,
+         "{}: num_attention_heads is {} but must be a multiple of num_key_value_heads = {}", where,
          num_attention_heads, num_key_value_heads);
   }
   if (head_dim % 2 != 0) fail(ExitCode::kBadInput, "{}: head_dim is {} but must be even", where, head_dim);
@@ -55,7 +62,8 @@ void TransformerConfig::validate(const std::string& where) const {
     fail(ExitCode::kBadInput, "{}: rms_norm_eps is {} but must be above 0", where, rms_norm_eps);
   }
   if (!(initializer_range >= 0)) {
-    fail(ExitCode::kBadInput, "{}: initializer_range is {} but must not be negative", where, initializer_range);
+    fail(ExitCode::kBadInput, "{}: initializer_range is {} but must not be negative", where,
+         initializer_range);
   }
   validate_rope(where, *this);
   validate_token_id(where, "bos_token_id", bos_token_id, vocab_size);
@@ -65,7 +73,8 @@ void TransformerConfig::validate(const std::string& where) const {
 
 int64_t TransformerConfig::num_parameters() const {
   const int64_t q = num_attention_heads * head_dim, kv = num_key_value_heads * head_dim;
-  int64_t layer = hidden_size * (q + 2 * kv) + q * hidden_size + 3 * hidden_size * intermediate_size + 2 * hidden_size;
+  int64_t layer =
+      hidden_size * (q + 2 * kv) + q * hidden_size + 3 * hidden_size * intermediate_size + 2 * hidden_size;
   if (attention_bias) layer += q + 2 * kv + hidden_size;
   if (mlp_bias) layer += 2 * intermediate_size + hidden_size;
   const int64_t matrices = tie_word_embeddings ? 1 : 2;

@@ -13,7 +13,8 @@ struct RopeScaling {
   bool operator==(const RopeScaling&) const = default;
 };
 
-/// Architecture and sizes under config.json's names. @throws core::Error from validate() naming key, value and range.
+/// Architecture and sizes under config.json's names. @throws core::Error from validate() naming key, value
+/// and range.
 struct TransformerConfig {
   std::string model_type = "llama";
   int64_t vocab_size = 0, hidden_size = 0, intermediate_size = 0, num_hidden_layers = 0;

@@ -4,9 +4,9 @@
 #include <cstdint>
 #include <cstring>
 
-/// Sixteen fp32 lanes in GCC's vector types. The same source becomes AVX-512, AVX2 or SSE code, depending on the function
-/// that it is inlined into: a kernel is written once as an always_inline body, PHALANX_DISPATCH makes one copy per
-/// instruction set and picks one at run time.
+/// Sixteen fp32 lanes in GCC's vector types. The same source becomes AVX-512, AVX2 or SSE code, depending on
+/// the function that it is inlined into: a kernel is written once as an always_inline body, PHALANX_DISPATCH
+/// makes one copy per instruction set and picks one at run time.
 #pragma GCC diagnostic ignored "-Wpsabi"  // vectors are only passed between inlined functions
 namespace phalanx::model::wide {
 
@@ -18,8 +18,9 @@ struct Pair {
   Floats first, second;
 };
 
-/// 32 stored elements as fp32. bf16: `first` holds the even elements, `second` the odd ones, which costs one shift and one
-/// mask; fp32: the first and the second sixteen. Both sides of a product use the same order, so it never shows.
+/// 32 stored elements as fp32. bf16: `first` holds the even elements, `second` the odd ones, which costs one
+/// shift and one mask; fp32: the first and the second sixteen. Both sides of a product use the same order, so
+/// it never shows.
 [[gnu::always_inline]] inline Pair load(const c10::BFloat16* source) {
   Words bits;
   std::memcpy(&bits, source, sizeof(bits));
@@ -66,11 +67,14 @@ template <typename T>
   return load(padded);
 }
 
-inline int64_t num_steps(int64_t elements) { return (elements + kStep - 1) / kStep; }
+inline int64_t num_steps(int64_t elements) {
+  return (elements + kStep - 1) / kStep;
+}
 
 }  // namespace phalanx::model::wide
 
-/// Defines `name` with the signature of the always_inline template body##<T>: chooses the instruction set on every call.
+/// Defines `name` with the signature of the always_inline template body##<T>: chooses the instruction set on
+/// every call.
 #define PHALANX_DISPATCH(name, body, parameters, arguments)                                                  \
   template <typename T>                                                                                      \
   [[gnu::target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,prefer-vector-width=512")]] void name##_avx512  \
@@ -83,7 +87,8 @@ inline int64_t num_steps(int64_t elements) { return (elements + kStep - 1) / kSt
   }                                                                                                          \
   template <typename T>                                                                                      \
   void name parameters {                                                                                     \
-    static const bool has_avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && \
+    static const bool has_avx512 = __builtin_cpu_supports("avx512f") &&                                      \
+                                   __builtin_cpu_supports("avx512bw") &&                                     \
                                    __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"); \
     static const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");            \
     if (has_avx512) return name##_avx512<T> arguments;                                                       \

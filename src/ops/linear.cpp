@@ -1,8 +1,8 @@
 #include "ops/linear.h"
 
 #include <ATen/ATen.h>
-#include <torch/csrc/autograd/custom_function.h>
 #include <c10/core/GradMode.h>
+#include <torch/csrc/autograd/custom_function.h>
 
 #include "ops/grad_sink.h"
 #include "ops/matmul.h"

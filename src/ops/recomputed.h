@@ -3,23 +3,23 @@
 
 #include <functional>
 
-/// Saving little for the backward: the output of a cheap operation (norm, SwiGLU) carries the recipe that made
-/// it, and an operation that needs such a tensor again saves the recipe's ingredients, which somebody saves
-/// anyway, instead of the tensor.
+/// Saving little for the backward: the output of a cheap operation (norm, SwiGLU) carries the recipe that
+/// made it, and an operation that needs such a tensor again saves the recipe's ingredients, which somebody
+/// saves anyway, instead of the tensor.
 namespace phalanx::ops {
 
 using Recipe = std::function<at::Tensor(const torch::autograd::variable_list& ingredients)>;
 
-/// Attaches a recipe to this very tensor; aliases do not inherit it. `recipe` must return the same bits on every
-/// call and hold no tensor itself.
+/// Attaches a recipe to this very tensor; aliases do not inherit it. `recipe` must return the same bits on
+/// every call and hold no tensor itself.
 void set_recipe(const at::Tensor& tensor, torch::autograd::variable_list ingredients, Recipe recipe);
 
 /// As ctx->save_for_backward(others), and `x` or, where it has one, its recipe behind them.
 void save_with_input(torch::autograd::AutogradContext* ctx, torch::autograd::variable_list others,
                      const at::Tensor& x);
 
-/// `x` again. `saved` is ctx->get_saved_variables(), `num_others` the length of `others` above. Operations that
-/// saved the same tensor share one computation: the first of them makes it, the last one frees it.
+/// `x` again. `saved` is ctx->get_saved_variables(), `num_others` the length of `others` above. Operations
+/// that saved the same tensor share one computation: the first of them makes it, the last one frees it.
 at::Tensor restore_input(torch::autograd::AutogradContext* ctx, const torch::autograd::variable_list& saved,
                          size_t num_others);
 

@@ -10,20 +10,24 @@ namespace {
 
 constexpr int64_t kAlignElements = 16;  // 64 bytes of fp32: one cache line, one AVX-512 register
 
-at::ScalarType main_dtype(at::ScalarType compute) { return compute == at::kDouble ? at::kDouble : at::kFloat; }
+at::ScalarType main_dtype(at::ScalarType compute) {
+  return compute == at::kDouble ? at::kDouble : at::kFloat;
+}
 
 }  // namespace
 
 FlatParameters::FlatParameters(const std::vector<std::pair<std::string, at::Tensor>>& parameters,
                                at::ScalarType compute_dtype) {
-  if (parameters.empty()) core::fail(core::ExitCode::kBadConfig, "there is no trainable parameter: check lora.target_modules");
+  if (parameters.empty())
+    core::fail(core::ExitCode::kBadConfig, "there is no trainable parameter: check lora.target_modules");
   int64_t total = 0;
   for (auto it = parameters.rbegin(); it != parameters.rend(); ++it) {
     const auto& [name, param] = *it;
     slots_.push_back({name, param, total, param.numel(), param.dim() >= 2});
     total += (param.numel() + kAlignElements - 1) / kAlignElements * kAlignElements;
   }
-  const at::TensorOptions compute = parameters.front().second.options().requires_grad(false).dtype(compute_dtype);
+  const at::TensorOptions compute =
+      parameters.front().second.options().requires_grad(false).dtype(compute_dtype);
   const at::TensorOptions main = compute.dtype(main_dtype(compute_dtype));
   compute_ = at::zeros({total}, compute);
   master_ = main.dtype() == compute.dtype() ? compute_ : at::zeros({total}, main);

@@ -13,7 +13,7 @@ struct ParameterSlot {
   at::Tensor param;    // the module's parameter, now a view into FlatParameters::compute()
   int64_t offset = 0;  // elements from the start of the buffers
   int64_t numel = 0;
-  bool decay = true;   // weight decay applies: not to norms and biases (tensors with fewer than 2 dimensions)
+  bool decay = true;  // weight decay applies: not to norms and biases (tensors with fewer than 2 dimensions)
 };
 
 /// All trainable parameters of a model in flat buffers of equal layout:
@@ -22,13 +22,16 @@ struct ParameterSlot {
 ///     master  [n]  fp32 (fp64 for fp64); the same storage as compute where the dtypes agree
 ///     grad    [n]  as master; sums of the backward land here
 ///
-/// Slots stand in reverse execution order, so that the backward fills the buffers front to back and a bucket of
-/// gradients is a contiguous range. Slots begin at multiples of 64 bytes.
+/// Slots stand in reverse execution order, so that the backward fills the buffers front to back and a bucket
+/// of gradients is a contiguous range. Slots begin at multiples of 64 bytes.
 class FlatParameters {
  public:
-  /// @param parameters  (name, parameter) in execution order; only these train. Given in the master dtype where the
-  ///                    source has that precision, they are rounded to `compute_dtype` here and the master keeps all bits.
-  FlatParameters(const std::vector<std::pair<std::string, at::Tensor>>& parameters, at::ScalarType compute_dtype);
+  /// @param parameters  (name, parameter) in execution order; only these train. Given in the master dtype
+  /// where the
+  ///                    source has that precision, they are rounded to `compute_dtype` here and the master
+  ///                    keeps all bits.
+  FlatParameters(const std::vector<std::pair<std::string, at::Tensor>>& parameters,
+                 at::ScalarType compute_dtype);
 
   const std::vector<ParameterSlot>& slots() const { return slots_; }
   const at::Tensor& compute() const { return compute_; }

@@ -12,7 +12,8 @@ namespace {
 
 class SlotSink : public ops::GradSink {
  public:
-  SlotSink(at::Tensor main_grad, std::function<void()> ready) : main_grad_(std::move(main_grad)), ready_(std::move(ready)) {}
+  SlotSink(at::Tensor main_grad, std::function<void()> ready)
+      : main_grad_(std::move(main_grad)), ready_(std::move(ready)) {}
   at::Tensor main_grad() override { return main_grad_; }
   void ready() override { ready_(); }
 
@@ -23,11 +24,13 @@ class SlotSink : public ops::GradSink {
 
 }  // namespace
 
-GradReady::GradReady(FlatParameters& parameters, std::function<void(size_t)> ready) : parameters_(parameters) {
+GradReady::GradReady(FlatParameters& parameters, std::function<void(size_t)> ready)
+    : parameters_(parameters) {
   for (size_t i = 0; i < parameters.slots().size(); ++i) {
     const ParameterSlot& slot = parameters.slots()[i];
-    ops::set_grad_sink(slot.param, c10::make_intrusive<SlotSink>(FlatParameters::view(parameters.grad(), slot),
-                                                                  [ready, i] { ready(i); }));
+    ops::set_grad_sink(slot.param,
+                       c10::make_intrusive<SlotSink>(FlatParameters::view(parameters.grad(), slot),
+                                                     [ready, i] { ready(i); }));
   }
 }
 

@@ -7,8 +7,9 @@
 
 namespace phalanx::parallel {
 
-/// Attaches an ops::GradSink to every parameter, so that its gradients are added straight into FlatParameters::grad(), and
-/// calls `ready(slot index)` inside a backward when a parameter has received all of its contributions.
+/// Attaches an ops::GradSink to every parameter, so that its gradients are added straight into
+/// FlatParameters::grad(), and calls `ready(slot index)` inside a backward when a parameter has received all
+/// of its contributions.
 class GradReady {
  public:
   GradReady(FlatParameters& parameters, std::function<void(size_t)> ready);

@@ -12,11 +12,14 @@
 namespace phalanx::parallel {
 namespace {
 
-/// Sums the micro-steps in place; in the last backward each bucket is reduced over the group as soon as it is complete.
+/// Sums the micro-steps in place; in the last backward each bucket is reduced over the group as soon as it is
+/// complete.
 class BucketedGradSync : public GradSync {
  public:
   BucketedGradSync(FlatParameters& parameters, comm::Communicator& group, int64_t bucket_bytes)
-      : parameters_(parameters), group_(group), ready_(parameters, [this](size_t slot) { slot_ready(slot); }) {
+      : parameters_(parameters),
+        group_(group),
+        ready_(parameters, [this](size_t slot) { slot_ready(slot); }) {
     const int64_t bucket_numel = bucket_bytes / parameters.grad().element_size();
     for (const ParameterSlot& slot : parameters.slots()) {
       if (buckets_.empty() || slot.offset - buckets_.back().begin >= bucket_numel) {
@@ -56,14 +59,16 @@ class BucketedGradSync : public GradSync {
     if (!last_) return;
     ++buckets_[bucket_of_slot_[slot]].num_ready;
     // In buffer order only, so that every rank issues its collectives in the same order.
-    while (next_bucket_ < buckets_.size() && buckets_[next_bucket_].num_ready == buckets_[next_bucket_].num_slots) reduce_next();
+    while (next_bucket_ < buckets_.size() &&
+           buckets_[next_bucket_].num_ready == buckets_[next_bucket_].num_slots)
+      reduce_next();
   }
 
   void reduce_next() {
     const Bucket& bucket = buckets_[next_bucket_++];
     if (group_.size() == 1) return;
-    works_.push_back(group_.all_reduce_async(parameters_.grad().narrow(0, bucket.begin, bucket.end - bucket.begin),
-                                             comm::ReduceOp::kSum));
+    works_.push_back(group_.all_reduce_async(
+        parameters_.grad().narrow(0, bucket.begin, bucket.end - bucket.begin), comm::ReduceOp::kSum));
   }
 
   FlatParameters& parameters_;
@@ -83,9 +88,11 @@ class TreeGradSync : public GradSync {
   TreeGradSync(FlatParameters& parameters, comm::Communicator& group)
       : parameters_(parameters), group_(group), ready_(parameters, [](size_t) {}) {
     if (!std::has_single_bit(static_cast<unsigned>(group.size()))) {
-      core::fail(core::ExitCode::kBadConfig,
-                 "parallel.dp is {} but must be a power of two with run.determinism: mesh_invariant; try {} or {}", group.size(),
-                 std::bit_floor(static_cast<unsigned>(group.size())), std::bit_ceil(static_cast<unsigned>(group.size())));
+      core::fail(
+          core::ExitCode::kBadConfig,
+          "parallel.dp is {} but must be a power of two with run.determinism: mesh_invariant; try {} or {}",
+          group.size(), std::bit_floor(static_cast<unsigned>(group.size())),
+          std::bit_ceil(static_cast<unsigned>(group.size())));
     }
   }
 
@@ -151,7 +158,8 @@ std::vector<int> tree_merges(int64_t num_leaves) {
   return merges;
 }
 
-std::unique_ptr<GradSync> make_grad_sync(FlatParameters& parameters, comm::Communicator& group, const GradSyncOptions& options) {
+std::unique_ptr<GradSync> make_grad_sync(FlatParameters& parameters, comm::Communicator& group,
+                                         const GradSyncOptions& options) {
   if (options.mesh_invariant) return std::make_unique<TreeGradSync>(parameters, group);
   return std::make_unique<BucketedGradSync>(parameters, group, options.bucket_bytes);
 }

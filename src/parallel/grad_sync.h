@@ -8,8 +8,8 @@
 
 namespace phalanx::parallel {
 
-/// Brings the gradients of all micro-steps and ranks together in FlatParameters::grad(). ZeRO stages will be further
-/// implementations. Called by the Schedule in this order, the same on every rank.
+/// Brings the gradients of all micro-steps and ranks together in FlatParameters::grad(). ZeRO stages will be
+/// further implementations. Called by the Schedule in this order, the same on every rank.
 class GradSync {
  public:
   virtual ~GradSync() = default;
@@ -24,12 +24,15 @@ struct GradSyncOptions {
   int64_t bucket_bytes = 32 << 20;
 };
 
-/// `parameters` and `group` must outlive the result. Gradients are summed, never averaged: losses are already divided by
-/// global counts.
-///  - plain or data parallel: buckets of contiguous gradients are all-reduced while the last backward still runs
+/// `parameters` and `group` must outlive the result. Gradients are summed, never averaged: losses are already
+/// divided by global counts.
+///  - plain or data parallel: buckets of contiguous gradients are all-reduced while the last backward still
+///  runs
 ///    (Li et al. 2020, arXiv:2006.15704);
-///  - mesh_invariant: micro-steps are single sequences, added along one fixed binary tree (docs/architecture.md);
+///  - mesh_invariant: micro-steps are single sequences, added along one fixed binary tree
+///  (docs/architecture.md);
 ///    the group's size must be a power of two.
-std::unique_ptr<GradSync> make_grad_sync(FlatParameters& parameters, comm::Communicator& group, const GradSyncOptions& options);
+std::unique_ptr<GradSync> make_grad_sync(FlatParameters& parameters, comm::Communicator& group,
+                                         const GradSyncOptions& options);
 
 }  // namespace phalanx::parallel

@@ -3,7 +3,8 @@
 namespace phalanx::parallel {
 
 std::vector<double> PlainSchedule::forward_backward(int64_t num_micro_steps,
-                                                    const std::function<at::Tensor(int64_t)>& forward, GradSync& grad_sync) {
+                                                    const std::function<at::Tensor(int64_t)>& forward,
+                                                    GradSync& grad_sync) {
   std::vector<double> losses;
   grad_sync.begin_step(num_micro_steps);
   for (int64_t i = 0; i < num_micro_steps; ++i) {

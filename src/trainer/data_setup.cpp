@@ -11,15 +11,19 @@
 namespace phalanx::trainer {
 namespace {
 
-data::PrepareOptions prepare_options(const core::Config& config, const std::vector<data::SourceOptions>& sources,
+data::PrepareOptions prepare_options(const core::Config& config,
+                                     const std::vector<data::SourceOptions>& sources,
                                      const ModelSetup& model) {
   const auto& data = config.get<data::DataOptions>();
   const std::string& folder = config.get<core::RunOptions>().output_dir;
-  return {sources, data, model.chat_template(), data.cache_dir.value_or(folder + "/cache"), folder + "/quarantine.jsonl"};
+  return {sources, data, model.chat_template(), data.cache_dir.value_or(folder + "/cache"),
+          folder + "/quarantine.jsonl"};
 }
 
-std::string summary(const data::Dataset& dataset, const data::Tokenizer& tokenizer, const std::string& name, bool built) {
-  return data::describe(dataset, tokenizer, name) + fmt::format("\n{}: {}\n", name, built ? "tokenised now" : "mapped from the cache");
+std::string summary(const data::Dataset& dataset, const data::Tokenizer& tokenizer, const std::string& name,
+                    bool built) {
+  return data::describe(dataset, tokenizer, name) +
+         fmt::format("\n{}: {}\n", name, built ? "tokenised now" : "mapped from the cache");
 }
 
 }  // namespace
@@ -27,7 +31,9 @@ std::string summary(const data::Dataset& dataset, const data::Tokenizer& tokeniz
 void check_data_header(const data::SourceOptions& source) {
   data::JsonLines lines(source.path);
   data::JsonLine line;
-  if (!lines.next(line)) core::fail(core::ExitCode::kBadInput, "{}: the file is empty; it must hold one JSON record a line", source.path);
+  if (!lines.next(line))
+    core::fail(core::ExitCode::kBadInput, "{}: the file is empty; it must hold one JSON record a line",
+               source.path);
   try {
     data::parse_record(line.text, source.format);
   } catch (const core::Error& error) {
@@ -35,9 +41,12 @@ void check_data_header(const data::SourceOptions& source) {
   }
 }
 
-TrainingData set_up_data(const core::Config& config, const ModelSetup& model, comm::Communicator& group, std::string& report) {
+TrainingData set_up_data(const core::Config& config, const ModelSetup& model, comm::Communicator& group,
+                         std::string& report) {
   const auto& options = config.get<data::DataOptions>();
-  if (options.train.empty()) core::fail(core::ExitCode::kBadConfig, "data.train is empty; name at least one file: data: {{train: [{{path: FILE}}]}}");
+  if (options.train.empty())
+    core::fail(core::ExitCode::kBadConfig,
+               "data.train is empty; name at least one file: data: {{train: [{{path: FILE}}]}}");
   const auto build = [&](const std::vector<data::SourceOptions>& sources, const char* name) {
     if (group.rank() != 0) group.barrier();  // after rank 0 has written the cache
     bool built = false;

@@ -15,11 +15,13 @@ struct TrainingData {
   std::optional<data::Dataset> eval;
 };
 
-/// Tokenises or maps data.train and data.eval: rank 0 builds what is not cached, then the others map it. Collective.
-/// `report` gets the start-up text on rank 0.
-TrainingData set_up_data(const core::Config& config, const ModelSetup& model, comm::Communicator& group, std::string& report);
+/// Tokenises or maps data.train and data.eval: rank 0 builds what is not cached, then the others map it.
+/// Collective. `report` gets the start-up text on rank 0.
+TrainingData set_up_data(const core::Config& config, const ModelSetup& model, comm::Communicator& group,
+                         std::string& report);
 
-/// Reads the first record of a source. @throws core::Error (65) if the file is missing or the record has no known format.
+/// Reads the first record of a source. @throws core::Error (65) if the file is missing or the record has no
+/// known format.
 void check_data_header(const data::SourceOptions& source);
 
 }  // namespace phalanx::trainer

@@ -12,17 +12,20 @@
 
 namespace phalanx::trainer {
 
-double EvalResult::perplexity() const { return std::exp(loss); }
+double EvalResult::perplexity() const {
+  return std::exp(loss);
+}
 
-EvalResult evaluate(model::CausalLm& model, const data::Dataset& dataset, std::optional<int64_t> max_sequences,
-                    comm::Communicator& group) {
+EvalResult evaluate(model::CausalLm& model, const data::Dataset& dataset,
+                    std::optional<int64_t> max_sequences, comm::Communicator& group) {
   at::NoGradGuard no_grad;
   const int64_t count = std::min(dataset.num_sequences(), max_sequences.value_or(dataset.num_sequences()));
   const at::Tensor weight = model.output_weight();
   at::Tensor losses = at::zeros({count}, at::kDouble), targets = at::zeros({count}, at::kLong);
   for (int64_t i = group.rank(); i < count; i += group.size()) {
     const data::Batch batch = data::join({dataset.sequence(i)});
-    const at::Tensor logprobs = ops::token_logprobs(model.hidden(model_input(batch, weight)), weight, labels(batch, weight));
+    const at::Tensor logprobs =
+        ops::token_logprobs(model.hidden(model_input(batch, weight)), weight, labels(batch, weight));
     losses[i] = -logprobs.sum(at::kDouble);
     targets[i] = batch.num_target_tokens;
   }

@@ -30,7 +30,8 @@ std::vector<std::vector<int32_t>> prompts_of(const data::Tokenizer& tokenizer) {
   return prompts;
 }
 
-void write_files(const fs::path& folder, const ModelSetup& setup, const TrainedModel& trained, const model::WeightSource& masters) {
+void write_files(const fs::path& folder, const ModelSetup& setup, const TrainedModel& trained,
+                 const model::WeightSource& masters) {
   core::make_directories(folder.string());
   if (trained.adapter) {
     lora::save_adapter(folder, *trained.adapter, masters, core::DType::kF32, setup.name());
@@ -44,16 +45,19 @@ void write_files(const fs::path& folder, const ModelSetup& setup, const TrainedM
 }
 
 /// The adapter's tensors, put back on a base that is read anew.
-generate::Comparison compare_adapter(const fs::path& folder, const ModelSetup& setup, const TrainedModel& trained,
+generate::Comparison compare_adapter(const fs::path& folder, const ModelSetup& setup,
+                                     const TrainedModel& trained,
                                      const parallel::FlatParameters& parameters) {
-  const at::ScalarType compute = parameters.compute().scalar_type(), masters = parameters.master().scalar_type();
+  const at::ScalarType compute = parameters.compute().scalar_type(),
+                       masters = parameters.master().scalar_type();
   auto written = setup.load(compute, 0);
   const lora::Adapter adapter = lora::load_adapter(*written, folder, masters);
   const parallel::FlatParameters rounded(model::trainable_parameters(*written), compute);
   return generate::compare(*trained.model, *written, prompts_of(setup.tokenizer()));
 }
 
-generate::Comparison compare_model(const fs::path& folder, const ModelSetup& setup, const TrainedModel& trained, const model::WeightSource& masters) {
+generate::Comparison compare_model(const fs::path& folder, const ModelSetup& setup,
+                                   const TrainedModel& trained, const model::WeightSource& masters) {
   auto expected = model::build(trained.model->config());
   model::allocate(*expected, at::kFloat);
   generate::assign(*expected, generate::rounded(masters, setup.saved_dtype(), setup.saved_dtype()));
@@ -74,15 +78,18 @@ void write_final_model(const fs::path& folder, const ModelSetup& setup, const Tr
   const model::WeightSource masters = masters_of(trained, parameters);
   fs::remove_all(partial);
   write_files(partial, setup, trained, masters);
-  const generate::Comparison comparison =
-      trained.adapter ? compare_adapter(partial, setup, trained, parameters) : compare_model(partial, setup, trained, masters);
+  const generate::Comparison comparison = trained.adapter
+                                              ? compare_adapter(partial, setup, trained, parameters)
+                                              : compare_model(partial, setup, trained, masters);
   if (!(comparison.max_difference <= kLimit)) {
-    core::fail(core::ExitCode::kBug, "{}: read back, it differs from the trained model by {:.2e} nats (limit {:.0e})", partial.string(),
-               comparison.max_difference, kLimit);
+    core::fail(core::ExitCode::kBug,
+               "{}: read back, it differs from the trained model by {:.2e} nats (limit {:.0e})",
+               partial.string(), comparison.max_difference, kLimit);
   }
   replace(partial, folder);
-  core::log_note("{}: {}, read back and compared on {} tokens: max |difference of log p| {:.1e} nats", folder.string(),
-                 trained.adapter ? "adapter in PEFT's format" : "Hugging Face folder", comparison.num_tokens, comparison.max_difference);
+  core::log_note("{}: {}, read back and compared on {} tokens: max |difference of log p| {:.1e} nats",
+                 folder.string(), trained.adapter ? "adapter in PEFT's format" : "Hugging Face folder",
+                 comparison.num_tokens, comparison.max_difference);
 }
 
 }  // namespace phalanx::trainer

@@ -6,11 +6,12 @@
 
 namespace phalanx::trainer {
 
-/// Writes what the run is for: a PEFT adapter, or a Hugging Face folder in ModelSetup::saved_dtype(), with the tokenizer's files.
-/// It is written beside `folder`, read back by a fresh loader, compared by log-probabilities with the trained weights as
-/// these files hold them, and only then renamed to `folder` (an older one is replaced).
+/// Writes what the run is for: a PEFT adapter, or a Hugging Face folder in ModelSetup::saved_dtype(), with
+/// the tokenizer's files. It is written beside `folder`, read back by a fresh loader, compared by
+/// log-probabilities with the trained weights as these files hold them, and only then renamed to `folder` (an
+/// older one is replaced).
 /// @throws core::Error (kBug) if what was read back answers differently; `folder` is then left alone.
-void write_final_model(const std::filesystem::path& folder, const ModelSetup& setup, const TrainedModel& trained,
-                       const parallel::FlatParameters& parameters);
+void write_final_model(const std::filesystem::path& folder, const ModelSetup& setup,
+                       const TrainedModel& trained, const parallel::FlatParameters& parameters);
 
 }  // namespace phalanx::trainer

@@ -14,13 +14,16 @@ struct LoaderOptions {
   int64_t dp_rank, dp_size;
 };
 
-/// The micro-batches of one rank. A pure function of the step: global sample step * global_batch_size + i goes to data-
-/// parallel rank i / (global_batch_size / dp_size), so the order of samples does not depend on dp and resuming is O(1).
+/// The micro-batches of one rank. A pure function of the step: global sample step * global_batch_size + i
+/// goes to data- parallel rank i / (global_batch_size / dp_size), so the order of samples does not depend on
+/// dp and resuming is O(1).
 class Loader {
  public:
   Loader(const data::Dataset& dataset, data::Sampler sampler, const LoaderOptions& options);
 
-  int64_t num_micro_steps() const { return options_.global_batch_size / options_.dp_size / options_.sequences_per_micro_batch; }
+  int64_t num_micro_steps() const {
+    return options_.global_batch_size / options_.dp_size / options_.sequences_per_micro_batch;
+  }
   std::vector<data::Batch> load(int64_t step) const;  ///< `step` from 0
 
  private:

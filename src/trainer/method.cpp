@@ -20,7 +20,8 @@ at::Tensor to_tensor(const std::vector<int64_t>& values, const at::Tensor& like)
   return at::tensor(values, at::kLong).to(like.device());
 }
 
-/// Cross-entropy of the next token where the mask counts it. `sft` and `pretrain` differ in their data, not in their loss.
+/// Cross-entropy of the next token where the mask counts it. `sft` and `pretrain` differ in their data, not
+/// in their loss.
 at::Tensor next_token_loss(model::CausalLm& model, const data::Batch& batch, double grad_scale) {
   const at::Tensor weight = model.output_weight();
   const at::Tensor hidden = model.hidden(model_input(batch, weight));
@@ -29,12 +30,15 @@ at::Tensor next_token_loss(model::CausalLm& model, const data::Batch& batch, dou
 
 }  // namespace
 
-bool register_method(Method method) { return methods().emplace(method.name, std::move(method)).second; }
+bool register_method(Method method) {
+  return methods().emplace(method.name, std::move(method)).second;
+}
 
 const Method& find_method(const std::string& name) {
   const auto method = methods().find(name);
   if (method == methods().end()) {
-    core::fail(core::ExitCode::kBadConfig, "method.name is {}; known are {}", name, fmt::join(method_names(), ", "));
+    core::fail(core::ExitCode::kBadConfig, "method.name is {}; known are {}", name,
+               fmt::join(method_names(), ", "));
   }
   return method->second;
 }
@@ -42,7 +46,8 @@ const Method& find_method(const std::string& name) {
 std::vector<std::string> method_names() {
   static const bool built_in =
       register_method({"pretrain", "Next-token prediction on every token.", next_token_loss}) &&
-      register_method({"sft", "Supervised fine-tuning: next-token prediction where data.loss_on says.", next_token_loss});
+      register_method(
+          {"sft", "Supervised fine-tuning: next-token prediction where data.loss_on says.", next_token_loss});
   (void)built_in;
   std::vector<std::string> names;
   for (const auto& [name, method] : methods()) names.push_back(name);
@@ -53,6 +58,8 @@ model::ModelInput model_input(const data::Batch& batch, const at::Tensor& like) 
   return {to_tensor(batch.input_ids, like), to_tensor(batch.position_ids, like), batch.cu_seqlens};
 }
 
-at::Tensor labels(const data::Batch& batch, const at::Tensor& like) { return to_tensor(batch.labels, like); }
+at::Tensor labels(const data::Batch& batch, const at::Tensor& like) {
+  return to_tensor(batch.labels, like);
+}
 
 }  // namespace phalanx::trainer

@@ -10,8 +10,9 @@
 
 namespace phalanx::trainer {
 
-/// A training method: what is computed on one micro-batch. Losses are sums over targets times `grad_scale`, the reciprocal
-/// of the target count of the whole global batch, so that they do not depend on how the batch is cut.
+/// A training method: what is computed on one micro-batch. Losses are sums over targets times `grad_scale`,
+/// the reciprocal of the target count of the whole global batch, so that they do not depend on how the batch
+/// is cut.
 struct Method {
   std::string name;
   std::string help;

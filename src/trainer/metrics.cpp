@@ -23,7 +23,9 @@ void drop_later_rows(const std::string& path, int64_t next_step) {
   core::write_file_atomic(path, kept);
 }
 
-std::string tag(const std::string& name) { return name.starts_with("eval_") ? "eval/" + name.substr(5) : "train/" + name; }
+std::string tag(const std::string& name) {
+  return name.starts_with("eval_") ? "eval/" + name.substr(5) : "train/" + name;
+}
 
 }  // namespace
 

@@ -13,9 +13,12 @@ namespace {
 using core::ExitCode;
 
 generate::ModelSource open_weights(const model::ModelOptions& options) {
-  generate::ModelSource source = generate::open_model(*options.path, {std::nullopt, options.tokenizer, options.chat_template});
+  generate::ModelSource source =
+      generate::open_model(*options.path, {std::nullopt, options.tokenizer, options.chat_template});
   if (source.adapter) {
-    core::fail(ExitCode::kBadConfig, "model.path is the adapter {}; set model.path to its base and lora.path to the adapter, or merge them first",
+    core::fail(ExitCode::kBadConfig,
+               "model.path is the adapter {}; set model.path to its base and lora.path to the adapter, or "
+               "merge them first",
                source.adapter->string());
   }
   return source;
@@ -36,11 +39,14 @@ ModelSetup::ModelSetup(const core::Config& config) {
   }
   if (!options.family) {
     core::fail(ExitCode::kBadConfig,
-               "{}: error: neither model.path nor model.family is set; path names a Hugging Face folder or a .gguf file, family starts a new model",
+               "{}: error: neither model.path nor model.family is set; path names a Hugging Face folder or a "
+               ".gguf file, family starts a new model",
                config.position("model"));
   }
   if (!options.tokenizer) {
-    core::fail(ExitCode::kBadConfig, "{}: error: model.tokenizer is not set; a new model (model.family) needs the folder or .gguf file of a tokenizer",
+    core::fail(ExitCode::kBadConfig,
+               "{}: error: model.tokenizer is not set; a new model (model.family) needs the folder or .gguf "
+               "file of a tokenizer",
                config.position("model.family"));
   }
   family_ = *options.family;
@@ -53,16 +59,21 @@ ModelSetup::ModelSetup(const core::Config& config) {
   if (special.pad) config_.pad_token_id = *special.pad;
 }
 
-std::vector<std::string> ModelSetup::notices() const { return files_ ? files_->notices() : std::vector<std::string>(); }
+std::vector<std::string> ModelSetup::notices() const {
+  return files_ ? files_->notices() : std::vector<std::string>();
+}
 
-std::string ModelSetup::name() const { return files_ ? std::filesystem::absolute(files_->path()).string() : family_; }
+std::string ModelSetup::name() const {
+  return files_ ? std::filesystem::absolute(files_->path()).string() : family_;
+}
 
 core::DType ModelSetup::saved_dtype() const {
   if (dtype_ == "fp64") return core::DType::kF64;
   if (dtype_ == "fp32") return core::DType::kF32;
   if (dtype_ == "fp16") return core::DType::kF16;
-  const bool keeps_source = dtype_ == "auto" && files_ && (files_->dtype() == core::DType::kF64 || files_->dtype() == core::DType::kF32 ||
-                                                           files_->dtype() == core::DType::kF16);
+  const bool keeps_source = dtype_ == "auto" && files_ &&
+                            (files_->dtype() == core::DType::kF64 || files_->dtype() == core::DType::kF32 ||
+                             files_->dtype() == core::DType::kF16);
   return keeps_source ? files_->dtype() : core::DType::kBF16;
 }
 

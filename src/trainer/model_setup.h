@@ -12,8 +12,8 @@
 
 namespace phalanx::trainer {
 
-/// What the section `model` describes: weights in files (`path`) or the sizes of a new model (`family`), with the tokenizer and
-/// the chat template that go with it. Opens and checks headers; weights are read by load().
+/// What the section `model` describes: weights in files (`path`) or the sizes of a new model (`family`), with
+/// the tokenizer and the chat template that go with it. Opens and checks headers; weights are read by load().
 class ModelSetup {
  public:
   /// @throws core::Error (65) for a file that cannot be read, (78) for keys that do not fit together.
@@ -36,7 +36,8 @@ class ModelSetup {
   std::string chat_template_, family_, dtype_;
 };
 
-/// The model that trains: base weights in the compute dtype under an adapter, or all weights. Trainable ones in the master dtype.
+/// The model that trains: base weights in the compute dtype under an adapter, or all weights. Trainable ones
+/// in the master dtype.
 struct TrainedModel {
   std::shared_ptr<model::CausalLm> model;
   std::optional<lora::Adapter> adapter;

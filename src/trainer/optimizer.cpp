@@ -10,7 +10,8 @@
 namespace phalanx::trainer {
 namespace {
 
-/// Neighbouring slots with the same decay, as ranges of the flat buffers, so that one call covers many tensors.
+/// Neighbouring slots with the same decay, as ranges of the flat buffers, so that one call covers many
+/// tensors.
 struct Range {
   int64_t begin, end;
   bool decay;
@@ -20,13 +21,16 @@ std::vector<Range> decay_ranges(const parallel::FlatParameters& parameters) {
   std::vector<Range> ranges;
   for (const parallel::ParameterSlot& slot : parameters.slots()) {
     if (!ranges.empty()) ranges.back().end = slot.offset;  // the alignment gap goes with the slot before it
-    if (ranges.empty() || ranges.back().decay != slot.decay) ranges.push_back({slot.offset, slot.offset, slot.decay});
+    if (ranges.empty() || ranges.back().decay != slot.decay)
+      ranges.push_back({slot.offset, slot.offset, slot.decay});
   }
   ranges.back().end = parameters.master().numel();
   return ranges;
 }
 
-at::Tensor part(const at::Tensor& buffer, const Range& range) { return buffer.narrow(0, range.begin, range.end - range.begin); }
+at::Tensor part(const at::Tensor& buffer, const Range& range) {
+  return buffer.narrow(0, range.begin, range.end - range.begin);
+}
 
 class AdamW : public Optimizer {
  public:
@@ -37,11 +41,13 @@ class AdamW : public Optimizer {
         exp_avg_(at::zeros_like(parameters.master())),
         exp_avg_sq_(at::zeros_like(parameters.master())) {}
 
-  void step(parallel::FlatParameters& parameters, int64_t step, double learning_rate, double grad_scale) override {
+  void step(parallel::FlatParameters& parameters, int64_t step, double learning_rate,
+            double grad_scale) override {
     for (const Range& range : ranges_) {
       const ops::AdamWOptions adamw{learning_rate, options_.betas[0], options_.betas[1], options_.eps,
                                     range.decay ? options_.weight_decay : 0.0};
-      const at::Tensor copy = parameters.has_separate_master() ? part(parameters.compute(), range) : at::Tensor();
+      const at::Tensor copy =
+          parameters.has_separate_master() ? part(parameters.compute(), range) : at::Tensor();
       ops::adamw_(part(parameters.master(), range), part(parameters.grad(), range), part(exp_avg_, range),
                   part(exp_avg_sq_, range), adamw, step, grad_scale, copy);
     }
@@ -100,7 +106,8 @@ const std::map<std::string, Factory> kFactories = {{"adamw", make<AdamW>}, {"sgd
 
 }  // namespace
 
-std::unique_ptr<Optimizer> make_optimizer(const OptimizerOptions& options, const parallel::FlatParameters& parameters) {
+std::unique_ptr<Optimizer> make_optimizer(const OptimizerOptions& options,
+                                          const parallel::FlatParameters& parameters) {
   const auto factory = kFactories.find(options.name);
   if (factory == kFactories.end()) {
     core::fail(core::ExitCode::kBadConfig, "optimizer.name is {}; known are adamw, sgd", options.name);

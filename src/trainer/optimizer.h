@@ -11,18 +11,23 @@
 
 namespace phalanx::trainer {
 
-/// Updates FlatParameters::master() (and the compute copy) from grad(). State lives in flat buffers of the same layout.
+/// Updates FlatParameters::master() (and the compute copy) from grad(). State lives in flat buffers of the
+/// same layout.
 class Optimizer {
  public:
   virtual ~Optimizer() = default;
-  /// One update. `step` counts from 1 (bias correction); gradients are multiplied by `grad_scale` (clipping) on the way.
-  virtual void step(parallel::FlatParameters& parameters, int64_t step, double learning_rate, double grad_scale) = 0;
-  /// State buffers by name ("exp_avg", ...), each of the layout of FlatParameters::master(): what a checkpoint saves.
+  /// One update. `step` counts from 1 (bias correction); gradients are multiplied by `grad_scale` (clipping)
+  /// on the way.
+  virtual void step(parallel::FlatParameters& parameters, int64_t step, double learning_rate,
+                    double grad_scale) = 0;
+  /// State buffers by name ("exp_avg", ...), each of the layout of FlatParameters::master(): what a
+  /// checkpoint saves.
   virtual std::vector<std::pair<std::string, at::Tensor>> state() const = 0;
 };
 
-/// "adamw" (Loshchilov & Hutter 2019; torch.optim.AdamW's formula) or "sgd" (with momentum; torch.optim.SGD's formula,
-/// decay coupled to the gradient). @throws core::Error naming the known ones.
-std::unique_ptr<Optimizer> make_optimizer(const OptimizerOptions& options, const parallel::FlatParameters& parameters);
+/// "adamw" (Loshchilov & Hutter 2019; torch.optim.AdamW's formula) or "sgd" (with momentum; torch.optim.SGD's
+/// formula, decay coupled to the gradient). @throws core::Error naming the known ones.
+std::unique_ptr<Optimizer> make_optimizer(const OptimizerOptions& options,
+                                          const parallel::FlatParameters& parameters);
 
 }  // namespace phalanx::trainer

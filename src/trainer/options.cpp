@@ -23,7 +23,8 @@ const bool optimizer_registered = core::register_section<OptimizerOptions>(
       s.field("name", &OptimizerOptions::name, {.help = "Update rule.", .one_of = {"adamw", "sgd"}});
       s.field("learning_rate", &OptimizerOptions::learning_rate, {.help = "Peak learning rate.", .min = 0});
       s.field("betas", &OptimizerOptions::betas, {.help = "AdamW: decay of the first and second moment."});
-      s.field("eps", &OptimizerOptions::eps, {.help = "AdamW: added to the square root of the second moment.", .min = 0});
+      s.field("eps", &OptimizerOptions::eps,
+              {.help = "AdamW: added to the square root of the second moment.", .min = 0});
       s.field("weight_decay", &OptimizerOptions::weight_decay,
               {.help = "Decay of weight matrices; norms and biases have none.", .min = 0});
       s.field("momentum", &OptimizerOptions::momentum, {.help = "SGD: momentum.", .min = 0, .max = 1});
@@ -35,14 +36,16 @@ const bool schedule_registered = core::register_section<ScheduleOptions>(
               {.help = "Curve after the warm-up.", .one_of = {"constant", "linear", "cosine", "wsd"}});
       s.field("warmup_steps", &ScheduleOptions::warmup_steps,
               {.help = "Steps over which the rate rises from 0 to its peak.", .unit = "steps", .min = 0});
-      s.field("min_learning_rate", &ScheduleOptions::min_learning_rate, {.help = "Rate at the end.", .min = 0});
+      s.field("min_learning_rate", &ScheduleOptions::min_learning_rate,
+              {.help = "Rate at the end.", .min = 0});
       s.field("decay_steps", &ScheduleOptions::decay_steps,
               {.help = "wsd: steps of the final linear decay.", .unit = "steps", .min = 0});
     });
 
 const bool train_registered = core::register_section<TrainOptions>(
     "train", "Length, batch and precision of the run.", [](SectionBuilder<TrainOptions>& s) {
-      s.field("max_steps", &TrainOptions::max_steps, {.help = "Optimizer steps of the run.", .unit = "steps", .min = 1});
+      s.field("max_steps", &TrainOptions::max_steps,
+              {.help = "Optimizer steps of the run.", .unit = "steps", .min = 1});
       s.field("epochs", &TrainOptions::epochs,
               {.help = "Passes over the data, in place of max_steps.", .min = 0, .above_min = true});
       s.field("global_batch_size", &TrainOptions::global_batch_size,
@@ -52,24 +55,29 @@ const bool train_registered = core::register_section<TrainOptions>(
       s.field("max_grad_norm", &TrainOptions::max_grad_norm,
               {.help = "Gradients are scaled down to this global norm; 0 turns clipping off.", .min = 0});
       s.field("precision", &TrainOptions::precision,
-              {.help = "Compute dtype; master weights are fp32 (fp64 with fp64). auto: bf16 where the machine has it, else fp32.",
+              {.help = "Compute dtype; master weights are fp32 (fp64 with fp64). auto: bf16 where the "
+                       "machine has it, else fp32.",
                .one_of = {"auto", "bf16", "fp32", "fp64"}});
     });
 
 const bool eval_registered = core::register_section<EvalOptions>(
     "eval", "Loss on data.eval while training.", [](SectionBuilder<EvalOptions>& s) {
       s.field("every_steps", &EvalOptions::every_steps,
-              {.help = "Interval; also before the first and after the last step. 0: never.", .unit = "steps", .min = 0});
+              {.help = "Interval; also before the first and after the last step. 0: never.",
+               .unit = "steps",
+               .min = 0});
       s.field("max_sequences", &EvalOptions::max_sequences,
               {.help = "Evaluate on the first so many sequences only.", .unit = "sequences", .min = 1});
     });
 
-const bool log_registered = core::register_section<LogOptions>(
-    "log", "What the run writes down.", [](SectionBuilder<LogOptions>& s) {
-      s.field("every_steps", &LogOptions::every_steps,
-              {.help = "Interval of training rows in metrics.jsonl and TensorBoard.", .unit = "steps", .min = 1});
+const bool log_registered =
+    core::register_section<LogOptions>("log", "What the run writes down.", [](SectionBuilder<LogOptions>& s) {
+      s.field(
+          "every_steps", &LogOptions::every_steps,
+          {.help = "Interval of training rows in metrics.jsonl and TensorBoard.", .unit = "steps", .min = 1});
       s.field("record_ids", &LogOptions::record_ids,
-              {.help = "Adds record_ids to each training row: the line numbers (from 0, over all sources of data.train) of "
+              {.help = "Adds record_ids to each training row: the line numbers (from 0, over all sources of "
+                       "data.train) of "
                        "what the step was trained on, in the order of the samples."});
     });
 
@@ -84,11 +92,12 @@ void check_batch(const Config& config, std::vector<Violation>& violations) {
   const auto& train = config.get<TrainOptions>();
   const auto& parallel = config.get<parallel::ParallelOptions>();
   if (train.global_batch_size % (parallel.dp * train.micro_batch_size) != 0) {
-    violations.push_back(
-        {"train.global_batch_size",
-         fmt::format("train.global_batch_size is {} but must be a multiple of parallel.dp x train.micro_batch_size = {} x {}; try {}",
-                     train.global_batch_size, parallel.dp, train.micro_batch_size,
-                     (train.global_batch_size / (parallel.dp * train.micro_batch_size) + 1) * parallel.dp * train.micro_batch_size)});
+    violations.push_back({"train.global_batch_size",
+                          fmt::format("train.global_batch_size is {} but must be a multiple of parallel.dp x "
+                                      "train.micro_batch_size = {} x {}; try {}",
+                                      train.global_batch_size, parallel.dp, train.micro_batch_size,
+                                      (train.global_batch_size / (parallel.dp * train.micro_batch_size) + 1) *
+                                          parallel.dp * train.micro_batch_size)});
   }
 }
 
@@ -96,13 +105,16 @@ void check_betas(const Config& config, std::vector<Violation>& violations) {
   const auto& betas = config.get<OptimizerOptions>().betas;
   const auto bad = [](double beta) { return beta < 0.0 || beta >= 1.0; };
   if (betas.size() != 2 || bad(betas[0]) || bad(betas[1])) {
-    violations.push_back({"optimizer.betas", "optimizer.betas must be two numbers in [0, 1), such as [0.9, 0.999]"});
+    violations.push_back(
+        {"optimizer.betas", "optimizer.betas must be two numbers in [0, 1), such as [0.9, 0.999]"});
   }
 }
 
 void check_adapter_has_base(const Config& config, std::vector<Violation>& violations) {
   if (config.has("lora") && config.get<model::ModelOptions>().family) {
-    violations.push_back({"lora", "lora trains an adapter for weights that exist, but model.family starts a new model; set model.path, or leave lora out"});
+    violations.push_back({"lora",
+                          "lora trains an adapter for weights that exist, but model.family starts a new "
+                          "model; set model.path, or leave lora out"});
   }
 }
 

@@ -38,14 +38,16 @@ double sum_losses(const std::vector<double>& losses, comm::Communicator& group) 
 
 std::vector<int64_t> record_ids(const std::vector<data::Batch>& batches) {
   std::vector<int64_t> ids;
-  for (const data::Batch& batch : batches) ids.insert(ids.end(), batch.record_ids.begin(), batch.record_ids.end());
+  for (const data::Batch& batch : batches)
+    ids.insert(ids.end(), batch.record_ids.begin(), batch.record_ids.end());
   return ids;
 }
 
 void check_finite(double loss, double grad_norm, int64_t step) {
   if (std::isfinite(loss) && std::isfinite(grad_norm)) return;
   core::fail(core::ExitCode::kNumerics,
-             "step {}: loss is {} and grad_norm is {}; no weight was changed by this step. Resume from the last checkpoint with a "
+             "step {}: loss is {} and grad_norm is {}; no weight was changed by this step. Resume from the "
+             "last checkpoint with a "
              "lower optimizer.learning_rate, or train.precision: fp32",
              step, loss, grad_norm);
 }
@@ -59,11 +61,19 @@ std::vector<std::pair<std::string, at::Tensor>> saved_buffers(const parallel::Fl
 
 }  // namespace
 
-Trainer::Trainer(model::CausalLm& model, const Method& method, const Loader& loader, parallel::FlatParameters& parameters,
-                 parallel::Schedule& schedule, parallel::GradSync& grad_sync, Optimizer& optimizer,
-                 comm::Communicator& group, const TrainerOptions& options)
-    : model_(model), method_(method), loader_(loader), parameters_(parameters), schedule_(schedule), grad_sync_(grad_sync),
-      optimizer_(optimizer), group_(group), options_(options) {}
+Trainer::Trainer(model::CausalLm& model, const Method& method, const Loader& loader,
+                 parallel::FlatParameters& parameters, parallel::Schedule& schedule,
+                 parallel::GradSync& grad_sync, Optimizer& optimizer, comm::Communicator& group,
+                 const TrainerOptions& options)
+    : model_(model),
+      method_(method),
+      loader_(loader),
+      parameters_(parameters),
+      schedule_(schedule),
+      grad_sync_(grad_sync),
+      optimizer_(optimizer),
+      group_(group),
+      options_(options) {}
 
 StepStats Trainer::train_step() {
   const std::vector<data::Batch> micro_batches = loader_.load(step_);
@@ -72,7 +82,8 @@ StepStats Trainer::train_step() {
 
   const std::vector<double> losses = schedule_.forward_backward(
       static_cast<int64_t>(micro_batches.size()),
-      [&](int64_t i) { return method_.loss(model_, micro_batches[static_cast<size_t>(i)], grad_scale); }, grad_sync_);
+      [&](int64_t i) { return method_.loss(model_, micro_batches[static_cast<size_t>(i)], grad_scale); },
+      grad_sync_);
   grad_sync_.finish();  // waits for the reductions that overlapped with the backward
 
   const double loss = sum_losses(losses, group_);
@@ -81,7 +92,8 @@ StepStats Trainer::train_step() {
   const bool clip = options_.max_grad_norm > 0 && grad_norm > options_.max_grad_norm;
   const double clip_scale = clip ? options_.max_grad_norm / (grad_norm + 1e-6) : 1.0;
 
-  const double rate = learning_rate(options_.schedule, options_.optimizer.learning_rate, step_, options_.max_steps);
+  const double rate =
+      learning_rate(options_.schedule, options_.optimizer.learning_rate, step_, options_.max_steps);
   optimizer_.step(parameters_, ++step_, rate, clip_scale);
   tokens_seen_ += counts.tokens;
   return {step_, loss, grad_norm, rate, counts.tokens, counts.targets, record_ids(micro_batches)};

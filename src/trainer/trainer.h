@@ -25,7 +25,8 @@ struct StepStats {
   double learning_rate = 0;   ///< the one used
   int64_t tokens = 0;         ///< of the global batch
   int64_t target_tokens = 0;  ///< those with a loss
-  std::vector<int64_t> record_ids;  ///< of this rank's samples, in their order; the only part that differs between ranks
+  std::vector<int64_t>
+      record_ids;  ///< of this rank's samples, in their order; the only part that differs between ranks
 };
 
 struct TrainerOptions {
@@ -38,9 +39,9 @@ struct TrainerOptions {
 /// One optimizer step over all ranks of `group`. Everything it works with is handed in and outlives it.
 class Trainer {
  public:
-  Trainer(model::CausalLm& model, const Method& method, const Loader& loader, parallel::FlatParameters& parameters,
-          parallel::Schedule& schedule, parallel::GradSync& grad_sync, Optimizer& optimizer, comm::Communicator& group,
-          const TrainerOptions& options);
+  Trainer(model::CausalLm& model, const Method& method, const Loader& loader,
+          parallel::FlatParameters& parameters, parallel::Schedule& schedule, parallel::GradSync& grad_sync,
+          Optimizer& optimizer, comm::Communicator& group, const TrainerOptions& options);
 
   /// @throws core::Error (76) on every rank, before any weight moved, if loss or gradient norm is not finite.
   StepStats train_step();
@@ -48,9 +49,11 @@ class Trainer {
   int64_t steps_done() const { return step_; }
   int64_t tokens_seen() const { return tokens_seen_; }
 
-  /// What a checkpoint of this moment holds: master weights and optimizer state under global names, step and counters.
+  /// What a checkpoint of this moment holds: master weights and optimizer state under global names, step and
+  /// counters.
   checkpoint::State state() const;
-  /// After the tensors of state() were filled by a load: takes over the counters and refreshes the compute weights.
+  /// After the tensors of state() were filled by a load: takes over the counters and refreshes the compute
+  /// weights.
   void restore(const nlohmann::ordered_json& scalars);
 
  private:

@@ -31,7 +31,9 @@ namespace {
 using nlohmann::ordered_json;
 using Clock = std::chrono::steady_clock;
 
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
 
 /// The ids of all ranks, which hold consecutive parts of the global batch in rank order.
 ordered_json join_record_ids(const std::vector<int64_t>& mine, comm::Communicator& group) {
@@ -45,10 +47,12 @@ ordered_json join_record_ids(const std::vector<int64_t>& mine, comm::Communicato
 int64_t num_steps(const TrainOptions& options, int64_t epoch_size) {
   if (options.max_steps) return *options.max_steps;
   const double samples = options.epochs.value_or(1.0) * static_cast<double>(epoch_size);
-  return std::max<int64_t>(1, static_cast<int64_t>(std::ceil(samples / static_cast<double>(options.global_batch_size))));
+  return std::max<int64_t>(
+      1, static_cast<int64_t>(std::ceil(samples / static_cast<double>(options.global_batch_size))));
 }
 
-/// Everything that lives as long as the run, in the order in which it is set up: build, adapter, allocate, load, optimizer.
+/// Everything that lives as long as the run, in the order in which it is set up: build, adapter, allocate,
+/// load, optimizer.
 class TrainingRun {
  public:
   TrainingRun(const core::Config& config, comm::Communicator& group)
@@ -65,13 +69,16 @@ class TrainingRun {
         parameters_(model::trainable_parameters(*trained_.model), compute_),
         grad_sync_(parallel::make_grad_sync(parameters_, group, {.mesh_invariant = mesh_invariant()})),
         optimizer_(make_optimizer(config.get<OptimizerOptions>(), parameters_)),
-        sampler_(data_.train.sources(), static_cast<uint64_t>(run_.seed), config.get<data::DataOptions>().shuffle),
+        sampler_(data_.train.sources(), static_cast<uint64_t>(run_.seed),
+                 config.get<data::DataOptions>().shuffle),
         loader_(data_.train, sampler_,
-                {train_.global_batch_size, mesh_invariant() ? 1 : train_.micro_batch_size, group.rank(), group.size()}),
+                {train_.global_batch_size, mesh_invariant() ? 1 : train_.micro_batch_size, group.rank(),
+                 group.size()}),
         max_steps_(num_steps(train_, sampler_.epoch_size())),
-        trainer_(*trained_.model, find_method(config.get<MethodOptions>().name), loader_, parameters_, schedule_, *grad_sync_, *optimizer_,
-                 group,
-                 {config.get<OptimizerOptions>(), config.get<ScheduleOptions>(), train_.max_grad_norm, max_steps_}) {}
+        trainer_(*trained_.model, find_method(config.get<MethodOptions>().name), loader_, parameters_,
+                 schedule_, *grad_sync_, *optimizer_, group,
+                 {config.get<OptimizerOptions>(), config.get<ScheduleOptions>(), train_.max_grad_norm,
+                  max_steps_}) {}
 
   core::ExitCode run(const std::function<bool()>& stop_requested);
 
@@ -132,17 +139,22 @@ core::ExitCode TrainingRun::run(const std::function<bool()>& stop_requested) {
     const StepStats stats = trainer_.train_step();
     log_step(stats, seconds_since(start));
     const bool last = trainer_.steps_done() == max_steps_;
-    if (due(eval.every_steps) || (last && eval.every_steps > 0)) evaluate_now();  // before the checkpoint, which remembers it
-    const bool stop = group_.all_reduce_scalar(static_cast<int64_t>(stop_requested()), comm::ReduceOp::kMax) > 0;
-    if (due(checkpoint.every_steps) || stop || (last && checkpoint.every_steps > 0)) save_checkpoint(stop || last);
+    if (due(eval.every_steps) || (last && eval.every_steps > 0))
+      evaluate_now();  // before the checkpoint, which remembers it
+    const bool stop =
+        group_.all_reduce_scalar(static_cast<int64_t>(stop_requested()), comm::ReduceOp::kMax) > 0;
+    if (due(checkpoint.every_steps) || stop || (last && checkpoint.every_steps > 0))
+      save_checkpoint(stop || last);
     if (stop && !last) {
       progress_.reset();
-      if (is_main()) core::log_note("stopped after step {}; the same command goes on from there", trainer_.steps_done());
+      if (is_main())
+        core::log_note("stopped after step {}; the same command goes on from there", trainer_.steps_done());
       return core::ExitCode::kStopped;
     }
   }
   progress_.reset();
-  if (eval.every_steps > 0 && evaluated_step_ != trainer_.steps_done()) evaluate_now();  // evaluation was turned on after the last step
+  if (eval.every_steps > 0 && evaluated_step_ != trainer_.steps_done())
+    evaluate_now();  // evaluation was turned on after the last step
   if (checkpoint.save_final) save_final();
   return core::ExitCode::kDone;
 }
@@ -152,12 +164,15 @@ void TrainingRun::announce() const {
   core::log_note("{}", report_.substr(0, report_.find_last_not_of('\n') + 1));
   int64_t all = 0;
   for (const auto& [name, parameter] : model::all_parameters(*trained_.model)) all += parameter.numel();
-  core::log_note("model: {} parameters, {} of them trained; compute {}; {} rank(s) x {} thread(s); {} steps of {} sequences", all,
-                 parameters_.num_parameters(), c10::toString(compute_), group_.size(), at::get_num_threads(), max_steps_,
-                 train_.global_batch_size);
+  core::log_note(
+      "model: {} parameters, {} of them trained; compute {}; {} rank(s) x {} thread(s); {} steps of {} "
+      "sequences",
+      all, parameters_.num_parameters(), c10::toString(compute_), group_.size(), at::get_num_threads(),
+      max_steps_, train_.global_batch_size);
 }
 
-/// What must be the same for a run to go on where it stopped: a change of any of these changes the meaning of "step n".
+/// What must be the same for a run to go on where it stopped: a change of any of these changes the meaning of
+/// "step n".
 ordered_json TrainingRun::fingerprint() const {
   return {{"run.seed", run_.seed},
           {"train.global_batch_size", train_.global_batch_size},
@@ -174,7 +189,8 @@ void TrainingRun::resume() {
   for (const auto& [key, value] : expected.items()) {
     if (scalars.at("fingerprint").value(key, ordered_json()) != value) {
       core::fail(core::ExitCode::kBadConfig,
-                 "{}: was made with {} = {}, now it is {}; set it back, choose another run.output_dir, or start over with "
+                 "{}: was made with {} = {}, now it is {}; set it back, choose another run.output_dir, or "
+                 "start over with "
                  "checkpoint.resume: never",
                  found->path, key, scalars["fingerprint"].value(key, ordered_json()).dump(), value.dump());
     }
@@ -196,14 +212,14 @@ void TrainingRun::log_step(const StepStats& stats, double step_s) {
   progress_->update({stats.step, stats.loss, rate, static_cast<uint64_t>(memory)});
   if (stats.step % log.every_steps != 0 && stats.step != max_steps_) return;
   ordered_json row = {{"step", stats.step},
-             {"loss", stats.loss},
-             {"grad_norm", stats.grad_norm},
-             {"learning_rate", stats.learning_rate},
-             {"num_tokens", trainer_.tokens_seen()},
-             {"tokens_per_s", rate},
-             {"step_s", step_s},
-             {"memory_bytes", static_cast<int64_t>(memory)},
-             {"target_tokens", stats.target_tokens}};
+                      {"loss", stats.loss},
+                      {"grad_norm", stats.grad_norm},
+                      {"learning_rate", stats.learning_rate},
+                      {"num_tokens", trainer_.tokens_seen()},
+                      {"tokens_per_s", rate},
+                      {"step_s", step_s},
+                      {"memory_bytes", static_cast<int64_t>(memory)},
+                      {"target_tokens", stats.target_tokens}};
   if (log.record_ids) row["record_ids"] = record_ids;
   write_row(row);
 }
@@ -212,10 +228,11 @@ void TrainingRun::evaluate_now() {
   evaluated_step_ = trainer_.steps_done();
   if (!data_.eval) return;
   const Clock::time_point start = Clock::now();
-  const EvalResult result = evaluate(*trained_.model, *data_.eval, config_.get<EvalOptions>().max_sequences, group_);
+  const EvalResult result =
+      evaluate(*trained_.model, *data_.eval, config_.get<EvalOptions>().max_sequences, group_);
   if (!is_main()) return;
-  core::log_note("step {}: eval_loss {:.4f}, perplexity {:.2f} on {} targets", trainer_.steps_done(), result.loss, result.perplexity(),
-                 result.target_tokens);
+  core::log_note("step {}: eval_loss {:.4f}, perplexity {:.2f} on {} targets", trainer_.steps_done(),
+                 result.loss, result.perplexity(), result.target_tokens);
   write_row({{"step", trainer_.steps_done()},
              {"eval_loss", result.loss},
              {"eval_perplexity", result.perplexity()},
@@ -247,7 +264,8 @@ at::ScalarType compute_dtype(const std::string& precision) {
   return __builtin_cpu_supports("avx512bf16") ? at::kBFloat16 : at::kFloat;
 }
 
-core::ExitCode run_training(const core::Config& config, comm::Communicator& group, const std::function<bool()>& stop_requested) {
+core::ExitCode run_training(const core::Config& config, comm::Communicator& group,
+                            const std::function<bool()>& stop_requested) {
   return TrainingRun(config, group).run(stop_requested);
 }
 

@@ -21,21 +21,25 @@ class Damage : public testing::Test {
     pristine_ = std::make_unique<TemporaryFolder>();
     comm::run_ranks(2, [](comm::Communicator& ranks) {
       CheckpointStore store(ranks, *pristine_ / "checkpoints", {}, {});
-      for (const int64_t step : {10, 20}) EXPECT_TRUE(store.save(synthetic_state(step, ranks.rank(), 2), step).committed);
+      for (const int64_t step : {10, 20})
+        EXPECT_TRUE(store.save(synthetic_state(step, ranks.rank(), 2), step).committed);
     });
   }
   static void TearDownTestSuite() { pristine_.reset(); }
 
   void SetUp() override { fs::copy(*pristine_ / "checkpoints", checkpoints_, fs::copy_options::recursive); }
 
-  std::string file(int step, const std::string& name) const { return checkpoints_ + "/step_" + std::to_string(step) + "/" + name; }
+  std::string file(int step, const std::string& name) const {
+    return checkpoints_ + "/step_" + std::to_string(step) + "/" + name;
+  }
 
   Verdict verify(int step) {
     const auto single = comm::make_single_communicator();
     return verify_checkpoint(*single, checkpoints_ + "/step_" + std::to_string(step));
   }
 
-  /// The damaged step 20 must be refused with this in the message, step 10 used with the right bits, step 20 kept aside.
+  /// The damaged step 20 must be refused with this in the message, step 10 used with the right bits, step 20
+  /// kept aside.
   void expect_fallback(const std::string& part_of_message) {
     const Verdict verdict = verify(20);
     ASSERT_FALSE(verdict.ok()) << part_of_message;
@@ -77,7 +81,9 @@ void flip_bit(const std::string& path, uint64_t bit) {
 std::string tensor_at(const Manifest& manifest, const std::string& file, uint64_t byte) {
   for (const TensorEntry& tensor : manifest.tensors) {
     for (const Piece& piece : tensor.pieces) {
-      if (piece.file == file && byte >= piece.offset_bytes && byte < piece.offset_bytes + piece.size_bytes(tensor.dtype)) return tensor.name;
+      if (piece.file == file && byte >= piece.offset_bytes &&
+          byte < piece.offset_bytes + piece.size_bytes(tensor.dtype))
+        return tensor.name;
     }
   }
   return {};
@@ -87,7 +93,8 @@ TEST_F(Damage, EveryFlippedBitIsFoundWithFileAndTensorNamed) {
   const Verdict whole = verify(20);
   ASSERT_TRUE(whole.ok());
   std::vector<std::string> names;
-  for (const auto& entry : fs::directory_iterator(checkpoints_ + "/step_20")) names.push_back(entry.path().filename().string());
+  for (const auto& entry : fs::directory_iterator(checkpoints_ + "/step_20"))
+    names.push_back(entry.path().filename().string());
   std::sort(names.begin(), names.end());
   std::mt19937_64 random(20260101);
   int num_in_tensors = 0;
@@ -117,7 +124,8 @@ TEST_F(Damage, FlippedBitFallsBackToThePreviousCheckpoint) {
   const Verdict whole = verify(20);
   const TensorEntry* tensor = whole.manifest->find("rows.weight");
   flip_bit(file(20, tensor->pieces[1].file), (tensor->pieces[1].offset_bytes + 5) * 8 + 3);
-  expect_fallback("tensor rows.weight [18:37, 0:19] (bytes " + std::to_string(tensor->pieces[1].offset_bytes));
+  expect_fallback("tensor rows.weight [18:37, 0:19] (bytes " +
+                  std::to_string(tensor->pieces[1].offset_bytes));
 }
 
 TEST_F(Damage, TruncatedShardFallsBack) {
@@ -158,7 +166,9 @@ TEST_F(Damage, ManifestOfAnotherStepFallsBack) {
   expect_fallback("belongs to step 10");
 }
 TEST_F(Damage, ZeroedPageFallsBack) {
-  std::fstream(file(20, "shard_0.h5"), std::ios::in | std::ios::out | std::ios::binary).seekp(8192).write(std::string(4096, '\0').data(), 4096);
+  std::fstream(file(20, "shard_0.h5"), std::ios::in | std::ios::out | std::ios::binary)
+      .seekp(8192)
+      .write(std::string(4096, '\0').data(), 4096);
   expect_fallback("shard_0.h5: damaged");
 }
 TEST_F(Damage, SwappedPagesFallBack) {
@@ -179,9 +189,11 @@ TEST_F(Damage, VerifyingChangesNothingAndCountsTheDamaged) {
     FAIL() << "damage must be an error";
   } catch (const core::Error& error) {
     EXPECT_EQ(error.code(), core::ExitCode::kBadInput);
-    EXPECT_NE(std::string(error.what()).find("1 of 2 checkpoints damaged"), std::string::npos) << error.what();
+    EXPECT_NE(std::string(error.what()).find("1 of 2 checkpoints damaged"), std::string::npos)
+        << error.what();
   }
-  EXPECT_NE(out.str().find("step_10: verified: step 10, 4 files, 17 tensors"), std::string::npos) << out.str();
+  EXPECT_NE(out.str().find("step_10: verified: step 10, 4 files, 17 tensors"), std::string::npos)
+      << out.str();
   EXPECT_NE(out.str().find("step_20: DAMAGED"), std::string::npos) << out.str();
   EXPECT_TRUE(fs::exists(file(20, "MANIFEST.json")));
   EXPECT_NO_THROW(verify_command(checkpoints_ + "/step_10", out));

@@ -18,7 +18,11 @@ Manifest small_manifest() {
   manifest.environment = {{"libtorch", "x"}};
   manifest.scalars = {{"seed", 7}, {"third", 1.0 / 3}};
   manifest.files = {{"index.h5", 10, {digest_of("i")}}, {"shard_0.h5", 5000, {digest_of("s")}}};
-  manifest.tensors = {{"a", core::DType::kF32, {4, 3}, {{{{0, 0}, {2, 3}}, "shard_0.h5", 100, {}}, {{{2, 0}, {2, 3}}, "shard_0.h5", 200, {}}}}};
+  manifest.tensors = {
+      {"a",
+       core::DType::kF32,
+       {4, 3},
+       {{{{0, 0}, {2, 3}}, "shard_0.h5", 100, {}}, {{{2, 0}, {2, 3}}, "shard_0.h5", 200, {}}}}};
   return manifest;
 }
 
@@ -105,7 +109,8 @@ TEST(Box, RunsCoverARegionOnceAndInOrder) {
   });
   EXPECT_EQ(covered, region.num_elements());
   EXPECT_FALSE(single_run(region, from, to).has_value());
-  EXPECT_EQ(single_run({{3, 0, 1}, {2, 3, 5}}, from, {{1, 0, 1}, {5, 3, 5}}), (std::pair<int64_t, int64_t>{15, 30}));
+  EXPECT_EQ(single_run({{3, 0, 1}, {2, 3, 5}}, from, {{1, 0, 1}, {5, 3, 5}}),
+            (std::pair<int64_t, int64_t>{15, 30}));
   EXPECT_TRUE(single_run({{}, {}}, {{}, {}}, {{}, {}}).has_value());
 }
 
@@ -134,7 +139,8 @@ TEST(Folder, NamesAreParsedExactly) {
   EXPECT_TRUE(parse_step_folder("step_12.3.partial", folder));
   EXPECT_EQ(folder.incarnation, 3);
   EXPECT_TRUE(parse_step_folder("step_12.3.rejected.2", folder));
-  for (const char* name : {"step_", "step_01", "step_-1", "step_1.", "step_1.2", "step_1.2.partial.3", "step_1 ", "Step_1", "step_99999999999999999999"}) {
+  for (const char* name : {"step_", "step_01", "step_-1", "step_1.", "step_1.2", "step_1.2.partial.3",
+                           "step_1 ", "Step_1", "step_99999999999999999999"}) {
     EXPECT_FALSE(parse_step_folder(name, folder)) << name;
   }
 }

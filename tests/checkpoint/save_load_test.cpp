@@ -19,7 +19,8 @@ namespace {
 
 void save_synthetic(const std::string& folder, int num_ranks, int64_t step) {
   comm::run_ranks(num_ranks, [&](comm::Communicator& ranks) {
-    save(ranks, synthetic_state(step, ranks.rank(), num_ranks), {.checkpoints = folder, .step = step, .incarnation = 1});
+    save(ranks, synthetic_state(step, ranks.rank(), num_ranks),
+         {.checkpoints = folder, .step = step, .incarnation = 1});
   });
 }
 
@@ -51,7 +52,8 @@ TEST(SaveLoad, GivesTheSameBitsOnAnyNumberOfRanks) {
         const State expected = synthetic_state(10, ranks.rank(), readers);
         State loaded = blank_like(expected);
         load(ranks, verdict.path, *verdict.manifest, loaded.tensors);
-        EXPECT_EQ(first_difference(loaded, expected), "") << writers << " -> " << readers << ", rank " << ranks.rank();
+        EXPECT_EQ(first_difference(loaded, expected), "")
+            << writers << " -> " << readers << ", rank " << ranks.rank();
         EXPECT_EQ(verdict.manifest->scalars, expected.scalars);
       });
     }
@@ -73,13 +75,15 @@ TEST(SaveLoad, SavingWhatWasLoadedGivesTheSameFiles) {
 TEST(SaveLoad, ReplicatedTensorsAreWrittenOnceAndSpreadByBytes) {
   comm::run_ranks(4, [](comm::Communicator& ranks) {
     State state;
-    for (int i = 0; i < 40; ++i) state.tensors.push_back(whole_tensor("t" + std::to_string(i), at::zeros({100 + i, 64})));
+    for (int i = 0; i < 40; ++i)
+      state.tensors.push_back(whole_tensor("t" + std::to_string(i), at::zeros({100 + i, 64})));
     state.tensors.push_back(whole_tensor("embed", at::zeros({5000, 64})));
     const WritePlan plan = make_write_plan(ranks, state);
     uint64_t expected = 0;
     for (const TensorSlice& slice : state.tensors) expected += slice.local.nbytes();
     EXPECT_EQ(plan.total_bytes(), expected);
-    for (const uint64_t bytes : plan.rank_bytes) EXPECT_NEAR(static_cast<double>(bytes), expected / 4.0, expected * 0.01);
+    for (const uint64_t bytes : plan.rank_bytes)
+      EXPECT_NEAR(static_cast<double>(bytes), expected / 4.0, expected * 0.01);
   });
 }
 
@@ -116,7 +120,8 @@ TEST(SaveLoad, ShardsAreHdf5FilesWithTheTensorsAsDatasets) {
 
 TEST(Save, RefusesNanAndInfinityNamingTensorPlaceAndRank) {
   const TemporaryFolder folder;
-  for (const double bad : {std::numeric_limits<double>::quiet_NaN(), -std::numeric_limits<double>::infinity()}) {
+  for (const double bad :
+       {std::numeric_limits<double>::quiet_NaN(), -std::numeric_limits<double>::infinity()}) {
     for (const at::ScalarType type : {at::kDouble, at::kFloat, at::kBFloat16, at::kHalf}) {
       const core::Error error = error_on_two_ranks([&](comm::Communicator& ranks) {
         State state = synthetic_state(10, ranks.rank(), 2);
@@ -125,7 +130,9 @@ TEST(Save, RefusesNanAndInfinityNamingTensorPlaceAndRank) {
         save(ranks, state, {.checkpoints = folder.path(), .step = 10, .incarnation = 1});
       });
       EXPECT_EQ(error.code(), core::ExitCode::kNumerics);
-      EXPECT_NE(std::string(error.what()).find("tensor moments is NaN or infinite at [66, 7]"), std::string::npos) << error.what();
+      EXPECT_NE(std::string(error.what()).find("tensor moments is NaN or infinite at [66, 7]"),
+                std::string::npos)
+          << error.what();
     }
   }
   EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
@@ -154,14 +161,19 @@ TEST(Save, RefusesGapsOverlapsAndScalarsThatDiffer) {
     EXPECT_EQ(error.code(), core::ExitCode::kBug);
     return std::string(error.what());
   };
-  EXPECT_NE(message([](State& state, int) { state.tensors[1].global_shape[0] += 1; }).find("rows.weight"), std::string::npos);
-  EXPECT_NE(message([](State& state, int rank) { state.tensors[1].offset[0] -= rank; }).find("overlap"), std::string::npos);
-  EXPECT_NE(message([](State& state, int rank) { state.scalars["seed"] = rank; }).find("scalar seed of rank 1"), std::string::npos);
+  EXPECT_NE(message([](State& state, int) { state.tensors[1].global_shape[0] += 1; }).find("rows.weight"),
+            std::string::npos);
+  EXPECT_NE(message([](State& state, int rank) { state.tensors[1].offset[0] -= rank; }).find("overlap"),
+            std::string::npos);
+  EXPECT_NE(
+      message([](State& state, int rank) { state.scalars["seed"] = rank; }).find("scalar seed of rank 1"),
+      std::string::npos);
   EXPECT_NE(message([](State& state, int rank) {
               if (rank == 1) state.tensors[2].local = at::Tensor();
             }).find("rank 1"),
             std::string::npos);
-  EXPECT_NE(message([](State& state, int) { state.tensors[0].name = "a/b"; }).find("without '/'"), std::string::npos);
+  EXPECT_NE(message([](State& state, int) { state.tensors[0].name = "a/b"; }).find("without '/'"),
+            std::string::npos);
 }
 
 TEST(Load, AccountsForEveryTensorOnBothSides) {
@@ -177,20 +189,28 @@ TEST(Load, AccountsForEveryTensorOnBothSides) {
     EXPECT_EQ(error.code(), core::ExitCode::kBadInput);
     return std::string(error.what());
   };
-  EXPECT_NE(message([](State& s) { s.tensors.pop_back(); }).find("tensor replicated.Bool would stay unread"), std::string::npos);
-  EXPECT_NE(message([](State& s) { s.tensors.push_back(whole_tensor("new", at::zeros({2}))); }).find("tensor new is not in the checkpoint"),
+  EXPECT_NE(message([](State& s) { s.tensors.pop_back(); }).find("tensor replicated.Bool would stay unread"),
             std::string::npos);
-  EXPECT_NE(message([](State& s) { s.tensors[0].local = s.tensors[0].local.to(at::kDouble); }).find("F32 [600, 513] in the checkpoint but F64"),
+  EXPECT_NE(message([](State& s) {
+              s.tensors.push_back(whole_tensor("new", at::zeros({2})));
+            }).find("tensor new is not in the checkpoint"),
             std::string::npos);
-  EXPECT_NE(message([](State& s) { s.tensors[1].local = s.tensors[1].local.narrow(1, 0, 3); }).find("only 111 of 703 elements"),
+  EXPECT_NE(message([](State& s) {
+              s.tensors[0].local = s.tensors[0].local.to(at::kDouble);
+            }).find("F32 [600, 513] in the checkpoint but F64"),
+            std::string::npos);
+  EXPECT_NE(message([](State& s) {
+              s.tensors[1].local = s.tensors[1].local.narrow(1, 0, 3);
+            }).find("only 111 of 703 elements"),
             std::string::npos);
   const auto single = comm::make_single_communicator();
   const Verdict verdict = verify_checkpoint(*single, folder / "step_10");
   State some = synthetic_state(10, 0, 1);
   some.tensors.resize(1);
   EXPECT_THROW(load(*single, verdict.path, *verdict.manifest, some.tensors), core::Error);
-  EXPECT_NO_THROW(load(*single, verdict.path, *verdict.manifest, some.tensors,
-                       {.ignore_prefixes = {"rows.", "columns.", "deep.", "scalar", "empty", "replicated."}}));
+  EXPECT_NO_THROW(
+      load(*single, verdict.path, *verdict.manifest, some.tensors,
+           {.ignore_prefixes = {"rows.", "columns.", "deep.", "scalar", "empty", "replicated."}}));
 }
 
 }  // namespace

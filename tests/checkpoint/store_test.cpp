@@ -28,10 +28,12 @@ core::ExitCode code_of(const std::function<void()>& body, std::string* message =
   return core::ExitCode::kDone;
 }
 
-void save_steps(const std::string& checkpoints, const CheckpointOptions& options, const std::vector<int64_t>& steps) {
+void save_steps(const std::string& checkpoints, const CheckpointOptions& options,
+                const std::vector<int64_t>& steps) {
   comm::run_ranks(2, [&](comm::Communicator& ranks) {
     CheckpointStore store(ranks, checkpoints, options, {});
-    for (const int64_t step : steps) EXPECT_TRUE(store.save(synthetic_state(step, ranks.rank(), 2), step).committed);
+    for (const int64_t step : steps)
+      EXPECT_TRUE(store.save(synthetic_state(step, ranks.rank(), 2), step).committed);
   });
 }
 
@@ -144,7 +146,11 @@ TEST(CheckpointStore, AStorageFailureIsAResultAndTheThirdInARowEndsTheRun) {
     }
     EXPECT_TRUE(save(20).committed) << "room was made";
     std::string message;
-    const auto error = code_of([&] { for (int64_t step = 30; step < 40; ++step) save_on_full_disk(step); }, &message);
+    const auto error = code_of(
+        [&] {
+          for (int64_t step = 30; step < 40; ++step) save_on_full_disk(step);
+        },
+        &message);
     if (ranks.rank() == 0) {
       full_disk.reset();
       code = error;
@@ -163,7 +169,8 @@ TEST(Lease, AFolderInUseByALivingProcessIsRefusedNamingItsPid) {
   const auto single = comm::make_single_communicator();
   CheckpointStore store(*single, folder / "c", {}, {});
   std::string message;
-  EXPECT_EQ(code_of([&] { CheckpointStore(*single, folder / "c", {}, {}); }, &message), core::ExitCode::kSuperseded);
+  EXPECT_EQ(code_of([&] { CheckpointStore(*single, folder / "c", {}, {}); }, &message),
+            core::ExitCode::kSuperseded);
   EXPECT_NE(message.find("in use by process " + std::to_string(::getpid())), std::string::npos) << message;
   EXPECT_TRUE(store.save(synthetic_state(1, 0, 1), 1).committed) << "the holder goes on";
 }
@@ -194,7 +201,8 @@ TEST(Lease, ASupersededRunStopsAtItsNextCommitAndWritesNothing) {
   CheckpointStore store(*single, folder / "c", {}, {});
   EXPECT_TRUE(store.save(synthetic_state(1, 0, 1), 1).committed);
   fs::remove(folder / "c/LEASE");  // another host took it
-  std::ofstream(folder / "c/LEASE") << R"({"incarnation": 2, "host": "b", "machine": "m", "pid": 5, "process_start": "1", "started": "", "released": false})";
+  std::ofstream(folder / "c/LEASE")
+      << R"({"incarnation": 2, "host": "b", "machine": "m", "pid": 5, "process_start": "1", "started": "", "released": false})";
   std::string message;
   EXPECT_EQ(code_of([&] { store.save(synthetic_state(2, 0, 1), 2); }, &message), core::ExitCode::kSuperseded);
   EXPECT_NE(message.find("process 5 on host b"), std::string::npos) << message;

@@ -30,7 +30,8 @@ class TemporaryFolder {
 };
 
 /// splitmix64 over (name, step, place), as finite values of the type.
-inline at::Tensor synthetic_tensor(const std::string& name, int64_t step, std::vector<int64_t> shape, at::ScalarType type) {
+inline at::Tensor synthetic_tensor(const std::string& name, int64_t step, std::vector<int64_t> shape,
+                                   at::ScalarType type) {
   uint64_t seed = std::hash<std::string>()(name) + static_cast<uint64_t>(step) * 0x632be59bd9b4e019ULL;
   const at::Tensor values = at::empty(shape, at::kDouble);
   double* data = values.data_ptr<double>();
@@ -51,7 +52,8 @@ struct SyntheticTensor {
   int64_t cut;  // the dimension that is spread over the ranks; -1: every rank has all of it
 };
 
-/// All types, both kinds of cut, a scalar, an empty one, a slice that is large enough to be written by several ranks.
+/// All types, both kinds of cut, a scalar, an empty one, a slice that is large enough to be written by
+/// several ranks.
 inline std::vector<SyntheticTensor> synthetic_tensors() {
   std::vector<SyntheticTensor> tensors = {{"large.weight", {600, 513}, at::kFloat, -1},
                                           {"rows.weight", {37, 19}, at::kFloat, 0},
@@ -60,8 +62,8 @@ inline std::vector<SyntheticTensor> synthetic_tensors() {
                                           {"deep.weight", {3, 5, 7, 2}, at::kFloat, 2},
                                           {"scalar", {}, at::kFloat, -1},
                                           {"empty", {0, 4}, at::kFloat, -1}};
-  for (const at::ScalarType type : {at::kDouble, at::kFloat, at::kHalf, at::kBFloat16, at::kLong, at::kInt, at::kShort, at::kChar,
-                                    at::kByte, at::kBool}) {
+  for (const at::ScalarType type : {at::kDouble, at::kFloat, at::kHalf, at::kBFloat16, at::kLong, at::kInt,
+                                    at::kShort, at::kChar, at::kByte, at::kBool}) {
     tensors.push_back({std::string("replicated.") + c10::toString(type), {13, 5}, type, -1});
   }
   return tensors;
@@ -71,7 +73,8 @@ inline TensorSlice cut(const SyntheticTensor& tensor, const at::Tensor& values, 
   TensorSlice slice = whole_tensor(tensor.name, values);
   if (tensor.cut < 0) return slice;
   const auto dim = static_cast<size_t>(tensor.cut);
-  const int64_t begin = tensor.shape[dim] * rank / num_ranks, end = tensor.shape[dim] * (rank + 1) / num_ranks;
+  const int64_t begin = tensor.shape[dim] * rank / num_ranks,
+                end = tensor.shape[dim] * (rank + 1) / num_ranks;
   slice.offset[dim] = begin;
   slice.local = values.narrow(tensor.cut, begin, end - begin).contiguous();
   return slice;
@@ -81,9 +84,13 @@ inline TensorSlice cut(const SyntheticTensor& tensor, const at::Tensor& values, 
 inline State synthetic_state(int64_t step, int rank, int num_ranks) {
   State state;
   for (const SyntheticTensor& tensor : synthetic_tensors()) {
-    state.tensors.push_back(cut(tensor, synthetic_tensor(tensor.name, step, tensor.shape, tensor.type), rank, num_ranks));
+    state.tensors.push_back(
+        cut(tensor, synthetic_tensor(tensor.name, step, tensor.shape, tensor.type), rank, num_ranks));
   }
-  state.scalars = {{"step", step}, {"seed", 17}, {"cursor", {{"epoch", 1}, {"sample", step * 16}}}, {"learning_rate", 0.1 / 3}};
+  state.scalars = {{"step", step},
+                   {"seed", 17},
+                   {"cursor", {{"epoch", 1}, {"sample", step * 16}}},
+                   {"learning_rate", 0.1 / 3}};
   return state;
 }
 
@@ -99,7 +106,9 @@ inline std::string first_difference(const State& a, const State& b) {
   for (size_t i = 0; i < a.tensors.size(); ++i) {
     const at::Tensor& x = a.tensors[i].local;
     const at::Tensor& y = b.tensors[i].local;
-    if (x.nbytes() != y.nbytes() || (x.nbytes() > 0 && std::memcmp(x.data_ptr(), y.data_ptr(), x.nbytes()) != 0)) return a.tensors[i].name;
+    if (x.nbytes() != y.nbytes() ||
+        (x.nbytes() > 0 && std::memcmp(x.data_ptr(), y.data_ptr(), x.nbytes()) != 0))
+      return a.tensors[i].name;
   }
   return {};
 }

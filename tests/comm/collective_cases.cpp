@@ -1,7 +1,7 @@
 #include "comm/collective_cases.h"
 
-#include <gtest/gtest.h>
 #include <ATen/ATen.h>
+#include <gtest/gtest.h>
 
 #include <numeric>
 

@@ -16,7 +16,9 @@ namespace {
 
 using model::golden_path;
 
-std::shared_ptr<model::CausalLm> tiny() { return model::load_model(golden_path("untied"), at::kFloat); }
+std::shared_ptr<model::CausalLm> tiny() {
+  return model::load_model(golden_path("untied"), at::kFloat);
+}
 
 // The likeliest next token from a whole forward.
 int32_t next_greedy(model::CausalLm& model, const std::vector<int32_t>& ids) {
@@ -38,7 +40,8 @@ TEST(Generate, GreedyEqualsRepeatedWholeForwardsForEveryPromptOfABatch) {
     EXPECT_EQ(completions[i].ids, std::vector<int32_t>(ids.end() - 9, ids.end())) << "prompt " << i;
     EXPECT_EQ(completions[i].finish_reason, "length");
     const std::vector<double> scored = score(*model, {ids})[0];
-    for (size_t t = 0; t < 9; ++t) EXPECT_NEAR(completions[i].logprobs[t], scored[prompts[i].size() + t], 1e-4);
+    for (size_t t = 0; t < 9; ++t)
+      EXPECT_NEAR(completions[i].logprobs[t], scored[prompts[i].size() + t], 1e-4);
   }
   EXPECT_EQ(stats.new_tokens, 45);
   EXPECT_EQ(stats.prompt_tokens, 13);
@@ -77,7 +80,8 @@ TEST(Generate, RefusesPromptsThatCannotWork) {
   EXPECT_THROW(generate(*model, {{48}}, {}), core::Error);
   EXPECT_THROW(generate(*model, {std::vector<int32_t>(128, 3)}, {}), core::Error);
   EXPECT_THROW(generate(*model, {{3}}, {.max_new_tokens = 4, .sampling = {.temperature = -1}}), core::Error);
-  EXPECT_EQ(generate(*model, {std::vector<int32_t>(120, 3)}, {.max_new_tokens = 50})[0].ids.size(), 8U);  // context of 128
+  EXPECT_EQ(generate(*model, {std::vector<int32_t>(120, 3)}, {.max_new_tokens = 50})[0].ids.size(),
+            8U);  // context of 128
 }
 
 TEST(Score, GivesTheLogarithmOfTheSoftmaxPackedOrNot) {
@@ -103,7 +107,8 @@ TEST(Sampling, DrawsEveryTokenAsOftenAsItsProbabilitySays) {
   }
   double total = 0;
   for (const float x : logits) total += std::exp(x / 2.0);
-  for (int32_t i = 0; i < 4; ++i) EXPECT_NEAR(counts[i] / 20000.0, std::exp(logits[i] / 2.0) / total, 0.015) << i;
+  for (int32_t i = 0; i < 4; ++i)
+    EXPECT_NEAR(counts[i] / 20000.0, std::exp(logits[i] / 2.0) / total, 0.015) << i;
 }
 
 TEST(Sampling, FiltersKeepTheLikeliestTokens) {

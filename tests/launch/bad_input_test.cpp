@@ -1,4 +1,5 @@
-// Each mistake a user can make: one clear line on stderr, the right exit code, nothing lost. (A full disk: tests/fault.)
+// Each mistake a user can make: one clear line on stderr, the right exit code, nothing lost. (A full disk:
+// tests/fault.)
 #include <gtest/gtest.h>
 
 #include "launch/program.h"
@@ -21,7 +22,8 @@ void expect_one_error(const Outcome& outcome, int exit_code, const std::vector<s
   EXPECT_EQ(count_lines(outcome.err, "error:"), 1) << outcome.err;
   const size_t begin = outcome.err.rfind('\n', outcome.err.find("error:"));
   const std::string line = outcome.err.substr(begin == std::string::npos ? 0 : begin + 1);
-  for (const std::string& part : parts) EXPECT_NE(line.find(part), std::string::npos) << "no " << part << " in: " << line;
+  for (const std::string& part : parts)
+    EXPECT_NE(line.find(part), std::string::npos) << "no " << part << " in: " << line;
   EXPECT_EQ(outcome.err.find("what()"), std::string::npos) << outcome.err;
   EXPECT_EQ(outcome.err.find("mpirun noticed"), std::string::npos) << outcome.err;
 }
@@ -44,7 +46,9 @@ class BadInput : public testing::Test {
 
 TEST_F(BadInput, UnknownKeyNamesPlaceNearestAndKnownKeys) {
   replace("max_steps: 6", "max_stepz: 6");
-  expect_one_error(train({}), 78, {"tiny.yaml:10:14: error:", "max_stepz", "did you mean max_steps?", "Known keys of train:"});
+  expect_one_error(
+      train({}), 78,
+      {"tiny.yaml:10:14: error:", "max_stepz", "did you mean max_steps?", "Known keys of train:"});
 }
 
 TEST_F(BadInput, EveryMistakeOfAConfigIsReportedAtOnce) {
@@ -55,9 +59,11 @@ TEST_F(BadInput, EveryMistakeOfAConfigIsReportedAtOnce) {
 }
 
 TEST_F(BadInput, MeshThatDoesNotMatchTheStartedRanksNamesBoth) {
-  const Outcome outcome = place.run_command({"mpirun", "--oversubscribe", "--bind-to", "none", "-n", "3", PHALANX_PROGRAM, "train", "tiny.yaml", "--set",
-                                             "parallel.dp=2"});
-  expect_one_error({78, "", outcome.err.substr(0, outcome.err.find("----")), outcome.timed_out}, 78, {"parallel.dp", "needs 2 ranks but 3 were started"});
+  const Outcome outcome =
+      place.run_command({"mpirun", "--oversubscribe", "--bind-to", "none", "-n", "3", PHALANX_PROGRAM,
+                         "train", "tiny.yaml", "--set", "parallel.dp=2"});
+  expect_one_error({78, "", outcome.err.substr(0, outcome.err.find("----")), outcome.timed_out}, 78,
+                   {"parallel.dp", "needs 2 ranks but 3 were started"});
   EXPECT_EQ(outcome.exit_code, 78);
 }
 
@@ -109,14 +115,16 @@ TEST_F(BadInput, RecordWithoutATargetIsABadRecord) {
 }
 
 TEST_F(BadInput, NonFiniteLossStopsBeforeAnyWeightMoves) {
-  const Outcome outcome = train({"optimizer.learning_rate=1.0e+30", "train.max_grad_norm=0", "checkpoint.every_steps=1", "train.max_steps=20"});
+  const Outcome outcome = train({"optimizer.learning_rate=1.0e+30", "train.max_grad_norm=0",
+                                 "checkpoint.every_steps=1", "train.max_steps=20"});
   expect_one_error(outcome, 76, {"step", "loss is", "no weight was changed", "optimizer.learning_rate"});
   EXPECT_EQ(place.run({"verify", "checkpoint", "run"}).exit_code, 0);
 }
 
 TEST_F(BadInput, ResumingWithAnotherBatchSizeIsRefused) {
   ASSERT_EQ(train({}).exit_code, 0);
-  expect_one_error(train({"train.global_batch_size=16"}), 78, {"train.global_batch_size = 8", "now it is 16", "checkpoint.resume: never"});
+  expect_one_error(train({"train.global_batch_size=16"}), 78,
+                   {"train.global_batch_size = 8", "now it is 16", "checkpoint.resume: never"});
 }
 
 TEST_F(BadInput, UnknownCommandAndOptionAreConfigErrors) {
@@ -127,7 +135,8 @@ TEST_F(BadInput, UnknownCommandAndOptionAreConfigErrors) {
 
 TEST_F(BadInput, DryRunFindsWhatTheRunWouldFind) {
   EXPECT_EQ(place.run({"train", "tiny.yaml", "--dry-run"}).exit_code, 0);
-  EXPECT_EQ(place.run({"train", "tiny.yaml", "--dry-run", "--set", "data.train.0.path=no.jsonl"}).exit_code, 65);
+  EXPECT_EQ(place.run({"train", "tiny.yaml", "--dry-run", "--set", "data.train.0.path=no.jsonl"}).exit_code,
+            65);
   EXPECT_EQ(place.run({"train", "tiny.yaml", "--dry-run", "--set", "train.x=1"}).exit_code, 78);
 }
 

@@ -15,8 +15,9 @@ using Sets = std::vector<std::string>;
 
 Outcome train(const Workplace& place, const std::string& name, int dp, int micro_batch_size, Sets sets) {
   std::vector<std::string> arguments = {"train", "tiny.yaml"};
-  for (const std::string& set : {"run.output_dir=" + name, "parallel.dp=" + std::to_string(dp), std::string("data.cache_dir=cache"),
-                                 "train.micro_batch_size=" + std::to_string(micro_batch_size)})
+  for (const std::string& set :
+       {"run.output_dir=" + name, "parallel.dp=" + std::to_string(dp), std::string("data.cache_dir=cache"),
+        "train.micro_batch_size=" + std::to_string(micro_batch_size)})
     sets.push_back(set);
   for (const std::string& set : sets) arguments.insert(arguments.end(), {"--set", set});
   return place.run(arguments);
@@ -41,8 +42,8 @@ void expect_equal_bits(const Workplace& place, const Sets& sets) {
   }
 }
 
-const Sets kInvariant = {"run.determinism=mesh_invariant", "train.max_steps=20", "eval.every_steps=0", "checkpoint.every_steps=0",
-                         "model.dtype=fp32"};
+const Sets kInvariant = {"run.determinism=mesh_invariant", "train.max_steps=20", "eval.every_steps=0",
+                         "checkpoint.every_steps=0", "model.dtype=fp32"};
 
 Sets with(Sets sets, const Sets& more) {
   sets.insert(sets.end(), more.begin(), more.end());
@@ -67,7 +68,8 @@ TEST(MeshInvariance, GivesEqualBitsForAnAdapter) {
   ASSERT_EQ(train(place, "base", 1, 8, {"model.dtype=fp32"}).exit_code, 0);
   std::string config = test::tiny_config();
   const size_t begin = config.find("model:"), end = config.find("data:");
-  place.write("tiny.yaml", config.replace(begin, end - begin, "model: {path: base/final}\nlora: {r: 4, dropout: 0.0}\n"));
+  place.write("tiny.yaml",
+              config.replace(begin, end - begin, "model: {path: base/final}\nlora: {r: 4, dropout: 0.0}\n"));
   expect_equal_bits(place, {kInvariant.begin(), kInvariant.end() - 1});
 }
 
@@ -77,7 +79,9 @@ TEST(MeshInvariance, OfTheOrdinaryModeIsRoundingOnlyInFp64) {
   double reference_loss = 0, reference_norm = 0;
   for (const auto& [dp, micro] : {std::pair{1, 8}, {1, 1}, {2, 2}, {2, 4}, {4, 1}}) {
     const std::string name = "fp64_" + std::to_string(dp) + "_" + std::to_string(micro);
-    const Outcome outcome = train(place, name, dp, micro, {"train.precision=fp64", "train.max_steps=2", "eval.every_steps=0", "checkpoint.every_steps=0"});
+    const Outcome outcome = train(
+        place, name, dp, micro,
+        {"train.precision=fp64", "train.max_steps=2", "eval.every_steps=0", "checkpoint.every_steps=0"});
     ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
     std::string text = place.read(name + "/metrics.jsonl");
     text.pop_back();

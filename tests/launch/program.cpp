@@ -22,9 +22,12 @@ std::string read_all(const fs::path& path) {
   return text.str();
 }
 
-[[noreturn]] void become(const std::vector<std::string>& words, const fs::path& folder, const fs::path& files) {
+[[noreturn]] void become(const std::vector<std::string>& words, const fs::path& folder,
+                         const fs::path& files) {
   setpgid(0, 0);  // so that a test that hangs can be ended with everything it started
-  const auto redirect = [&](const char* name, int flags, int target) { dup2(open((files / name).c_str(), flags, 0644), target); };
+  const auto redirect = [&](const char* name, int flags, int target) {
+    dup2(open((files / name).c_str(), flags, 0644), target);
+  };
   redirect("stdin", O_RDONLY, STDIN_FILENO);
   redirect("stdout", O_WRONLY | O_CREAT | O_TRUNC, STDOUT_FILENO);
   redirect("stderr", O_WRONLY | O_CREAT | O_TRUNC, STDERR_FILENO);
@@ -56,15 +59,19 @@ void Workplace::write(const std::string& name, const std::string& text) const {
   std::ofstream(folder_ / name, std::ios::binary) << text;
 }
 
-std::string Workplace::read(const std::string& name) const { return read_all(folder_ / name); }
+std::string Workplace::read(const std::string& name) const {
+  return read_all(folder_ / name);
+}
 
-Outcome Workplace::run(const std::vector<std::string>& arguments, const std::string& input, double limit_s) const {
+Outcome Workplace::run(const std::vector<std::string>& arguments, const std::string& input,
+                       double limit_s) const {
   std::vector<std::string> words = {PHALANX_PROGRAM};
   words.insert(words.end(), arguments.begin(), arguments.end());
   return run_command(words, input, limit_s);
 }
 
-Outcome Workplace::run_command(const std::vector<std::string>& words, const std::string& input, double limit_s) const {
+Outcome Workplace::run_command(const std::vector<std::string>& words, const std::string& input,
+                               double limit_s) const {
   const fs::path files = folder_ / ".streams";
   fs::create_directories(files);
   std::ofstream(files / "stdin", std::ios::binary) << input;

@@ -27,9 +27,11 @@ class Workplace {
   std::string read(const std::string& name) const;
 
   /// `phalanx ARGUMENTS` in the folder, with `input` on stdin. Killed after `limit_s` seconds.
-  Outcome run(const std::vector<std::string>& arguments, const std::string& input = "", double limit_s = 60) const;
+  Outcome run(const std::vector<std::string>& arguments, const std::string& input = "",
+              double limit_s = 60) const;
   /// Any program.
-  Outcome run_command(const std::vector<std::string>& words, const std::string& input = "", double limit_s = 60) const;
+  Outcome run_command(const std::vector<std::string>& words, const std::string& input = "",
+                      double limit_s = 60) const;
 
  private:
   std::filesystem::path folder_;

@@ -36,7 +36,8 @@ TEST_F(AdapterTest, LogitsLossAndGradientsEqualPeft) {
   const auto model = base();
   const Adapter adapter = load_adapter(*model, kAdapter, at::kDouble);
   const at::Tensor hidden = model->hidden(input_);
-  EXPECT_LT(max_difference(at::linear(hidden, model->output_weight()), model::read_tensor(golden_, "logits")), 1e-10);
+  EXPECT_LT(max_difference(at::linear(hidden, model->output_weight()), model::read_tensor(golden_, "logits")),
+            1e-10);
   const at::Tensor loss =
       ops::linear_cross_entropy(hidden, model->output_weight(), model::shifted_labels(input_), 1.0);
   EXPECT_NEAR(loss.item<double>(), model::read_tensor(golden_, "loss").item<double>(), 1e-10);
@@ -66,7 +67,8 @@ TEST_F(AdapterTest, FewRowsAndWholeForwardAgree) {
     const auto model = base(dtype);
     load_adapter(*model, kAdapter, dtype);
     const at::Tensor ids = at::arange(30) % 48;
-    const at::Tensor whole = model->hidden(model::make_input(ids, {30}));  // more rows than the decoding path takes
+    const at::Tensor whole =
+        model->hidden(model::make_input(ids, {30}));  // more rows than the decoding path takes
     const at::Tensor few = model->hidden(model::make_input(ids.slice(0, 0, 9), {9}));
     EXPECT_LT(max_difference(whole.slice(0, 0, 9), few), dtype == at::kFloat ? 2e-5 : 0.2);
   }
@@ -94,8 +96,10 @@ TEST_F(AdapterTest, AFreshAdapterChangesNothingAndTrainsOnlyItself) {
 TEST_F(AdapterTest, SavedAdaptersLoadToTheSameBits) {
   const fs::path folder = fs::temp_directory_path() / ("phalanx_lora_test_" + std::to_string(getpid()));
   const auto model = base(at::kFloat);
-  const Adapter adapter = apply(*model, {.r = 2, .alpha = 3, .target_modules = {"q_proj", "layers.1.mlp.down_proj"}, .use_rslora = true},
-                                9, at::kFloat);
+  const Adapter adapter =
+      apply(*model,
+            {.r = 2, .alpha = 3, .target_modules = {"q_proj", "layers.1.mlp.down_proj"}, .use_rslora = true},
+            9, at::kFloat);
   {
     const at::NoGradGuard no_grad;
     for (const AdaptedLinear& m : adapter.modules()) at::Tensor(m.b).normal_();
@@ -126,7 +130,8 @@ TEST_F(AdapterTest, UnknownTargetsListTheKnownOnes) {
     apply(*model, {.target_modules = {"w_proj"}}, 0, at::kFloat);
     FAIL();
   } catch (const core::Error& error) {
-    EXPECT_NE(std::string(error.what()).find("down_proj, gate_proj, k_proj"), std::string::npos) << error.what();
+    EXPECT_NE(std::string(error.what()).find("down_proj, gate_proj, k_proj"), std::string::npos)
+        << error.what();
   }
 }
 

@@ -15,11 +15,13 @@ TEST(FewRowsLinear, EqualsThePlainProductForEveryShapeAndDtype) {
   for (const auto dtype : {at::kFloat, at::kBFloat16}) {
     for (const int64_t in : {1, 31, 32, 100, 576}) {
       for (const int64_t rows : {1, 2, 3, 7, 16}) {
-        const at::Tensor x = at::randn({rows, in}).to(dtype), w = at::randn({53, in}).to(dtype), b = at::randn({53}).to(dtype);
+        const at::Tensor x = at::randn({rows, in}).to(dtype), w = at::randn({53, in}).to(dtype),
+                         b = at::randn({53}).to(dtype);
         ASSERT_TRUE(few_rows_applies(x, w));
         const at::Tensor expected = at::linear(x.to(at::kDouble), w.to(at::kDouble), b.to(at::kDouble));
         const at::Tensor y = few_rows_linear(x, w, b, at::kFloat);
-        EXPECT_LT((y.to(at::kDouble) - expected).abs().max().item<double>(), 1e-4) << dtype << " " << in << " " << rows;
+        EXPECT_LT((y.to(at::kDouble) - expected).abs().max().item<double>(), 1e-4)
+            << dtype << " " << in << " " << rows;
         EXPECT_EQ(few_rows_linear(x, w, b, dtype).scalar_type(), dtype);
       }
     }
@@ -45,7 +47,8 @@ TEST(CachedAttention, LongContextsAndOddHeadSizesEqualAten) {
   for (const auto& [dtype, bound] : {std::pair(at::kFloat, 1e-5), {at::kBFloat16, 0.02}}) {
     for (const int64_t d : {8, 64, 80}) {
       const at::Tensor q = at::randn({4, 6, d}).to(dtype);
-      const at::Tensor keys = at::randn({3, 2, 1400, d}).to(dtype), values = at::randn({3, 2, 1400, d}).to(dtype);
+      const at::Tensor keys = at::randn({3, 2, 1400, d}).to(dtype),
+                       values = at::randn({3, 2, 1400, d}).to(dtype);
       const std::vector<int64_t> lengths = {1300, 7, 0};
       const std::vector<int32_t> cu = {0, 3, 3, 4};  // three new tokens, none, the first one
       const at::Tensor own = cached_attention(q, keys, values, lengths, cu, 0.2);

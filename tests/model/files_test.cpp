@@ -45,8 +45,9 @@ class ModelFilesTest : public testing::Test {
 
 TEST_F(ModelFilesTest, SavedHuggingFaceFoldersLoadToTheSameBits) {
   for (const char* name : {"untied", "tied_llama3"}) {
-    for (const auto& [dtype, stored] :
-         {std::pair(at::kDouble, core::DType::kF64), {at::kFloat, core::DType::kF32}, {at::kBFloat16, core::DType::kBF16}}) {
+    for (const auto& [dtype, stored] : {std::pair(at::kDouble, core::DType::kF64),
+                                        {at::kFloat, core::DType::kF32},
+                                        {at::kBFloat16, core::DType::kBF16}}) {
       const auto model = load_model(golden_path(name), dtype);
       save_hf(folder_ / name, *model, weights_of(*model), stored, /*max_shard_bytes=*/20000);
       const ModelFiles files = ModelFiles::open(folder_ / name);
@@ -99,9 +100,12 @@ TEST_F(ModelFilesTest, EverythingThatDoesNotFitIsListedAtOnce) {
   std::ofstream(folder_ / "m" / "config.json") << config;
   const std::string message = message_of([&] { load_model(folder_ / "m", at::kFloat); });
   EXPECT_NE(message.find("model.layers.0.self_attn.q_proj.bias is missing"), std::string::npos) << message;
-  EXPECT_NE(message.find("model.layers.0.mlp.gate_proj.weight has the shape [24, 16], the config asks for [25, 16]"), std::string::npos)
+  EXPECT_NE(message.find(
+                "model.layers.0.mlp.gate_proj.weight has the shape [24, 16], the config asks for [25, 16]"),
+            std::string::npos)
       << message;
-  EXPECT_NE(message.find("model.layers.1.mlp.up_proj.weight is not part of this model"), std::string::npos) << message;
+  EXPECT_NE(message.find("model.layers.1.mlp.up_proj.weight is not part of this model"), std::string::npos)
+      << message;
 }
 
 TEST_F(ModelFilesTest, WeightsThatAreNotFiniteAreRefusedByName) {
@@ -112,11 +116,14 @@ TEST_F(ModelFilesTest, WeightsThatAreNotFiniteAreRefusedByName) {
   }
   save_hf(folder_, *model, weights_of(*model), core::DType::kF32);
   const std::string message = message_of([&] { load_model(folder_, at::kBFloat16); });
-  EXPECT_NE(message.find("model.layers.1.mlp.up_proj.weight holds values that are not finite"), std::string::npos) << message;
+  EXPECT_NE(message.find("model.layers.1.mlp.up_proj.weight holds values that are not finite"),
+            std::string::npos)
+      << message;
 }
 
 TEST_F(ModelFilesTest, PathsThatAreNoModelSayWhatOneIs) {
-  EXPECT_NE(message_of([&] { ModelFiles::open(folder_); }).find("has no config.json; a model is a folder"), std::string::npos);
+  EXPECT_NE(message_of([&] { ModelFiles::open(folder_); }).find("has no config.json; a model is a folder"),
+            std::string::npos);
   EXPECT_NE(message_of([&] { ModelFiles::open(folder_ / "x"); }).find("does not exist"), std::string::npos);
 }
 
@@ -132,14 +139,17 @@ TEST_F(ModelFilesTest, ValuesThatAreNotImplementedAreRefused) {
   EXPECT_NE(refused("hidden_act", "gelu").find("hidden_act is \"gelu\""), std::string::npos);
   EXPECT_NE(refused("attention_dropout", 0.1).find("attention_dropout is 0.1"), std::string::npos);
   EXPECT_NE(refused("model_type", "mamba").find("known are: llama"), std::string::npos);
-  EXPECT_NE(refused("num_key_value_heads", 3).find("must be a multiple of num_key_value_heads = 3"), std::string::npos);
-  EXPECT_NE(refused("rope_parameters", {{"rope_type", "linear"}, {"factor", 2.0}, {"rope_theta", 1e4}}).find("rope_type is \"linear\""),
+  EXPECT_NE(refused("num_key_value_heads", 3).find("must be a multiple of num_key_value_heads = 3"),
+            std::string::npos);
+  EXPECT_NE(refused("rope_parameters", {{"rope_type", "linear"}, {"factor", 2.0}, {"rope_theta", 1e4}})
+                .find("rope_type is \"linear\""),
             std::string::npos);
 }
 
 TEST(Initialize, DependsOnSeedAndNameAloneAndHasTheRightSpread) {
   TransformerConfig config = ModelFiles::open(golden_path("untied")).config();
-  const auto first = new_model(config, at::kFloat, 5), second = new_model(config, at::kFloat, 5), other = new_model(config, at::kFloat, 6);
+  const auto first = new_model(config, at::kFloat, 5), second = new_model(config, at::kFloat, 5),
+             other = new_model(config, at::kFloat, 6);
   const auto embedding = [](CausalLm& m) { return m.parameter("model.embed_tokens.weight"); };
   EXPECT_TRUE(at::equal(embedding(*first), embedding(*second)));
   EXPECT_FALSE(at::equal(embedding(*first), embedding(*other)));

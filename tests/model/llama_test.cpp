@@ -12,7 +12,9 @@ namespace {
 
 class Golden : public testing::TestWithParam<const char*> {
  protected:
-  std::shared_ptr<CausalLm> load(at::ScalarType dtype) const { return load_model(golden_path(GetParam()), dtype); }
+  std::shared_ptr<CausalLm> load(at::ScalarType dtype) const {
+    return load_model(golden_path(GetParam()), dtype);
+  }
   formats::SafetensorsFile golden_{golden_path(std::string(GetParam()) + ".safetensors")};
   ModelInput input_ = make_input(read_tensor(golden_, "ids"), kGoldenLengths);
 };
@@ -29,7 +31,8 @@ TEST_P(Golden, LogitsOfPackedSamplesEqualTransformersOnEachSample) {
 
 TEST_P(Golden, LossAndEveryGradientEqualTransformers) {
   const auto model = load(at::kDouble);
-  const at::Tensor loss = ops::linear_cross_entropy(model->hidden(input_), model->output_weight(), shifted_labels(input_), 1.0);
+  const at::Tensor loss =
+      ops::linear_cross_entropy(model->hidden(input_), model->output_weight(), shifted_labels(input_), 1.0);
   EXPECT_NEAR(loss.item<double>(), read_tensor(golden_, "loss").item<double>(), 1e-10);
   loss.backward();
   for (const auto& [name, parameter] : all_parameters(*model)) {
@@ -40,11 +43,13 @@ TEST_P(Golden, LossAndEveryGradientEqualTransformers) {
 
 TEST_P(Golden, OneTokenAtATimeThroughTheCacheEqualsTheWholeForward) {
   const at::NoGradGuard no_grad;
-  for (const auto& [dtype, bound] : {std::pair(at::kDouble, 1e-12), {at::kFloat, 2e-5}, {at::kBFloat16, 0.15}}) {
+  for (const auto& [dtype, bound] :
+       {std::pair(at::kDouble, 1e-12), {at::kFloat, 2e-5}, {at::kBFloat16, 0.15}}) {
     const auto model = load(dtype);
     const at::Tensor whole = model->hidden(input_);
     KvCache cache(2, 16);
-    // Entry 0 gets its prompt of 3 tokens, entry 1 its prompt of 2, then both one token at a time, entry 0 longer.
+    // Entry 0 gets its prompt of 3 tokens, entry 1 its prompt of 2, then both one token at a time, entry 0
+    // longer.
     std::vector<int64_t> done = {0, 0};
     const auto feed = [&](const std::vector<int64_t>& counts) {
       std::vector<at::Tensor> rows;
@@ -57,7 +62,8 @@ TEST_P(Golden, OneTokenAtATimeThroughTheCacheEqualsTheWholeForward) {
       const at::Tensor index = at::cat(rows);
       part.input_ids = input_.input_ids.index_select(0, index);
       part.position_ids = input_.position_ids.index_select(0, index);
-      EXPECT_LT(max_difference(model->hidden_cached(part, cache), whole.index_select(0, index)), bound) << dtype;
+      EXPECT_LT(max_difference(model->hidden_cached(part, cache), whole.index_select(0, index)), bound)
+          << dtype;
     };
     feed({3, 0});
     feed({0, 2});
@@ -76,7 +82,8 @@ TEST(KvCache, GrowsBeyondItsCapacityAndForgetsOnTruncation) {
   const at::Tensor whole = model->hidden(make_input(ids, {40}));
   KvCache cache(1, 16);
   const auto feed = [&](int64_t begin, int64_t end) {
-    const ModelInput part{ids.slice(0, begin, end).to(at::kLong), at::arange(begin, end, at::kLong),
+    const ModelInput part{ids.slice(0, begin, end).to(at::kLong),
+                          at::arange(begin, end, at::kLong),
                           {0, static_cast<int32_t>(end - begin)}};
     return max_difference(model->hidden_cached(part, cache), whole.slice(0, begin, end));
   };
@@ -97,12 +104,13 @@ TEST(Llama, NamesAndCountsFollowHuggingFace) {
     count += parameter.numel();
   }
   EXPECT_EQ(count, files.config().num_parameters());
-  EXPECT_EQ(ModelFiles::open(golden_path("tied_llama3")).config().num_parameters(),
-            [&] {
-              int64_t n = 0;
-              for (const auto& [name, p] : all_parameters(*build(ModelFiles::open(golden_path("tied_llama3")).config()))) n += p.numel();
-              return n;
-            }());
+  EXPECT_EQ(ModelFiles::open(golden_path("tied_llama3")).config().num_parameters(), [&] {
+    int64_t n = 0;
+    for (const auto& [name, p] :
+         all_parameters(*build(ModelFiles::open(golden_path("tied_llama3")).config())))
+      n += p.numel();
+    return n;
+  }());
 }
 
 }  // namespace

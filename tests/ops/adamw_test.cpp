@@ -13,8 +13,7 @@ void expect_equals_torch(at::ScalarType type, double limit) {
   at::manual_seed(1);
   const int64_t n = 1003;
   at::Tensor theirs = at::randn({n}, type).requires_grad_(), ours = theirs.detach().clone();
-  at::Tensor m = at::zeros({n}, type), v = at::zeros({n}, type),
-                copy = at::zeros({n}, at::kBFloat16);
+  at::Tensor m = at::zeros({n}, type), v = at::zeros({n}, type), copy = at::zeros({n}, at::kBFloat16);
   const AdamWOptions options{1e-2, 0.9, 0.999, 1e-8, 0.1};
   torch::optim::AdamW reference(
       {theirs}, torch::optim::AdamWOptions(1e-2).betas({0.9, 0.999}).eps(1e-8).weight_decay(0.1));

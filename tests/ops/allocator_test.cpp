@@ -1,7 +1,7 @@
 #include "ops/cpu/allocator.h"
 
-#include <gtest/gtest.h>
 #include <ATen/ATen.h>
+#include <gtest/gtest.h>
 
 #include <random>
 #include <thread>

@@ -16,8 +16,7 @@ at::Tensor plain_attention(const Tensors& t, const std::vector<int32_t>& cu, dou
     const auto rows = [&](const at::Tensor& x) {
       return x.narrow(0, cu[s], tokens).transpose(0, 1);
     };  // [heads, T, d]
-    const at::Tensor k = rows(t[1]).repeat_interleave(group, 0),
-                        v = rows(t[2]).repeat_interleave(group, 0);
+    const at::Tensor k = rows(t[1]).repeat_interleave(group, 0), v = rows(t[2]).repeat_interleave(group, 0);
     const at::Tensor hidden = at::ones({tokens, tokens}, at::kBool).triu(1);
     const at::Tensor p =
         (rows(t[0]).matmul(k.transpose(1, 2)) * scale).masked_fill(hidden, -INFINITY).softmax(-1);

@@ -1,8 +1,8 @@
 #pragma once
-#include <gtest/gtest.h>
 #include <ATen/ATen.h>
-#include <torch/csrc/autograd/autograd.h>
 #include <c10/core/GradMode.h>
+#include <gtest/gtest.h>
+#include <torch/csrc/autograd/autograd.h>
 
 #include <functional>
 #include <vector>
@@ -24,8 +24,7 @@ inline Tolerance tolerance(at::ScalarType type) {
 }
 
 /// |actual - expected| <= absolute * scale + relative * |expected|, scale = largest |expected| or 1.
-inline void expect_near(const at::Tensor& actual, const at::Tensor& expected, Tolerance t,
-                        const char* what) {
+inline void expect_near(const at::Tensor& actual, const at::Tensor& expected, Tolerance t, const char* what) {
   ASSERT_EQ(actual.sizes(), expected.sizes()) << what;
   if (actual.numel() == 0) return;
   const at::Tensor a = actual.detach().to(at::kDouble), e = expected.detach().to(at::kDouble);

@@ -18,10 +18,8 @@ struct Sink : GradSink {
   int times_ready = 0;
 };
 
-at::Tensor plain_loss(const at::Tensor& hidden, const at::Tensor& weight,
-                         const at::Tensor& labels) {
-  return at::nll_loss(at::log_softmax(at::linear(hidden, weight), 1), labels, {}, at::Reduction::Sum,
-                         -100);
+at::Tensor plain_loss(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels) {
+  return at::nll_loss(at::log_softmax(at::linear(hidden, weight), 1), labels, {}, at::Reduction::Sum, -100);
 }
 
 at::Tensor some_labels(int64_t n, int64_t vocab) {
@@ -59,8 +57,7 @@ TEST(LinearCrossEntropy, AgreesOnLesserMachines) {
 }
 
 TEST(LinearCrossEntropy, GivesZeroAndZeroGradientsWhenEveryLabelIsIgnored) {
-  at::Tensor hidden = at::randn({5, 8}).requires_grad_(),
-                weight = at::randn({20, 8}).requires_grad_();
+  at::Tensor hidden = at::randn({5, 8}).requires_grad_(), weight = at::randn({20, 8}).requires_grad_();
   const at::Tensor loss = linear_cross_entropy(hidden, weight, at::full({5}, -100, at::kLong), 1.0);
   EXPECT_EQ(loss.item<float>(), 0.0f);
   loss.backward();
@@ -71,7 +68,7 @@ TEST(LinearCrossEntropy, GivesZeroAndZeroGradientsWhenEveryLabelIsIgnored) {
 TEST(LinearCrossEntropy, IsExactForHugeLogitsAndAHugeVocabulary) {
   at::manual_seed(3);
   const at::Tensor hidden = at::tensor({{1e2, 0.0}, {-1e2, 1.0}}),
-                      labels = at::tensor({5, 262143}, at::kLong);
+                   labels = at::tensor({5, 262143}, at::kLong);
   // Whole numbers, so that no logit is rounded: what is tested is the softmax over +-1e4.
   const at::Tensor weight = at::randint(-100, 101, {262144, 2}, at::kFloat);
   test::expect_same([&](const Tensors& t) { return linear_cross_entropy(t[0], t[1], labels, 1.0); },
@@ -81,13 +78,11 @@ TEST(LinearCrossEntropy, IsExactForHugeLogitsAndAHugeVocabulary) {
 
 TEST(LinearCrossEntropy, ReportsTheLossOfEachRow) {
   at::manual_seed(4);
-  const at::Tensor hidden = at::randn({7, 8}), weight = at::randn({20, 8}),
-                      labels = some_labels(7, 20);
+  const at::Tensor hidden = at::randn({7, 8}), weight = at::randn({20, 8}), labels = some_labels(7, 20);
   at::Tensor rows;
-  const at::Tensor total =
-      linear_cross_entropy(hidden.clone().requires_grad_(), weight, labels, 1.0, &rows);
-  const at::Tensor expected = at::nll_loss(at::log_softmax(at::linear(hidden, weight), 1), labels,
-                                                 {}, at::Reduction::None, -100);
+  const at::Tensor total = linear_cross_entropy(hidden.clone().requires_grad_(), weight, labels, 1.0, &rows);
+  const at::Tensor expected =
+      at::nll_loss(at::log_softmax(at::linear(hidden, weight), 1), labels, {}, at::Reduction::None, -100);
   test::expect_near(rows, expected, {1e-5, 1e-5}, "row losses");
   EXPECT_FALSE(rows.requires_grad());
   EXPECT_FLOAT_EQ(total.item<float>(), rows.sum().item<float>());
@@ -97,8 +92,7 @@ TEST(LinearCrossEntropy, ReportsTheLossOfEachRow) {
 TEST(LinearCrossEntropy, AddsTheWeightGradientIntoTheSinkAndInsistsOnItsFactor) {
   at::manual_seed(5);
   const at::Tensor labels = some_labels(30, 40);
-  at::Tensor hidden = at::randn({30, 16}).requires_grad_(),
-                weight = at::randn({40, 16}).requires_grad_();
+  at::Tensor hidden = at::randn({30, 16}).requires_grad_(), weight = at::randn({40, 16}).requires_grad_();
   (linear_cross_entropy(hidden, weight, labels, 0.1) * 0.1).backward();
   const at::Tensor expected = weight.grad().clone();
   const auto sink = c10::make_intrusive<Sink>(weight);

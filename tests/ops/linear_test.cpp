@@ -25,8 +25,7 @@ TEST(Linear, EqualsItsFormulaForEveryShape) {
   for (const auto& [n, in, out] :
        {std::tuple{1, 5, 3}, {8, 40, 33}, {9, 16, 16}, {37, 131, 77}, {300, 64, 100}, {4, 1600, 40}}) {
     SCOPED_TRACE(testing::Message() << n << " x " << in << " -> " << out);
-    const Tensors inputs = {at::randn({n, in}), at::randn({out, in}) / std::sqrt(in),
-                            at::randn({out})};
+    const Tensors inputs = {at::randn({n, in}), at::randn({out, in}) / std::sqrt(in), at::randn({out})};
     test::expect_same_in_all_dtypes([](const Tensors& t) { return ops::linear(t[0], t[1], t[2]); },
                                     [](const Tensors& t) { return at::linear(t[0], t[1], t[2]); }, inputs);
   }
@@ -49,8 +48,7 @@ TEST(Linear, FallsBackToATenOnLesserMachines) {
 
 TEST(Linear, GivesTheSameBitsForARowInAnyBatchAboveEightRows) {
   at::manual_seed(4);
-  const at::Tensor x = at::randn({50, 96}).to(at::kBFloat16),
-                      w = at::randn({70, 96}).to(at::kBFloat16);
+  const at::Tensor x = at::randn({50, 96}).to(at::kBFloat16), w = at::randn({70, 96}).to(at::kBFloat16);
   const at::Tensor all = ops::linear(x, w);
   EXPECT_TRUE(at::equal(ops::linear(x.narrow(0, 13, 20), w), all.narrow(0, 13, 20)));
 }
@@ -105,12 +103,11 @@ TEST(LoraLinear, EqualsItsFormulaAndLeavesTheBaseAlone) {
                           return at::linear(t[0], w.to(at::kDouble)) +
                                  2.0 * at::linear(at::linear(t[0], t[1]), t[2]);
                         },
-                        {at::randn({33, 20}), at::randn({rank, 20}) / 9, at::randn({30, rank}) / 9},
-                        type);
+                        {at::randn({33, 20}), at::randn({rank, 20}) / 9, at::randn({30, rank}) / 9}, type);
     }
   }
   EXPECT_THROW(ops::lora_linear(at::randn({9, 4}), at::randn({4, 4}).requires_grad_(), at::randn({1, 4}),
-                           at::randn({4, 1}), 1.0),
+                                at::randn({4, 1}), 1.0),
                c10::Error);
 }
 

@@ -8,7 +8,9 @@ namespace {
 
 using test::Tensors;
 
-at::Tensor random(at::IntArrayRef sizes) { return at::randn(sizes).to(at::kBFloat16).requires_grad_(); }
+at::Tensor random(at::IntArrayRef sizes) {
+  return at::randn(sizes).to(at::kBFloat16).requires_grad_();
+}
 
 void expect_same_bits(const Tensors& a, const Tensors& b) {
   for (size_t i = 0; i < a.size(); ++i) EXPECT_TRUE(at::equal(a[i], b[i])) << "gradient " << i;

@@ -64,8 +64,8 @@ TEST(RmsNorm, HasTheGradientOfCentralDifferences) {
 TEST(Rope, EqualsItsFormulaAndTurnsBack) {
   at::manual_seed(4);
   for (const int64_t d : {2, 10, 64}) {
-    const auto [cos, sin] = rope_rows(
-        at::arange(9), at::pow(10000.0, -at::arange(0, d, 2).to(at::kDouble) / d), at::kFloat);
+    const auto [cos, sin] =
+        rope_rows(at::arange(9), at::pow(10000.0, -at::arange(0, d, 2).to(at::kDouble) / d), at::kFloat);
     on_each_isa([&, c = cos, s = sin] {
       test::expect_same_in_all_dtypes(
           [&](const Tensors& t) {
@@ -79,7 +79,7 @@ TEST(Rope, EqualsItsFormulaAndTurnsBack) {
 
 TEST(Rope, TakesAnglesInSinglePrecision) {
   const at::Tensor positions = at::tensor({0, 1, 5000}, at::kLong),
-                      frequencies = at::tensor({1.0, 0.01}, at::kDouble);
+                   frequencies = at::tensor({1.0, 0.01}, at::kDouble);
   const auto [cos, sin] = rope_rows(positions, frequencies, at::kBFloat16);
   EXPECT_EQ(cos.scalar_type(), at::kFloat);
   EXPECT_FLOAT_EQ(cos[2][0].item<float>(), std::cos(5000.0f));

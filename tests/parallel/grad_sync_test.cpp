@@ -12,7 +12,8 @@ namespace phalanx::parallel {
 namespace {
 
 /// A two-layer net on 8 samples; returns the summed gradient of all samples as `num_ranks` ranks compute it.
-at::Tensor gradient(int num_ranks, int64_t samples_per_micro_step, at::ScalarType dtype, bool mesh_invariant) {
+at::Tensor gradient(int num_ranks, int64_t samples_per_micro_step, at::ScalarType dtype,
+                    bool mesh_invariant) {
   at::Tensor result;
   comm::run_ranks(num_ranks, [&](comm::Communicator& group) {
     auto generator = at::make_generator<at::CPUGeneratorImpl>(7);
@@ -41,14 +42,16 @@ TEST(GradSync, DataParallelAndAccumulationGiveTheSerialGradientInFp64) {
   for (int ranks : {1, 2, 4, 8}) {
     for (int64_t samples = 1; samples <= 8 / ranks; samples *= 2) {
       const at::Tensor other = gradient(ranks, samples, at::kDouble, false);
-      EXPECT_LT((other - serial).norm().item<double>(), 1e-13 * serial.norm().item<double>()) << ranks << " ranks x " << samples;
+      EXPECT_LT((other - serial).norm().item<double>(), 1e-13 * serial.norm().item<double>())
+          << ranks << " ranks x " << samples;
     }
   }
 }
 
 TEST(GradSync, MeshInvariantGivesEqualBitsForEveryGroupSize) {
   const at::Tensor one = gradient(1, 1, at::kFloat, true);
-  for (int ranks : {2, 4, 8}) EXPECT_TRUE(at::equal(gradient(ranks, 1, at::kFloat, true), one)) << ranks << " ranks";
+  for (int ranks : {2, 4, 8})
+    EXPECT_TRUE(at::equal(gradient(ranks, 1, at::kFloat, true), one)) << ranks << " ranks";
 }
 
 TEST(GradSync, MeshInvariantRefusesThreeRanks) {
@@ -63,8 +66,10 @@ TEST(TreeMerges, EveryPartOfAPowerOfTwoIsASubTreeOfTheWhole) {
       for (int64_t leaf = 0; leaf < leaves; ++leaf) {
         const bool ends_part = (leaf + 1) % (leaves / parts) == 0;
         const int expected = part[static_cast<size_t>(leaf % (leaves / parts))];
-        if (ends_part) EXPECT_GE(whole[static_cast<size_t>(leaf)], expected);
-        else EXPECT_EQ(whole[static_cast<size_t>(leaf)], expected);
+        if (ends_part)
+          EXPECT_GE(whole[static_cast<size_t>(leaf)], expected);
+        else
+          EXPECT_EQ(whole[static_cast<size_t>(leaf)], expected);
       }
     }
   }

@@ -1,7 +1,7 @@
 #include "trainer/optimizer.h"
 
-#include <gtest/gtest.h>
 #include <ATen/ATen.h>
+#include <gtest/gtest.h>
 
 #include "core/error.h"
 #include "trainer/method.h"
@@ -63,9 +63,11 @@ TEST(Optimizer, AdamWEqualsTorchsAndDecaysMatricesOnly) {
   OptimizerOptions options;
   options.learning_rate = 0.01;
   options.weight_decay = 0.1;
-  const auto base = torch::optim::AdamWOptions(0.01).betas({options.betas[0], options.betas[1]}).eps(options.eps);
-  const auto expected = reference<torch::optim::AdamW>(pair, torch::optim::AdamWOptions(base).weight_decay(0.1),
-                                                       torch::optim::AdamWOptions(base).weight_decay(0.0));
+  const auto base =
+      torch::optim::AdamWOptions(0.01).betas({options.betas[0], options.betas[1]}).eps(options.eps);
+  const auto expected =
+      reference<torch::optim::AdamW>(pair, torch::optim::AdamWOptions(base).weight_decay(0.1),
+                                     torch::optim::AdamWOptions(base).weight_decay(0.0));
   expect_same_steps(pair, options, *expected);
 }
 

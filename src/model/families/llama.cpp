@@ -1,4 +1,5 @@
-// Everything that the framework knows about the Llama family: plain code for one device and a table of how it is cut.
+// Everything that the framework knows about the Llama family: plain code for one device and a table of how it
+// is cut.
 #include <cmath>
 
 #include "model/causal_lm.h"
@@ -50,9 +51,12 @@ class Attention : public Module {
 class Mlp : public Module {
  public:
   explicit Mlp(const TransformerConfig& c) {
-    gate_proj_ = register_module("gate_proj", std::make_shared<Linear>(c.hidden_size, c.intermediate_size, c.mlp_bias));
-    up_proj_ = register_module("up_proj", std::make_shared<Linear>(c.hidden_size, c.intermediate_size, c.mlp_bias));
-    down_proj_ = register_module("down_proj", std::make_shared<Linear>(c.intermediate_size, c.hidden_size, c.mlp_bias));
+    gate_proj_ = register_module("gate_proj",
+                                 std::make_shared<Linear>(c.hidden_size, c.intermediate_size, c.mlp_bias));
+    up_proj_ =
+        register_module("up_proj", std::make_shared<Linear>(c.hidden_size, c.intermediate_size, c.mlp_bias));
+    down_proj_ = register_module("down_proj",
+                                 std::make_shared<Linear>(c.intermediate_size, c.hidden_size, c.mlp_bias));
   }
 
   at::Tensor forward(const at::Tensor& x) const {
@@ -63,7 +67,8 @@ class Mlp : public Module {
   std::shared_ptr<Linear> gate_proj_, up_proj_, down_proj_;
 };
 
-/// The residual stream between two layers as two addends: the sum is formed inside the next norm, in one pass.
+/// The residual stream between two layers as two addends: the sum is formed inside the next norm, in one
+/// pass.
 struct Stream {
   at::Tensor residual;  // [N, h]
   at::Tensor update;    // [N, h], undefined before the first layer
@@ -79,8 +84,10 @@ class DecoderLayer : public Module {
   DecoderLayer(const TransformerConfig& c, int64_t layer) {
     self_attn_ = register_module("self_attn", std::make_shared<Attention>(c, layer));
     mlp_ = register_module("mlp", std::make_shared<Mlp>(c));
-    input_norm_ = register_module("input_layernorm", std::make_shared<RmsNorm>(c.hidden_size, c.rms_norm_eps));
-    mlp_norm_ = register_module("post_attention_layernorm", std::make_shared<RmsNorm>(c.hidden_size, c.rms_norm_eps));
+    input_norm_ =
+        register_module("input_layernorm", std::make_shared<RmsNorm>(c.hidden_size, c.rms_norm_eps));
+    mlp_norm_ =
+        register_module("post_attention_layernorm", std::make_shared<RmsNorm>(c.hidden_size, c.rms_norm_eps));
   }
 
   Stream forward(const Stream& stream, const Pass& pass) const {
@@ -110,8 +117,9 @@ class Decoder : public Module {
 
   at::Tensor forward(const ModelInput& input, KvCache* cache) const {
     Stream stream{.residual = embed_tokens_->forward(input.input_ids), .update = {}};
-    const auto [cos, sin] = ops::rope_rows(input.position_ids, inverse_frequencies_.to(input.position_ids.device()),
-                                           stream.residual.scalar_type());
+    const auto [cos, sin] =
+        ops::rope_rows(input.position_ids, inverse_frequencies_.to(input.position_ids.device()),
+                       stream.residual.scalar_type());
     const Pass pass{input.cu_seqlens, cos, sin, cache};
     for (const auto& layer : layers_) stream = layer->forward(stream, pass);
     if (cache) cache->advance(input.cu_seqlens);
@@ -137,7 +145,9 @@ class LlamaForCausalLM : public CausalLm {
   }
 
   at::Tensor hidden(const ModelInput& input) override { return model_->forward(input, nullptr); }
-  at::Tensor hidden_cached(const ModelInput& input, KvCache& cache) override { return model_->forward(input, &cache); }
+  at::Tensor hidden_cached(const ModelInput& input, KvCache& cache) override {
+    return model_->forward(input, &cache);
+  }
   at::Tensor output_weight() override { return lm_head_ ? lm_head_->weight : model_->embedding_weight(); }
   const TransformerConfig& config() const override { return config_; }
 

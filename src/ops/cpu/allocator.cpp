@@ -20,7 +20,9 @@ constexpr size_t kGrain = 4 << 10;
 constexpr size_t kHugePage = size_t{2} << 20;
 constexpr size_t kRange = size_t{16} << 30;  // address space reserved at a time; costs nothing until touched
 
-size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
+size_t round_up(size_t n, size_t to) {
+  return (n + to - 1) / to * to;
+}
 
 class Arena {
  public:
@@ -84,7 +86,8 @@ class Arena {
 
   bool reserve(size_t bytes) {
     for (const size_t wanted : {std::max(kRange, round_up(bytes, kHugePage)), round_up(bytes, kHugePage)}) {
-      void* range = mmap(nullptr, wanted, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+      void* range =
+          mmap(nullptr, wanted, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
       if (range == MAP_FAILED) continue;
       madvise(range, wanted, MADV_HUGEPAGE);
       ranges_.emplace(static_cast<char*>(range), 0);
@@ -146,8 +149,12 @@ bool use_tensor_arena() {
 #endif
 }
 
-void release_unused_tensor_memory() { arena().release_holes(); }
+void release_unused_tensor_memory() {
+  arena().release_holes();
+}
 
-ArenaBytes tensor_arena_bytes() { return arena().bytes(); }
+ArenaBytes tensor_arena_bytes() {
+  return arena().bytes();
+}
 
 }  // namespace phalanx::ops::cpu

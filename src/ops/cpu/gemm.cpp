@@ -11,7 +11,7 @@
 namespace phalanx::ops::cpu {
 namespace {
 
-constexpr int64_t kBlockBytes = 320 << 10;  // packed a of one job, in L2
+constexpr int64_t kBlockBytes = 320 << 10;           // packed a of one job, in L2
 constexpr int64_t kPackedABytes = int64_t{6} << 20;  // packed operands of one pass, in L3
 constexpr int64_t kPackedBBytes = int64_t{6} << 20;
 constexpr int64_t kSlackUnits = 16;
@@ -25,8 +25,8 @@ int64_t round_up(int64_t a, int64_t b) {
 
 /// The kernels for this element type on this machine; null where ATen does better.
 const GemmKernels* find_kernels(Element element) {
-  // The AVX-512 translation unit is compiled with AVX512-BF16 throughout; a machine with AVX-512 alone, or with tiles for
-  // bf16, takes ATen.
+  // The AVX-512 translation unit is compiled with AVX512-BF16 throughout; a machine with AVX-512 alone, or
+  // with tiles for bf16, takes ATen.
   if (element == Element::kBF16 ? isa().fast_bf16_dot() : isa().avx512_bf16) return &kAvx512Gemm;
   return isa().avx2 && !isa().avx512 ? &kAvx2Gemm : nullptr;
 }
@@ -74,10 +74,10 @@ void pack(uint32_t* dst, const Operand& source, const Plan& plan, int64_t begin,
       uint32_t* out = dst + i * panel * units;
       if (plan.bf16) {
         plan.kernels->pack_bf16(out, static_cast<const uint16_t*>(source.data) + offset, source.stride,
-                          source.k_contiguous, rows, panel, depth);
+                                source.k_contiguous, rows, panel, depth);
       } else {
         plan.kernels->pack_f32(out, static_cast<const float*>(source.data) + offset, source.stride,
-                         source.k_contiguous, rows, panel, depth);
+                               source.k_contiguous, rows, panel, depth);
       }
     }
   });
@@ -99,22 +99,22 @@ void multiply_packed(const uint32_t* a, const uint32_t* b, const Plan& plan, con
     for (int64_t job = first; job < last; ++job) {
       const int64_t row = job / column_jobs * plan.job_rows, column = job % column_jobs * plan.job_columns;
       const BlockProduct block{a + row * units,
-                                       b + column * units,
-                                       std::min(plan.job_rows, m - row),
-                                       std::min(plan.job_columns, n - column),
-                                       units,
-                                       c.at(row, column),
-                                       c.stride,
-                                       c.bf16,
-                                       accumulate,
-                                       scale};
+                               b + column * units,
+                               std::min(plan.job_rows, m - row),
+                               std::min(plan.job_columns, n - column),
+                               units,
+                               c.at(row, column),
+                               c.stride,
+                               c.bf16,
+                               accumulate,
+                               scale};
       plan.bf16 ? plan.kernels->multiply_bf16(block) : plan.kernels->multiply_f32(block);
     }
   });
 }
 
-void round_result(const Product& p, const Plan& plan, const float* partial, int64_t row, int64_t rows, int64_t column,
-                  int64_t columns) {
+void round_result(const Product& p, const Plan& plan, const float* partial, int64_t row, int64_t rows,
+                  int64_t column, int64_t columns) {
   at::parallel_for(0, rows, 16, [&](int64_t first, int64_t last) {
     uint16_t* dst = static_cast<uint16_t*>(p.c) + (row + first) * p.c_stride + column;
     plan.kernels->round_rows(dst, p.c_stride, partial + first * columns, columns, last - first, columns);

@@ -1,9 +1,9 @@
 #pragma once
 #include <cstdint>
 
-/// Packed matrix product (Goto & van de Geijn 2008): both operands are copied block by block into panels that a register tile
-/// reads in order. AVX-512: 12 x 32, fp32 (FMA) or bf16 pairs (VDPBF16PS). AVX2: 6 x 16, bf16 widened to fp32 as it is packed.
-/// Sums are fp32.
+/// Packed matrix product (Goto & van de Geijn 2008): both operands are copied block by block into panels that
+/// a register tile reads in order. AVX-512: 12 x 32, fp32 (FMA) or bf16 pairs (VDPBF16PS). AVX2: 6 x 16, bf16
+/// widened to fp32 as it is packed. Sums are fp32.
 namespace phalanx::ops::cpu {
 
 enum class Element { kF32, kBF16 };

@@ -13,12 +13,16 @@ namespace {
 constexpr int kTileRows = 6;      // panel height of a
 constexpr int kTileColumns = 16;  // panel height of b
 
-PHX_INLINE __m256 load8(const float* p) { return _mm256_loadu_ps(p); }
+PHX_INLINE __m256 load8(const float* p) {
+  return _mm256_loadu_ps(p);
+}
 PHX_INLINE __m256 load8(const uint16_t* p) {
   const __m128i bits = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
 }
-PHX_INLINE float widen(float x) { return x; }
+PHX_INLINE float widen(float x) {
+  return x;
+}
 PHX_INLINE float widen(uint16_t bits) {
   const uint32_t wide = static_cast<uint32_t>(bits) << 16;
   float x;
@@ -58,7 +62,8 @@ PHX_INLINE void transpose8(__m256 r[8]) {
   for (int i = 0; i < 8; ++i) r[i] = t[i];
 }
 
-/// The rows of a panel that lie in these 8 lanes: exactly as many floats are written, as another thread has the next panel.
+/// The rows of a panel that lie in these 8 lanes: exactly as many floats are written, as another thread has
+/// the next panel.
 template <int kLanes>
 PHX_INLINE void store_lanes(float* dst, __m256 x) {
   if constexpr (kLanes == 8) {
@@ -115,14 +120,16 @@ void pack(uint32_t* dst, const T* src, int64_t stride, bool k_contiguous, int ro
 PHX_INLINE __m128i round_bf16(__m256 x) {
   const __m256i bits = _mm256_castps_si256(x);
   const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
-  __m256i rounded = _mm256_srli_epi32(_mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff))), 16);
+  __m256i rounded =
+      _mm256_srli_epi32(_mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff))), 16);
   const __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(x, x, _CMP_UNORD_Q));
   rounded = _mm256_blendv_epi8(rounded, _mm256_set1_epi32(0x7fc0), nan);
   const __m256i packed = _mm256_packus_epi32(rounded, rounded);
   return _mm256_castsi256_si128(_mm256_permute4x64_epi64(packed, 0x08));
 }
 
-PHX_INLINE void store_row(const BlockProduct& block, __m256 x0, __m256 x1, int64_t row, int64_t column, __m256 scale) {
+PHX_INLINE void store_row(const BlockProduct& block, __m256 x0, __m256 x1, int64_t row, int64_t column,
+                          __m256 scale) {
   if (block.c_is_bf16) {
     auto* c = reinterpret_cast<__m128i*>(static_cast<uint16_t*>(block.c) + row * block.c_stride + column);
     _mm_storeu_si128(c, round_bf16(_mm256_mul_ps(x0, scale)));
@@ -137,8 +144,8 @@ PHX_INLINE void store_row(const BlockProduct& block, __m256 x0, __m256 x1, int64
 }
 
 /// A tile at the edge of c, through memory.
-PHX_INLINE void store_edge(const BlockProduct& block, const __m256 (&tile)[kTileRows][2], int64_t row, int64_t column,
-                           __m256 scale) {
+PHX_INLINE void store_edge(const BlockProduct& block, const __m256 (&tile)[kTileRows][2], int64_t row,
+                           int64_t column, __m256 scale) {
   alignas(32) float values[kTileRows][kTileColumns];
   alignas(32) uint16_t rounded[kTileRows][kTileColumns];
 #pragma GCC unroll 6
@@ -193,7 +200,8 @@ void multiply_block(const BlockProduct& block) {
   }
 }
 
-void round_rows(uint16_t* dst, int64_t dst_stride, const float* src, int64_t src_stride, int64_t rows, int64_t n) {
+void round_rows(uint16_t* dst, int64_t dst_stride, const float* src, int64_t src_stride, int64_t rows,
+                int64_t n) {
   for (int64_t r = 0; r < rows; ++r) {
     for (int64_t j = 0; j < n; j += 8) {
       const int64_t count = n - j;

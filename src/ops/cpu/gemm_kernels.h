@@ -1,8 +1,9 @@
 #pragma once
 #include <cstdint>
 
-/// What a translation unit of one instruction set offers to gemm.cpp. Operands are packed into panels of `unit`s: one fp32,
-/// or a pair of bf16 that are neighbours along k. Panel layout: [k unit][row of the panel].
+/// What a translation unit of one instruction set offers to gemm.cpp. Operands are packed into panels of
+/// `unit`s: one fp32, or a pair of bf16 that are neighbours along k. Panel layout: [k unit][row of the
+/// panel].
 namespace phalanx::ops::cpu {
 
 /// Packed blocks a (rows x units) and b (columns x units) into c: fp32 (set or add) or bf16 (set).
@@ -15,10 +16,11 @@ struct BlockProduct {
   float scale;
 };
 
-/// Packs `rows` (<= panel) rows and `k` elements; missing rows and an odd last k of pairs are zeros. dst must have room for
-/// 16 units beyond its end.
+/// Packs `rows` (<= panel) rows and `k` elements; missing rows and an odd last k of pairs are zeros. dst must
+/// have room for 16 units beyond its end.
 template <class T>
-using PackRows = void(uint32_t* dst, const T* src, int64_t stride, bool k_contiguous, int rows, int panel, int64_t k);
+using PackRows = void(uint32_t* dst, const T* src, int64_t stride, bool k_contiguous, int rows, int panel,
+                      int64_t k);
 
 struct GemmKernels {
   int tile_rows, tile_columns;  ///< panel heights of a and b
@@ -29,7 +31,8 @@ struct GemmKernels {
   void (*multiply_f32)(const BlockProduct& block);
   void (*multiply_bf16)(const BlockProduct& block);
   /// dst [rows, n] bf16 = src [rows, n] fp32, rounded to nearest even.
-  void (*round_rows)(uint16_t* dst, int64_t dst_stride, const float* src, int64_t src_stride, int64_t rows, int64_t n);
+  void (*round_rows)(uint16_t* dst, int64_t dst_stride, const float* src, int64_t src_stride, int64_t rows,
+                     int64_t n);
 };
 
 // One table per translation unit.
