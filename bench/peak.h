@@ -36,45 +36,59 @@ constexpr int kChains = 12;  // independent sums: more than latency x units on a
 // Each returns the FLOPs that it did.
 [[gnu::target("avx512f,avx512bf16")]] inline double bf16_loop(volatile float* sink) {
   __m512 c[kChains];
+#pragma GCC unroll 12
   for (auto& x : c) x = _mm512_set1_ps(1.0F);
   const __m512bh a = (__m512bh)_mm512_set1_epi32(0x3f803f80);
   for (int64_t i = 0; i < kLoops; ++i) {
 #pragma GCC unroll 12
-    for (int j = 0; j < kChains; ++j) c[j] = _mm512_dpbf16_ps(c[j], a, a);
-    asm volatile("" ::: "memory");
+    for (int j = 0; j < kChains; ++j) {
+      c[j] = _mm512_dpbf16_ps(c[j], a, a);
+      asm volatile("" : "+v"(c[j]));  // keeps each sum in its register
+    }
   }
+#pragma GCC unroll 12
   for (auto& x : c) *sink = _mm512_reduce_add_ps(x);
   return static_cast<double>(kLoops) * kChains * 64;
 }
 [[gnu::target("avx512f")]] inline double fp32_loop_avx512(volatile float* sink) {
   __m512 c[kChains];
+#pragma GCC unroll 12
   for (auto& x : c) x = _mm512_set1_ps(1.0F);
   const __m512 a = _mm512_set1_ps(0.999F);
   for (int64_t i = 0; i < kLoops; ++i) {
 #pragma GCC unroll 12
-    for (int j = 0; j < kChains; ++j) c[j] = _mm512_fmadd_ps(c[j], a, a);
-    asm volatile("" ::: "memory");
+    for (int j = 0; j < kChains; ++j) {
+      c[j] = _mm512_fmadd_ps(c[j], a, a);
+      asm volatile("" : "+v"(c[j]));
+    }
   }
+#pragma GCC unroll 12
   for (auto& x : c) *sink = _mm512_reduce_add_ps(x);
   return static_cast<double>(kLoops) * kChains * 32;
 }
 [[gnu::target("avx2,fma")]] inline double fp32_loop_avx2(volatile float* sink) {
   __m256 c[kChains];
+#pragma GCC unroll 12
   for (auto& x : c) x = _mm256_set1_ps(1.0F);
   const __m256 a = _mm256_set1_ps(0.999F);
   for (int64_t i = 0; i < kLoops; ++i) {
 #pragma GCC unroll 12
-    for (int j = 0; j < kChains; ++j) c[j] = _mm256_fmadd_ps(c[j], a, a);
-    asm volatile("" ::: "memory");
+    for (int j = 0; j < kChains; ++j) {
+      c[j] = _mm256_fmadd_ps(c[j], a, a);
+      asm volatile("" : "+x"(c[j]));
+    }
   }
-  for (auto& x : c) *sink = x[0];
+#pragma GCC unroll 12
+  for (auto& x : c) *sink = _mm256_cvtss_f32(x);
   return static_cast<double>(kLoops) * kChains * 16;
 }
 inline double scalar_loop(volatile float* sink) {
   float c[kChains] = {};
   for (int64_t i = 0; i < kLoops; ++i) {
-    for (float& x : c) x = x * 0.999F + 0.5F;
-    asm volatile("" ::: "memory");
+    for (float& x : c) {
+      x = x * 0.999F + 0.5F;
+      asm volatile("" : "+x"(x));
+    }
   }
   for (const float x : c) *sink = x;
   return static_cast<double>(kLoops) * kChains * 2;

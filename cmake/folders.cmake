@@ -9,8 +9,10 @@ function(phalanx_headers name)
 endfunction()
 phalanx_headers(tensor <ATen/core/Tensor.h> <fmt/format.h>)
 phalanx_headers(aten <ATen/ATen.h> <ATen/Parallel.h> <fmt/format.h>)
+phalanx_headers(autograd <ATen/ATen.h> <ATen/Parallel.h> <torch/csrc/autograd/custom_function.h>)
+phalanx_headers(command <ATen/core/Tensor.h> <CLI/CLI.hpp> <nlohmann/json.hpp> <fmt/format.h>)
 
-# phalanx_folder(NAME [TORCH tensor|aten] [USES folder...]): src/NAME/**.cpp as the object library phx_NAME; TORCH names the
+# phalanx_folder(NAME [TORCH tensor|aten|autograd|command] [USES folder...]): src/NAME/**.cpp as the object library phx_NAME; TORCH names the
 # precompiled headers.
 # Object libraries are linked straight into each binary, so that self-registering files are never dropped by the linker.
 # USES mirrors the layer table of docs/architecture.md; tests/core/layers_test.cpp holds the includes against that table.

@@ -50,7 +50,7 @@ std::map<std::string, int> read_layers() {
   return row_of;
 }
 
-/// Folder -> what its line `phalanx_folder(NAME [TORCH] USES ...)` lists.
+/// Folder -> what its line `phalanx_folder(NAME [TORCH headers] USES ...)` lists.
 std::map<std::string, std::set<std::string>> read_uses() {
   std::map<std::string, std::set<std::string>> uses;
   for (const std::string& line :
@@ -60,7 +60,11 @@ std::map<std::string, std::set<std::string>> read_uses() {
     words >> name;
     uses[name];
     while (words >> word) {
-      if (word != "TORCH" && word != "USES") uses[name].insert(word);
+      if (word == "TORCH") {
+        words >> word;  // the name of its precompiled headers
+      } else if (word != "USES") {
+        uses[name].insert(word);
+      }
     }
   }
   return uses;

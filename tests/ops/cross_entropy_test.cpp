@@ -67,7 +67,7 @@ TEST(LinearCrossEntropy, GivesZeroAndZeroGradientsWhenEveryLabelIsIgnored) {
 
 TEST(LinearCrossEntropy, IsExactForHugeLogitsAndAHugeVocabulary) {
   at::manual_seed(3);
-  const at::Tensor hidden = at::tensor({{1e2, 0.0}, {-1e2, 1.0}}),
+  const at::Tensor hidden = at::tensor({1e2f, 0.0f, -1e2f, 1.0f}).view({2, 2}),
                    labels = at::tensor({5, 262143}, at::kLong);
   // Whole numbers, so that no logit is rounded: what is tested is the softmax over +-1e4.
   const at::Tensor weight = at::randint(-100, 101, {262144, 2}, at::kFloat);

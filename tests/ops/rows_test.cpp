@@ -95,7 +95,8 @@ TEST(SwiGlu, EqualsItsFormulaAlsoAtTheEdges) {
                                       {3 * at::randn({rows, n}), at::randn({rows, n})});
       test::expect_same([](const Tensors& t) { return swiglu(t[0], t[1]); },
                         [](const Tensors& t) { return at::silu(t[0]) * t[1]; },
-                        {at::tensor({{-1e4, -80.0, 0.0, 80.0, 1e4}}), at::ones({1, 5})}, at::kFloat);
+                        {at::tensor({-1e4f, -80.0f, 0.0f, 80.0f, 1e4f}).view({1, 5}), at::ones({1, 5})},
+                        at::kFloat);
     });
   }
 }

@@ -4,11 +4,12 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
-#include <atomic>
 #include <functional>
 
+#include "ops/cpu/attention_blocked.h"
 #include "ops/cpu/attention_kernels.h"
 #include "ops/cpu/isa.h"
+#include "ops/cpu/jobs.h"
 #include "ops/cpu/workspace.h"
 
 namespace phalanx::ops::cpu {
@@ -23,11 +24,7 @@ struct Job {
 // Longest first, so that the last jobs to be picked are short.
 void run(std::vector<Job> jobs, const std::function<void(const Job&)>& work) {
   std::stable_sort(jobs.begin(), jobs.end(), [](const Job& a, const Job& b) { return a.last > b.last; });
-  std::atomic<size_t> next{0};
-  at::parallel_for(0, at::get_num_threads(), 1, [&](int64_t begin, int64_t end) {
-    for (int64_t worker = begin; worker < end; ++worker)
-      for (size_t i = next++; i < jobs.size(); i = next++) work(jobs[i]);
-  });
+  run_jobs(static_cast<int64_t>(jobs.size()), [&](int64_t i) { work(jobs[static_cast<size_t>(i)]); });
 }
 
 std::vector<Job> make_jobs(const std::vector<int64_t>& cu, int64_t kv_heads, int64_t chunk) {
@@ -41,9 +38,41 @@ std::vector<Job> make_jobs(const std::vector<int64_t>& cu, int64_t kv_heads, int
   return jobs;
 }
 
-avx512::AttentionKind kind_of(const at::Tensor& q) {
-  if (q.scalar_type() == at::kFloat) return avx512::AttentionKind::kF32;
-  return isa().fast_bf16_dot() ? avx512::AttentionKind::kBF16 : avx512::AttentionKind::kBF16Widened;
+/// The kernels for these tensors on this machine; empty where ATen has to serve.
+struct AttentionKernels {
+  size_t (*forward_scratch_bytes)(int64_t tokens, int dim) = nullptr;
+  size_t (*backward_scratch_bytes)(int64_t tokens, int dim) = nullptr;
+  std::function<void(const AttentionForward& task, void* work)> forward;
+  std::function<void(const AttentionBackward& task, void* work)> backward;
+};
+
+AttentionKernels avx512_kernels(avx512::AttentionKind kind) {
+  return {
+      avx512::forward_scratch_bytes, avx512::backward_scratch_bytes,
+      [kind](const AttentionForward& task, void* work) { avx512::attention_forward(kind, task, work); },
+      [kind](const AttentionBackward& task, void* work) { avx512::attention_backward(kind, task, work); }};
+}
+
+template <class T>
+AttentionKernels blocked_kernels(const GemmKernels& gemm) {
+  return {
+      blocked::forward_scratch_bytes, blocked::backward_scratch_bytes,
+      [&gemm](const AttentionForward& task, void* work) { blocked::attention_forward<T>(gemm, task, work); },
+      [&gemm](const AttentionBackward& task, void* work) {
+        blocked::attention_backward<T>(gemm, task, work);
+      }};
+}
+
+AttentionKernels find_kernels(const at::Tensor& q) {
+  const bool bf16 = q.scalar_type() == at::kBFloat16;
+  if (!q.device().is_cpu() || (!bf16 && q.scalar_type() != at::kFloat)) return {};
+  using Kind = avx512::AttentionKind;
+  // The AVX-512 translation unit is compiled with AVX512-BF16 throughout.
+  if (isa().avx512_bf16) {
+    return avx512_kernels(!bf16 ? Kind::kF32 : isa().fast_bf16_dot() ? Kind::kBF16 : Kind::kBF16Widened);
+  }
+  if (!isa().avx2) return {};
+  return bf16 ? blocked_kernels<uint16_t>(kAvx2Gemm) : blocked_kernels<float>(kAvx2Gemm);
 }
 
 char* address(const at::Tensor& t, int64_t token, int64_t head) {
@@ -53,34 +82,32 @@ char* address(const at::Tensor& t, int64_t token, int64_t head) {
 }  // namespace
 
 bool can_attend(const at::Tensor& q) {
-  return q.device().is_cpu() && (q.scalar_type() == at::kFloat || q.scalar_type() == at::kBFloat16) &&
-         isa().avx512_bf16;
+  return static_cast<bool>(find_kernels(q).forward);
 }
 
 void attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
             const std::vector<int64_t>& cu_seqlens, double scale, const at::Tensor& out,
             const at::Tensor& lse) {
   const int group = static_cast<int>(q.size(1) / k.size(1)), dim = static_cast<int>(q.size(2));
-  const avx512::AttentionKind kind = kind_of(q);
+  const AttentionKernels kernels = find_kernels(q);
   run(make_jobs(cu_seqlens, k.size(1), kQueryChunk), [&](const Job& job) {
     const int64_t head = job.kv_head * group;
-    const avx512::AttentionForward task{address(q, job.begin, head),
-                                        address(k, job.begin, job.kv_head),
-                                        address(v, job.begin, job.kv_head),
-                                        address(out, job.begin, head),
-                                        lse.data_ptr<float>() + head * lse.stride(0) + job.begin,
-                                        q.stride(0),
-                                        k.stride(0),
-                                        out.stride(0),
-                                        lse.stride(0),
-                                        job.tokens,
-                                        job.first,
-                                        job.last,
-                                        group,
-                                        dim,
-                                        static_cast<float>(scale)};
-    avx512::attention_forward(kind, task,
-                              scratch(Scratch::kAttention, avx512::forward_scratch_bytes(job.last, dim)));
+    const AttentionForward task{address(q, job.begin, head),
+                                address(k, job.begin, job.kv_head),
+                                address(v, job.begin, job.kv_head),
+                                address(out, job.begin, head),
+                                lse.data_ptr<float>() + head * lse.stride(0) + job.begin,
+                                q.stride(0),
+                                k.stride(0),
+                                out.stride(0),
+                                lse.stride(0),
+                                job.tokens,
+                                job.first,
+                                job.last,
+                                group,
+                                dim,
+                                static_cast<float>(scale)};
+    kernels.forward(task, scratch(Scratch::kAttention, kernels.forward_scratch_bytes(job.last, dim)));
   });
 }
 
@@ -88,27 +115,26 @@ void attend_backward(const at::Tensor& dout, const at::Tensor& q, const at::Tens
                      const at::Tensor& out, const at::Tensor& lse, const std::vector<int64_t>& cu_seqlens,
                      double scale, const at::Tensor& dq, const at::Tensor& dk, const at::Tensor& dv) {
   const int group = static_cast<int>(q.size(1) / k.size(1)), dim = static_cast<int>(q.size(2));
-  const avx512::AttentionKind kind = kind_of(q);
+  const AttentionKernels kernels = find_kernels(q);
   run(make_jobs(cu_seqlens, k.size(1), int64_t{1} << 40), [&](const Job& job) {
     const int64_t head = job.kv_head * group;
-    const avx512::AttentionBackward task{address(q, job.begin, head),
-                                         address(k, job.begin, job.kv_head),
-                                         address(v, job.begin, job.kv_head),
-                                         address(out, job.begin, head),
-                                         address(dout, job.begin, head),
-                                         lse.data_ptr<float>() + head * lse.stride(0) + job.begin,
-                                         address(dq, job.begin, head),
-                                         address(dk, job.begin, job.kv_head),
-                                         address(dv, job.begin, job.kv_head),
-                                         q.stride(0),
-                                         k.stride(0),
-                                         lse.stride(0),
-                                         job.tokens,
-                                         group,
-                                         dim,
-                                         static_cast<float>(scale)};
-    avx512::attention_backward(kind, task,
-                               scratch(Scratch::kAttention, avx512::backward_scratch_bytes(job.tokens, dim)));
+    const AttentionBackward task{address(q, job.begin, head),
+                                 address(k, job.begin, job.kv_head),
+                                 address(v, job.begin, job.kv_head),
+                                 address(out, job.begin, head),
+                                 address(dout, job.begin, head),
+                                 lse.data_ptr<float>() + head * lse.stride(0) + job.begin,
+                                 address(dq, job.begin, head),
+                                 address(dk, job.begin, job.kv_head),
+                                 address(dv, job.begin, job.kv_head),
+                                 q.stride(0),
+                                 k.stride(0),
+                                 lse.stride(0),
+                                 job.tokens,
+                                 group,
+                                 dim,
+                                 static_cast<float>(scale)};
+    kernels.backward(task, scratch(Scratch::kAttention, kernels.backward_scratch_bytes(job.tokens, dim)));
   });
 }
 

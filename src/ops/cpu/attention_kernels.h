@@ -2,16 +2,7 @@
 #include <cstddef>
 #include <cstdint>
 
-/// Flash attention (Dao et al. 2022) of one sample and one key head, with lanes = queries: the transposed
-/// scores S^T [keys, 32 queries] keep row maxima and sums in vectors, and P^T is the right-hand operand of
-/// O^T = V^T P^T as it lies. All query heads of the group share the packed keys and values.
-namespace phalanx::ops::cpu::avx512 {
-
-enum class AttentionKind {
-  kF32,          ///< fp32 tensors, FMA
-  kBF16,         ///< bf16 tensors, VDPBF16PS
-  kBF16Widened,  ///< bf16 tensors, products in fp32
-};
+namespace phalanx::ops::cpu {
 
 /// Pointers to the first token of the sample and the first query head of the group (or its key head). Element
 /// strides between tokens; heads of a group are `dim` apart, their lse rows `lse_stride` apart.
@@ -35,10 +26,23 @@ struct AttentionBackward {
   float scale;
 };
 
+/// Flash attention (Dao et al. 2022) of one sample and one key head, with lanes = queries: the transposed
+/// scores S^T [keys, 32 queries] keep row maxima and sums in vectors, and P^T is the right-hand operand of
+/// O^T = V^T P^T as it lies. All query heads of the group share the packed keys and values.
+namespace avx512 {
+
+enum class AttentionKind {
+  kF32,          ///< fp32 tensors, FMA
+  kBF16,         ///< bf16 tensors, VDPBF16PS
+  kBF16Widened,  ///< bf16 tensors, products in fp32
+};
+
 size_t forward_scratch_bytes(int64_t tokens, int dim);
 size_t backward_scratch_bytes(int64_t tokens, int dim);
 /// `work` is 64-byte aligned scratch of at least the size above.
 void attention_forward(AttentionKind kind, const AttentionForward& task, void* work);
 void attention_backward(AttentionKind kind, const AttentionBackward& task, void* work);
 
-}  // namespace phalanx::ops::cpu::avx512
+}  // namespace avx512
+
+}  // namespace phalanx::ops::cpu

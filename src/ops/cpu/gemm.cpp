@@ -6,6 +6,7 @@
 
 #include "ops/cpu/gemm_kernels.h"
 #include "ops/cpu/isa.h"
+#include "ops/cpu/jobs.h"
 #include "ops/cpu/workspace.h"
 
 namespace phalanx::ops::cpu {
@@ -15,6 +16,7 @@ constexpr int64_t kBlockBytes = 320 << 10;           // packed a of one job, in 
 constexpr int64_t kPackedABytes = int64_t{6} << 20;  // packed operands of one pass, in L3
 constexpr int64_t kPackedBBytes = int64_t{6} << 20;
 constexpr int64_t kSlackUnits = 16;
+constexpr int64_t kStridedDepth = 64;  // k that are packed for all panels in turn, even
 
 int64_t ceil_div(int64_t a, int64_t b) {
   return (a + b - 1) / b;
@@ -62,22 +64,28 @@ Plan make_plan(const Product& p) {
   return plan;
 }
 
-// Packs rows [begin, begin + count) and elements [k0, k0 + depth) of an operand, panels in parallel.
+/// Packs rows [begin, begin + count) and elements [k0, k0 + depth) of an operand, panels in parallel. Where
+/// an operand is contiguous along its rows, a cache line holds several panels: all of them are packed while
+/// it is in the cache.
 void pack(uint32_t* dst, const Operand& source, const Plan& plan, int64_t begin, int64_t count, int64_t k0,
           int64_t depth, int panel) {
   const int64_t panels = ceil_div(count, panel), units = ceil_div(depth, plan.per_unit);
+  const int64_t step = source.k_contiguous ? depth : kStridedDepth;
   at::parallel_for(0, panels, 4, [&](int64_t first, int64_t last) {
-    for (int64_t i = first; i < last; ++i) {
-      const int64_t row = begin + i * panel;
-      const int rows = static_cast<int>(std::min<int64_t>(panel, count - i * panel));
-      const int64_t offset = source.k_contiguous ? row * source.stride + k0 : k0 * source.stride + row;
-      uint32_t* out = dst + i * panel * units;
-      if (plan.bf16) {
-        plan.kernels->pack_bf16(out, static_cast<const uint16_t*>(source.data) + offset, source.stride,
-                                source.k_contiguous, rows, panel, depth);
-      } else {
-        plan.kernels->pack_f32(out, static_cast<const float*>(source.data) + offset, source.stride,
-                               source.k_contiguous, rows, panel, depth);
+    for (int64_t k = 0; k < depth; k += step) {
+      for (int64_t i = first; i < last; ++i) {
+        const int64_t row = begin + i * panel, part = std::min(step, depth - k);
+        const int rows = static_cast<int>(std::min<int64_t>(panel, count - i * panel));
+        const int64_t offset =
+            source.k_contiguous ? row * source.stride + k0 + k : (k0 + k) * source.stride + row;
+        uint32_t* out = dst + (i * units + k / plan.per_unit) * panel;
+        if (plan.bf16) {
+          plan.kernels->pack_bf16(out, static_cast<const uint16_t*>(source.data) + offset, source.stride,
+                                  source.k_contiguous, rows, panel, part);
+        } else {
+          plan.kernels->pack_f32(out, static_cast<const float*>(source.data) + offset, source.stride,
+                                 source.k_contiguous, rows, panel, part);
+        }
       }
     }
   });
@@ -95,21 +103,19 @@ void multiply_packed(const uint32_t* a, const uint32_t* b, const Plan& plan, con
                      int64_t n, int64_t depth, bool accumulate, float scale) {
   const int64_t units = ceil_div(depth, plan.per_unit);
   const int64_t row_jobs = ceil_div(m, plan.job_rows), column_jobs = ceil_div(n, plan.job_columns);
-  at::parallel_for(0, row_jobs * column_jobs, 1, [&](int64_t first, int64_t last) {
-    for (int64_t job = first; job < last; ++job) {
-      const int64_t row = job / column_jobs * plan.job_rows, column = job % column_jobs * plan.job_columns;
-      const BlockProduct block{a + row * units,
-                               b + column * units,
-                               std::min(plan.job_rows, m - row),
-                               std::min(plan.job_columns, n - column),
-                               units,
-                               c.at(row, column),
-                               c.stride,
-                               c.bf16,
-                               accumulate,
-                               scale};
-      plan.bf16 ? plan.kernels->multiply_bf16(block) : plan.kernels->multiply_f32(block);
-    }
+  run_jobs(row_jobs * column_jobs, [&](int64_t job) {
+    const int64_t row = job / column_jobs * plan.job_rows, column = job % column_jobs * plan.job_columns;
+    const BlockProduct block{a + row * units,
+                             b + column * units,
+                             std::min(plan.job_rows, m - row),
+                             std::min(plan.job_columns, n - column),
+                             units,
+                             c.at(row, column),
+                             c.stride,
+                             c.bf16,
+                             accumulate,
+                             scale};
+    plan.bf16 ? plan.kernels->multiply_bf16(block) : plan.kernels->multiply_f32(block);
   });
 }
 

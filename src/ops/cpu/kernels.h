@@ -37,9 +37,21 @@ struct RowKernels {
                    int64_t y_stride);
 };
 
+/// Running maximum and sum of exponentials of one row of scores, block by block (Milakov & Gimelshein 2018).
+struct SoftmaxState {
+  float maximum, sum;
+};
+
 struct Kernels {
   RowKernels<float> f32;
   RowKernels<uint16_t> bf16;
+  /// s [width] becomes exp(s - maximum so far) in [0, visible) and 0 beyond; returns the factor by which what
+  /// was made with the former maximum shrinks.
+  float (*softmax_block)(float* s, int64_t visible, int64_t width, SoftmaxState& state);
+  /// s becomes the probabilities p = exp(s - lse), dp becomes p (dp - delta) scale; both 0 from `visible` on
+  void (*softmax_block_backward)(float* s, float* dp, int64_t visible, int64_t width, float lse, float delta,
+                                 float scale);
+  void (*scale_row)(float* x, int64_t n, float factor);
   /// `copy` (bf16) may be null
   void (*adamw)(float* p, const float* g, float* m, float* v, uint16_t* copy, int64_t count,
                 const AdamWConstants& c);
