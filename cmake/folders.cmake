@@ -1,18 +1,17 @@
 # Parsing LibTorch's headers is most of the build, so it is done once per set of headers, not once per file. A set holds as
 # little as will do: whatever a precompiled header leaves to be instantiated is instantiated again by every file that uses it
-# (<torch/torch.h>: 8 s a file, <ATen/ATen.h>: 2 s, <ATen/core/Tensor.h>: 0.5 s), so more is slower than none.
+# (<torch/torch.h>: 8 s a file, <ATen/ATen.h>: 2 s), so more is slower than none.
 function(phalanx_headers name)
   file(WRITE "${CMAKE_BINARY_DIR}/${name}_headers.cpp" "")
   add_library(phx_${name}_headers OBJECT "${CMAKE_BINARY_DIR}/${name}_headers.cpp")
   target_link_libraries(phx_${name}_headers PUBLIC libtorch fmt::fmt)
   target_precompile_headers(phx_${name}_headers PUBLIC ${ARGN})
 endfunction()
-phalanx_headers(tensor <ATen/core/Tensor.h> <fmt/format.h>)
 phalanx_headers(aten <ATen/ATen.h> <ATen/Parallel.h> <fmt/format.h>)
 phalanx_headers(autograd <ATen/ATen.h> <ATen/Parallel.h> <torch/csrc/autograd/custom_function.h>)
 phalanx_headers(command <ATen/core/Tensor.h> <CLI/CLI.hpp> <nlohmann/json.hpp> <fmt/format.h>)
 
-# phalanx_folder(NAME [TORCH tensor|aten|autograd|command] [USES folder...]): src/NAME/**.cpp as the object library phx_NAME; TORCH names the
+# phalanx_folder(NAME [TORCH aten|autograd|command] [USES folder...]): src/NAME/**.cpp as the object library phx_NAME; TORCH names the
 # precompiled headers.
 # Object libraries are linked straight into each binary, so that self-registering files are never dropped by the linker.
 # USES mirrors the layer table of docs/architecture.md; tests/core/layers_test.cpp holds the includes against that table.

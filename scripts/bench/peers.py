@@ -12,6 +12,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / "build/release/phalanx"
@@ -48,11 +50,23 @@ def first_in_line():
         os.setpriority(os.PRIO_PROCESS, 0, -20)
 
 
-def measure(command):
-    """Runs a command; (stdout, peak RSS in bytes of the process and its children)."""
+class TooSlow(Exception):
+    pass
+
+
+def measure(command, limit_s=None):
+    """Runs a command; (stdout, stderr, peak RSS in bytes of the process and its children). Ends it after `limit_s`: TooSlow."""
     with open(work / "stdout", "w+") as out, open(work / "stderr", "w+") as err:
         process = subprocess.Popen([str(c) for c in command], stdout=out, stderr=err, cwd=ROOT, preexec_fn=first_in_line)
+        timer = threading.Timer(limit_s, process.kill) if limit_s else None
+        start = time.monotonic()
+        if timer:
+            timer.start()
         _, status, usage = os.wait4(process.pid, 0)
+        if timer:
+            timer.cancel()
+            if os.WIFSIGNALED(status) and time.monotonic() - start >= limit_s:
+                raise TooSlow
         out.seek(0), err.seek(0)
         text, errors = out.read(), err.read()
     if status != 0:
@@ -108,9 +122,9 @@ def our_decode(precision):
     return {"tokens_per_s": stats["decode_tokens_per_s"], "rss_bytes": rss}
 
 
-def theirs(mode, dtype):
+def theirs(mode, dtype, limit_s=None):
     steps = arguments.decode_tokens if mode == "decode" else arguments.steps
-    text, _, rss = measure([sys.executable, ROOT / "scripts/bench/hf_peer.py", GGUF, work / "tokens.json", mode, dtype, steps])
+    text, _, rss = measure([sys.executable, ROOT / "scripts/bench/hf_peer.py", GGUF, work / "tokens.json", mode, dtype, steps], limit_s)
     return {**json.loads(text.splitlines()[-1]), "rss_bytes": rss}
 
 
@@ -123,11 +137,17 @@ def sample(side, mode, setting, run, number):
 
 
 def best_peer(mode, settings):
-    """Every setting once; the fastest is the peer of all pairs."""
-    rows = []
+    """Every setting once; the fastest is the peer of all pairs. One that takes three times as long as the first is given up."""
+    rows, first_s = [], None
     for name, run in settings:
+        start = time.monotonic()
         with quiet_machine():
-            rows.append(sample("probe", mode, name, run, -1))
+            try:
+                rows.append(sample("probe", mode, name, (lambda: run(3 * first_s)) if first_s else run, -1))
+            except TooSlow:
+                samples.append({"round": -1, "side": "probe", "mode": mode, "setting": name, "given_up_after_s": 3 * first_s})
+                print(f"  probe    {mode:7} {name:12} given up after {3 * first_s:.0f} s", flush=True)
+        first_s = first_s or time.monotonic() - start
     fastest = max(rows, key=lambda row: row["tokens_per_s"])
     return next((name, run) for name, run in settings if name == fastest["setting"])
 
@@ -252,9 +272,9 @@ results = []
 for mode in ("full", "lora"):
     if mode in wanted:
         results.append(compare(mode, (TRAIN_PRECISION, lambda m=mode: ours(m, TRAIN_PRECISION)),
-                               [(d, lambda m=mode, d=d: theirs(m, d)) for d in ("fp32", "bf16", "autocast")]))
+                               [(d, lambda limit_s=None, m=mode, d=d: theirs(m, d, limit_s)) for d in ("fp32", "bf16", "autocast")]))
 if "decode" in wanted:
-    results.append(compare("decode", ("bf16", lambda: our_decode("bf16")), [(d, lambda d=d: theirs("decode", d)) for d in ("fp32", "bf16")]))
+    results.append(compare("decode", ("bf16", lambda: our_decode("bf16")), [(d, lambda limit_s=None, d=d: theirs("decode", d, limit_s)) for d in ("fp32", "bf16")]))
 if "ranks" in wanted:
     results.append(compare("ranks", ("2 ranks x 1 thread", lambda: ours("full", TRAIN_PRECISION, dp=2, threads=1)),
                            [("1 rank x 2 threads", lambda: ours("full", TRAIN_PRECISION))]))
