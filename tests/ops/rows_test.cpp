@@ -107,6 +107,14 @@ TEST(SwiGlu, HasTheGradientOfCentralDifferences) {
                   {at::randn({2, 5}), at::randn({2, 5})});
 }
 
+TEST(Embedding, GivesThePaddingTokenNoGradient) {
+  at::manual_seed(7);
+  const at::Tensor ids = at::tensor({3, 0, 3, 3, 9, 0}, at::kLong);
+  test::expect_same_in_all_dtypes([&](const Tensors& t) { return ops::embedding(ids, t[0], 3); },
+                                  [&](const Tensors& t) { return at::embedding(t[0], ids, 3); },
+                                  {at::randn({10, 6})});
+}
+
 TEST(Embedding, AddsRepeatedRows) {
   at::manual_seed(7);
   const at::Tensor ids = at::tensor({3, 0, 3, 3, 9, 0}, at::kLong);

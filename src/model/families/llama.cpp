@@ -105,7 +105,8 @@ class DecoderLayer : public Module {
 class Decoder : public Module {
  public:
   explicit Decoder(const TransformerConfig& c) : inverse_frequencies_(inverse_frequencies(c)) {
-    embed_tokens_ = register_module("embed_tokens", std::make_shared<Embedding>(c.vocab_size, c.hidden_size));
+    embed_tokens_ = register_module("embed_tokens",
+                                    std::make_shared<Embedding>(c.vocab_size, c.hidden_size, c.pad_token_id));
     const auto list = std::make_shared<ModuleList>();
     for (int64_t i = 0; i < c.num_hidden_layers; ++i) {
       layers_.push_back(std::make_shared<DecoderLayer>(c, i));

@@ -18,7 +18,7 @@ VOCAB = 48
 
 TINY = dict(vocab_size=VOCAB, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=4,
             num_key_value_heads=2, head_dim=8, max_position_embeddings=128, rms_norm_eps=1e-5, bos_token_id=1,
-            eos_token_id=2, pad_token_id=None)
+            eos_token_id=2, pad_token_id=18)  # 18 is in the samples: its row gets no gradient from the look-up
 LLAMA3 = {"rope_type": "llama3", "rope_theta": 500.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
           "original_max_position_embeddings": 32}
 CASES = {
