@@ -137,16 +137,16 @@ def sample(side, mode, setting, run, number):
 
 
 def best_peer(mode, settings):
-    """Every setting once; the fastest is the peer of all pairs. One that takes three times as long as the first is given up."""
+    """Every setting once; the fastest is the peer of all pairs. One that takes longer than the first is given up."""
     rows, first_s = [], None
     for name, run in settings:
         start = time.monotonic()
         with quiet_machine():
             try:
-                rows.append(sample("probe", mode, name, (lambda: run(3 * first_s)) if first_s else run, -1))
+                rows.append(sample("probe", mode, name, (lambda: run(1.3 * first_s)) if first_s else run, -1))
             except TooSlow:
-                samples.append({"round": -1, "side": "probe", "mode": mode, "setting": name, "given_up_after_s": 3 * first_s})
-                print(f"  probe    {mode:7} {name:12} given up after {3 * first_s:.0f} s", flush=True)
+                samples.append({"round": -1, "side": "probe", "mode": mode, "setting": name, "given_up_after_s": 1.3 * first_s})
+                print(f"  probe    {mode:7} {name:12} given up after {1.3 * first_s:.0f} s", flush=True)
         first_s = first_s or time.monotonic() - start
     fastest = max(rows, key=lambda row: row["tokens_per_s"])
     return next((name, run) for name, run in settings if name == fastest["setting"])
