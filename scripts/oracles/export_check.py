@@ -41,6 +41,12 @@ def ours(model):
     return [row["ids"] for row in rows]
 
 
+def gap(model, ids, mine, other):
+    """How much likelier `mine` is than `other` after `ids` here, in nats: a small one is a tie that rounding decides."""
+    rows = run_jsonl([program, "score", model, "--set", "train.precision=fp32"], [{"ids": ids + [mine]}, {"ids": ids + [other]}])
+    return rows[0]["logprobs"][-1] - rows[1]["logprobs"][-1]
+
+
 def equal(a, b, first=None):
     return sum(x[:first] == y[:first] for x, y in zip(a, b))
 
@@ -79,10 +85,11 @@ for outtype, first, limit in (("f32", None, 20), ("f16", None, 20), ("q8_0", 16,
     run([program, "export", hf, path, "--to", "gguf", "--outtype", outtype])
     engine = LlamaCpp(path)
     mine, theirs = without_stop(ours(path)), without_stop([engine.greedy(ids, TOKENS) for ids in prompt_ids])
-    for prompt, a, b in zip(prompts, mine, theirs):
+    for prompt, ids, a, b in zip(prompts, prompt_ids, mine, theirs):
         if a[:first] != b[:first]:
             at = next(i for i, (x, y) in enumerate(zip(a + [-1], b + [-1])) if x != y)
-            print(f"  {outtype}: {prompt!r}: token {at} is {a[at:at + 1]} here, {b[at:at + 1]} there")
+            print(f"  {outtype}: {prompt!r}: token {at} is {a[at:at + 1]} here, {b[at:at + 1]} there", end="")
+            print(f", by {gap(path, ids + a[:at], a[at], b[at]):.4f} nats" if at < min(len(a), len(b)) else "")
     same = equal(mine, theirs, first)
     verdict(f"GGUF {outtype} in llama.cpp", same >= limit,
             f"{same}/20 greedy continuations of {first or TOKENS} tokens equal (limit {limit})")
