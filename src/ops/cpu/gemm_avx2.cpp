@@ -223,7 +223,7 @@ void round_rows(uint16_t* dst, int64_t dst_stride, const float* src, int64_t src
 const GemmKernels kAvx2Gemm = {.tile_rows = kTileRows,
                                .tile_columns = kTileColumns,
                                .bf16_per_unit = 1,
-                               .max_depth_units = 384,
+                               .max_depth_units = 256,
                                .pack_f32 = pack<float>,
                                .pack_bf16 = pack<uint16_t>,
                                .multiply_f32 = multiply_block,
