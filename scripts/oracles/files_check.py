@@ -72,7 +72,8 @@ for command in ([program, "export", adapter, work / "peft", "--to", "peft", *bas
     expect(code == 0, f"exit {code}: {' '.join(map(str, command))}: {err.strip()[-300:]}")
     conversions += 1
 code, _, err = call([program, "verify", "export", hf, work / "merged"])
-expect(one_error_line(code, err) == "", f"verify export of two different models: {one_error_line(code, err)}")
+expect(one_error_line(code, err) == "" and "model.layers.0.self_attn.q_proj.weight is off by" in err,
+       f"verify export of two different models: {one_error_line(code, err) or err}")
 verdict("conversions", not failed, f"{conversions} exports, merges and imports (one source of {shards} shards), read back and compared")
 
 # --- score, generate and tokenize from every kind of model ---

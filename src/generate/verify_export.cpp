@@ -3,10 +3,14 @@
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
+#include <map>
 
 #include "core/error.h"
 #include "formats/tensor_file.h"
+#include "model/load.h"
 #include "model/parameter.h"
 
 namespace phalanx::generate {
@@ -68,6 +72,39 @@ model::WeightSource rounded(model::WeightSource weights, core::DType matrices, c
     const at::Tensor weight = weights(name);
     return round_trip(weight, weight.dim() >= 2 ? matrices : vectors);
   };
+}
+
+bool is_repeatable(core::DType dtype) {
+  using enum core::DType;
+  return dtype == kF64 || dtype == kF32 || dtype == kF16 || dtype == kBF16 || dtype == kQ8_0;
+}
+
+std::string first_wrong_tensor(const StoredModel& source, const StoredModel& made) {
+  const at::NoGradGuard no_grad;
+  const auto source_shape = model::build(source.config), made_shape = model::build(made.config);
+  std::map<std::string, at::Tensor> left;
+  for (auto& [name, parameter] : model::all_parameters(*made_shape)) left.emplace(name, parameter);
+  for (const auto& [name, parameter] : model::all_parameters(*source_shape)) {
+    const auto found = left.extract(name);
+    if (!found) return fmt::format("{} is missing", name);
+    if (found.mapped().sizes() != parameter.sizes()) {
+      return fmt::format("{} has shape [{}], not [{}]", name, fmt::join(found.mapped().sizes(), ", "),
+                         fmt::join(parameter.sizes(), ", "));
+    }
+    const at::Tensor a = source.weights(name).to(at::kFloat), b = made.weights(name).to(at::kFloat);
+    const auto rounding = [&](const at::Tensor& weight, core::DType dtype) {
+      const bool kept = !is_repeatable(dtype) || weight.size(-1) % core::block_elements(dtype) != 0 ||
+                        (weight.dim() < 2 && core::is_quantised(dtype));
+      return kept ? 0.0 : (round_trip(weight, dtype) - weight).abs().max().item<double>();
+    };
+    const double off = (a - b).abs().max().item<double>();
+    const double explained = rounding(a, made.dtype) + rounding(b, source.dtype);
+    const double allowed = 1.5 * explained + 1e-6 * a.abs().max().item<double>();
+    if (!(off <= allowed)) {
+      return fmt::format("{} is off by {:.2e}, of which rounding explains {:.2e}", name, off, explained);
+    }
+  }
+  return left.empty() ? "" : fmt::format("{} is in it, but not in its source", left.begin()->first);
 }
 
 void assign(model::CausalLm& model, const model::WeightSource& weights) {

@@ -25,6 +25,22 @@ Comparison compare(model::CausalLm& source, model::CausalLm& other,
 /// What an export must give back exactly.
 model::WeightSource rounded(model::WeightSource weights, core::DType matrices, core::DType vectors);
 
+/// A model's weights by Hugging Face's names, and the type that its files hold most of them in.
+struct StoredModel {
+  const model::TransformerConfig& config;
+  model::WeightSource weights;
+  core::DType dtype;
+};
+
+/// Whether the rounding of this type can be repeated here: all types that this program writes.
+bool is_repeatable(core::DType dtype);
+
+/// The first tensor, in execution order, in which `made` is not `source` stored in another type: one that
+/// only one of them has, of another shape, or with an element further off than rounding to both types takes
+/// it (and a half more). Empty if there is none; else what is wrong, as part of a sentence. `made.dtype` must
+/// be repeatable.
+std::string first_wrong_tensor(const StoredModel& source, const StoredModel& made);
+
 /// Copies weights by name into a model.
 void assign(model::CausalLm& model, const model::WeightSource& weights);
 

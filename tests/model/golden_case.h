@@ -12,7 +12,8 @@
 namespace phalanx::model {
 
 inline std::string golden_path(const std::string& name) {
-  return std::string(PHALANX_SOURCE_DIR) + "/tests/model/golden/" + name;
+  std::string path = PHALANX_SOURCE_DIR "/tests/model/golden/";
+  return path += name;
 }
 
 /// One tensor of a golden file.
