@@ -33,7 +33,7 @@ checkpoint: {{every_steps: 2}}
 
 
 train("full", f"{{family: llama, hidden_size: 64, intermediate_size: 96, num_hidden_layers: 2, num_attention_heads: 4, "
-              f"num_key_value_heads: 2, tie_word_embeddings: true, tokenizer: {work}/tokenizer}}")
+              f"num_key_value_heads: 2, tie_word_embeddings: true, dtype: fp32, tokenizer: {work}/tokenizer}}")  # as a checkpoint keeps them
 hf = work / "full/final"
 train("lora", f"{{path: {hf}}}", "lora: {r: 4, alpha: 8}")
 adapter, base = work / "lora/final", ["--set", f"model.path={hf}"]
@@ -139,6 +139,8 @@ for kind, name, path in targets:
     for what, damaged in damages(data):
         if kind == "data" and (what.startswith("a byte order") or what.endswith(f"{len(data) - 1} bytes")):
             continue  # a mark at the start of JSONL is skipped; its last line needs no line end
+        if what.startswith("cut after") and damaged.strip() == data.strip():
+            continue  # all that was lost is the line end after the JSON
         file.write_bytes(damaged)
         code, out, err = call([program, "inspect", path])
         tries += 1

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "checkpoint/box.h"
@@ -24,6 +25,10 @@ struct TensorSlice {
 
 /// A slice that is the whole tensor (replicated on every rank that lists it).
 TensorSlice whole_tensor(std::string name, at::Tensor tensor);
+
+/// By this name and its own a training run saves each parameter that it trains, in the master dtype; what has
+/// another beginning is of use to that run alone.
+inline constexpr std::string_view kWeightPrefix = "param.";
 
 /// What a checkpoint holds. Each rank lists the slices that it has. Several ranks may list the same slice (it
 /// is written once), but two slices of one tensor are either the same box or disjoint, and all of them

@@ -4,30 +4,45 @@
 #include <optional>
 #include <string>
 
+#include "core/config.h"
 #include "data/tokenizer.h"
+#include "lora/adapter.h"
 #include "model/load.h"
 
 namespace phalanx::generate {
 
-/// What a user means by a model: files, the tokenizer that belongs to them, and an adapter on top where PATH
+/// What a user means by a model: files, the tokenizer that belongs to them, and an adapter on top where there
 /// was one.
 struct ModelSource {
   model::ModelFiles files;
   std::shared_ptr<const data::Tokenizer> tokenizer;
-  std::string chat_template;                     ///< of the tokenizer, or model.chat_template
-  std::optional<std::filesystem::path> adapter;  ///< PEFT folder
+  std::string chat_template;  ///< of the tokenizer, or model.chat_template
+  std::optional<lora::AdapterFiles> adapter;
 };
 
 struct OpenOptions {
-  std::optional<std::string> base;  ///< the model under an adapter, in place of the one the adapter names
+  std::optional<std::string> base;  ///< the model under an adapter, in place of the one it was trained on
   std::optional<std::string> tokenizer;      ///< folder or .gguf to take the tokenizer from
   std::optional<std::string> chat_template;  ///< Jinja file
 };
 
-/// @param path  a Hugging Face folder, a .gguf file, a PEFT adapter folder, or a run folder (its final/ is
-/// meant).
+/// @param path  a Hugging Face folder, a .gguf file, a PEFT adapter folder, a checkpoint (checkpoints/step_N,
+/// every byte of which is checked first), or a run folder: its final/, or, while there is none, its newest
+/// whole checkpoint.
 /// @throws core::Error (65) naming the path, what it is and what is allowed.
 ModelSource open_model(const std::filesystem::path& path, const OpenOptions& options = {});
+
+/// What the section `model` of a config describes.
+struct ModelDescription {
+  model::TransformerConfig config;
+  std::optional<model::ModelFiles> files;  ///< of model.path; none for a new model (model.family)
+  std::shared_ptr<const data::Tokenizer> tokenizer;
+  std::string chat_template;
+  std::optional<lora::AdapterFiles> adapter;  ///< where model.path is one
+};
+
+/// @throws core::Error (65) for a file that cannot be read, (78) for keys that do not fit together.
+ModelDescription describe_model(const core::Config& config);
 
 /// @param path  folder with tokenizer.json, or a .gguf file.
 std::shared_ptr<const data::Tokenizer> open_tokenizer(const std::filesystem::path& path);

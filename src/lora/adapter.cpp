@@ -58,16 +58,20 @@ model::WeightSource Adapter::merged(const model::CausalLm& model) const {
   };
 }
 
-Adapter apply(model::CausalLm& model, const LoraOptions& options, uint64_t seed, at::ScalarType dtype) {
+formats::AdapterConfig adapter_config(const model::CausalLm& model, const LoraOptions& options) {
   check(options);
-  const NamedLinears targets = select_targets(model, options.target_modules);
   formats::AdapterConfig config;
   config.r = options.r;
   config.lora_alpha = options.alpha;
   config.use_rslora = options.use_rslora;
-  config.target_modules = target_names(targets, linears_of(model));
+  config.target_modules = target_names(select_targets(model, options.target_modules), linears_of(model));
+  return config;
+}
+
+Adapter apply(model::CausalLm& model, const LoraOptions& options, uint64_t seed, at::ScalarType dtype) {
+  const formats::AdapterConfig config = adapter_config(model, options);
   AdapterBuilder builder(model, config, dtype);
-  for (const auto& [name, linear] : targets) {
+  for (const auto& [name, linear] : select_targets(model, options.target_modules)) {
     const AdaptedLinear& added =
         builder.add(name, linear, options.r, formats::scale_of(config, name), /*trainable=*/true);
     const at::NoGradGuard no_grad;

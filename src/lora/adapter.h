@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "formats/peft.h"
+#include "formats/tensor_file.h"
 #include "lora/lora_options.h"
 #include "model/causal_lm.h"
 #include "model/linear.h"
@@ -52,11 +53,25 @@ class Adapter {
 /// large.
 Adapter apply(model::CausalLm& model, const LoraOptions& options, uint64_t seed, at::ScalarType dtype);
 
-/// Puts the adapter of a PEFT folder on the model. Every tensor of the file must belong to a targeted module
-/// and every targeted module must have both tensors; nothing is ignored.
+/// What PEFT's adapter_config.json says of a fresh adapter. @throws as apply().
+formats::AdapterConfig adapter_config(const model::CausalLm& model, const LoraOptions& options);
+
+/// A stored adapter, opened but not read.
+struct AdapterFiles {
+  std::filesystem::path path;  ///< for messages
+  formats::AdapterConfig config;
+  std::shared_ptr<const formats::TensorFile> weights;  ///< by parameter name: "...q_proj.lora_A.weight"
+};
+
+/// @param folder  with adapter_config.json and adapter_model.safetensors.
+/// @throws core::Error (kBadInput) naming the file.
+AdapterFiles open_adapter(const std::filesystem::path& folder);
+
+/// Puts a stored adapter on the model. Every tensor of the file must belong to a targeted module and every
+/// targeted module must have both tensors; nothing is ignored.
 /// @param trainable  whether A and B get gradients (everything else never does).
 /// @throws core::Error (kBadInput) naming the file and all that does not fit.
-Adapter load_adapter(model::CausalLm& model, const std::filesystem::path& folder, at::ScalarType dtype,
+Adapter load_adapter(model::CausalLm& model, const AdapterFiles& files, at::ScalarType dtype,
                      bool trainable = true);
 
 /// Writes adapter_config.json and adapter_model.safetensors as PEFT reads them.

@@ -34,8 +34,6 @@ class AdapterWeights : public formats::TensorFile {
       // for.
       if (name) tensors_.back().name = parameter_name(name->module, name->part);
       stored_.emplace(tensors_.back().name, stored);
-      if (name && name->part == LoraPart::kA && stored.shape.size() == 2)
-        ranks_.emplace(name->module, stored.shape[0]);
     }
   }
   const std::vector<formats::TensorInfo>& tensors() const override { return tensors_; }
@@ -43,43 +41,44 @@ class AdapterWeights : public formats::TensorFile {
     return file_.bytes(stored_.at(tensor.name));
   }
   void check_unchanged() const override { file_.check_unchanged(); }
-  const std::map<std::string, int64_t>& ranks() const { return ranks_; }  ///< module -> r, from the shapes
 
  private:
   formats::SafetensorsFile file_;
   std::vector<formats::TensorInfo> tensors_;
   std::map<std::string, formats::TensorInfo> stored_;
-  std::map<std::string, int64_t> ranks_;
 };
 
-void check_rank(const formats::AdapterConfig& config, const AdapterWeights& weights,
-                const std::string& module, const fs::path& folder) {
-  const auto stored = weights.ranks().find(module);
-  const int64_t wanted = formats::rank_of(config, module);
-  if (stored != weights.ranks().end() && stored->second != wanted) {
-    core::fail(core::ExitCode::kBadInput, "{}: lora_A of {} has rank {} but {} says {}",
-               (folder / kWeightsFile).string(), core::printable(module), stored->second, kConfigFile,
-               wanted);
+void check_rank(const AdapterFiles& files, const std::string& module) {
+  const formats::TensorInfo* a = files.weights->find(parameter_name(module, LoraPart::kA));
+  const int64_t wanted = formats::rank_of(files.config, module);
+  if (a != nullptr && a->shape.size() == 2 && a->shape[0] != wanted) {
+    core::fail(core::ExitCode::kBadInput, "{}: lora_A of {} has rank {} but its configuration says {}",
+               files.path.string(), core::printable(module), a->shape[0], wanted);
   }
 }
 
 }  // namespace
 
-Adapter load_adapter(model::CausalLm& model, const fs::path& folder, at::ScalarType dtype, bool trainable) {
-  const formats::AdapterConfig config = formats::read_adapter_config(folder / kConfigFile);
-  const AdapterWeights weights(folder / kWeightsFile);
+AdapterFiles open_adapter(const fs::path& folder) {
+  return {folder / kWeightsFile, formats::read_adapter_config(folder / kConfigFile),
+          std::make_shared<AdapterWeights>(folder / kWeightsFile)};
+}
+
+Adapter load_adapter(model::CausalLm& model, const AdapterFiles& files, at::ScalarType dtype,
+                     bool trainable) {
+  const formats::AdapterConfig& config = files.config;
   AdapterBuilder builder(model, config, dtype);
   model::NamedTensors parameters;
   for (const auto& [name, linear] : linears_of(model)) {
     const std::string module = name;
     if (!formats::targets(config, module)) continue;
-    check_rank(config, weights, module, folder);
+    check_rank(files, module);
     const AdaptedLinear& added = builder.add(module, linear, formats::rank_of(config, module),
                                              formats::scale_of(config, module), trainable);
     parameters.emplace_back(parameter_name(module, LoraPart::kA), added.a);
     parameters.emplace_back(parameter_name(module, LoraPart::kB), added.b);
   }
-  model::fill_weights(parameters, weights, dtype, (folder / kWeightsFile).string());
+  model::fill_weights(parameters, *files.weights, dtype, files.path.string());
   return builder.finish();
 }
 

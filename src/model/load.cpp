@@ -48,6 +48,13 @@ void add_unread(const formats::HfConfig& config, std::vector<std::string>& notic
 
 }  // namespace
 
+ModelFiles::ModelFiles(const TransformerConfig& config, std::shared_ptr<const formats::TensorFile> weights,
+                       fs::path path)
+    : path_(std::move(path)),
+      weights_(std::move(weights)),
+      config_(config),
+      dtype_(most_common_dtype(*weights_)) {}
+
 ModelFiles ModelFiles::open(const fs::path& path) {
   ModelFiles files;
   files.path_ = path;

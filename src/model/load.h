@@ -14,12 +14,16 @@ class GgufFile;
 
 namespace phalanx::model {
 
-/// The files of a model, opened and checked but not read: config and weights under Hugging Face's names.
+/// A model, opened and checked but not read: config and weights under Hugging Face's names.
 class ModelFiles {
  public:
   /// @param path  a Hugging Face folder (config.json + safetensors) or a .gguf file.
   /// @throws core::Error (kBadInput) naming the file, what was found and what is allowed.
   static ModelFiles open(const std::filesystem::path& path);
+
+  /// A model whose weights lie elsewhere. @param path  what messages call it.
+  ModelFiles(const TransformerConfig& config, std::shared_ptr<const formats::TensorFile> weights,
+             std::filesystem::path path);
 
   const std::filesystem::path& path() const { return path_; }
   bool is_gguf() const { return gguf_ != nullptr; }
@@ -34,7 +38,7 @@ class ModelFiles {
   ModelFiles() = default;
   std::filesystem::path path_;
   std::shared_ptr<formats::GgufFile> gguf_;
-  std::shared_ptr<formats::TensorFile> weights_;
+  std::shared_ptr<const formats::TensorFile> weights_;
   TransformerConfig config_;
   core::DType dtype_ = core::DType::kF32;
   std::vector<std::string> notices_;

@@ -51,7 +51,7 @@ generate::Comparison compare_adapter(const fs::path& folder, const ModelSetup& s
   const at::ScalarType compute = parameters.compute().scalar_type(),
                        masters = parameters.master().scalar_type();
   auto written = setup.load(compute, 0);
-  const lora::Adapter adapter = lora::load_adapter(*written, folder, masters);
+  const lora::Adapter adapter = lora::load_adapter(*written, lora::open_adapter(folder), masters);
   const parallel::FlatParameters rounded(model::trainable_parameters(*written), compute);
   return generate::compare(*trained.model, *written, prompts_of(setup.tokenizer()));
 }

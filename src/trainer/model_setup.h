@@ -19,8 +19,8 @@ class ModelSetup {
   /// @throws core::Error (65) for a file that cannot be read, (78) for keys that do not fit together.
   explicit ModelSetup(const core::Config& config);
 
-  const data::Tokenizer& tokenizer() const { return *tokenizer_; }
-  const std::string& chat_template() const { return chat_template_; }
+  const data::Tokenizer& tokenizer() const { return *described_.tokenizer; }
+  const std::string& chat_template() const { return described_.chat_template; }
   std::vector<std::string> notices() const;  ///< for the start-up report
   std::string name() const;                  ///< absolute path of the weights, or the family
   core::DType saved_dtype() const;           ///< element type of saved weights: model.dtype, `auto` resolved
@@ -30,10 +30,8 @@ class ModelSetup {
   std::shared_ptr<model::CausalLm> load(at::ScalarType dtype, uint64_t seed) const;
 
  private:
-  std::optional<model::ModelFiles> files_;
-  model::TransformerConfig config_;
-  std::shared_ptr<const data::Tokenizer> tokenizer_;
-  std::string chat_template_, family_, dtype_;
+  generate::ModelDescription described_;
+  std::string dtype_;
 };
 
 /// The model that trains: base weights in the compute dtype under an adapter, or all weights. Trainable ones

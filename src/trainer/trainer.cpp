@@ -54,8 +54,10 @@ void check_finite(double loss, double grad_norm, int64_t step) {
 
 std::vector<std::pair<std::string, at::Tensor>> saved_buffers(const parallel::FlatParameters& parameters,
                                                               const Optimizer& optimizer) {
-  std::vector<std::pair<std::string, at::Tensor>> buffers = {{"param", parameters.master()}};
-  for (const auto& [name, buffer] : optimizer.state()) buffers.emplace_back("optimizer." + name, buffer);
+  std::vector<std::pair<std::string, at::Tensor>> buffers = {
+      {std::string(checkpoint::kWeightPrefix), parameters.master()}};
+  for (const auto& [name, buffer] : optimizer.state())
+    buffers.emplace_back("optimizer." + name + ".", buffer);
   return buffers;
 }
 
@@ -104,7 +106,7 @@ checkpoint::State Trainer::state() const {
   for (const auto& [prefix, buffer] : saved_buffers(parameters_, optimizer_)) {
     for (const parallel::ParameterSlot& slot : parameters_.slots()) {
       state.tensors.push_back(
-          checkpoint::whole_tensor(prefix + "." + slot.name, parallel::FlatParameters::view(buffer, slot)));
+          checkpoint::whole_tensor(prefix + slot.name, parallel::FlatParameters::view(buffer, slot)));
     }
   }
   state.scalars["step"] = step_;

@@ -34,7 +34,7 @@ class AdapterTest : public testing::Test {
 
 TEST_F(AdapterTest, LogitsLossAndGradientsEqualPeft) {
   const auto model = base();
-  const Adapter adapter = load_adapter(*model, kAdapter, at::kDouble);
+  const Adapter adapter = load_adapter(*model, open_adapter(kAdapter), at::kDouble);
   const at::Tensor hidden = model->hidden(input_);
   EXPECT_LT(max_difference(at::linear(hidden, model->output_weight()), model::read_tensor(golden_, "logits")),
             1e-10);
@@ -51,7 +51,7 @@ TEST_F(AdapterTest, LogitsLossAndGradientsEqualPeft) {
 
 TEST_F(AdapterTest, MergedWeightsEqualPeftAndAnswerLikeTheAdapter) {
   const auto model = base();
-  const Adapter adapter = load_adapter(*model, kAdapter, at::kDouble);
+  const Adapter adapter = load_adapter(*model, open_adapter(kAdapter), at::kDouble);
   const model::WeightSource merged = adapter.merged(*model);
   const std::string name = "model.layers.1.self_attn.k_proj.weight";
   EXPECT_LT(max_difference(merged(name), model::read_tensor(golden_, "merged." + name)), 1e-14);
@@ -65,7 +65,7 @@ TEST_F(AdapterTest, FewRowsAndWholeForwardAgree) {
   const at::NoGradGuard no_grad;
   for (const auto dtype : {at::kFloat, at::kBFloat16}) {
     const auto model = base(dtype);
-    load_adapter(*model, kAdapter, dtype);
+    load_adapter(*model, open_adapter(kAdapter), dtype);
     const at::Tensor ids = at::arange(30) % 48;
     const at::Tensor whole =
         model->hidden(model::make_input(ids, {30}));  // more rows than the decoding path takes
@@ -106,7 +106,7 @@ TEST_F(AdapterTest, SavedAdaptersLoadToTheSameBits) {
   }
   save_adapter(folder, adapter, model::weights_of(*model), core::DType::kF32, "some/base");
   const auto again = base(at::kFloat);
-  const Adapter loaded = load_adapter(*again, folder, at::kFloat);
+  const Adapter loaded = load_adapter(*again, open_adapter(folder), at::kFloat);
   ASSERT_EQ(loaded.modules().size(), adapter.modules().size());
   EXPECT_EQ(adapter.modules().size(), 3U);
   for (size_t i = 0; i < loaded.modules().size(); ++i) {
@@ -120,7 +120,7 @@ TEST_F(AdapterTest, SavedAdaptersLoadToTheSameBits) {
   config["target_modules"] = {"q_proj"};
   std::ofstream(folder / "adapter_config.json") << config;
   const auto third = base(at::kFloat);
-  EXPECT_THROW(load_adapter(*third, folder, at::kFloat), core::Error);
+  EXPECT_THROW(load_adapter(*third, open_adapter(folder), at::kFloat), core::Error);
   fs::remove_all(folder);
 }
 
