@@ -145,7 +145,9 @@ void decode_blocks(Bytes source, int64_t count, float* out, int64_t elements, in
   for (int64_t i = 0; i < count / elements; ++i) decode(source + i * bytes, out + i * elements);
 }
 
-void decode_range(DType dtype, Bytes source, int64_t count, float* out) {
+// The widest vectors that the machine has; the bits are the same with all of them.
+__attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default"), flatten)) void decode_range(
+    DType dtype, Bytes source, int64_t count, float* out) {
   const int64_t elements = core::block_elements(dtype), bytes = core::block_bytes(dtype);
   switch (dtype) {
     case DType::kF64:

@@ -192,7 +192,8 @@ Command converter(const std::string& name, const std::string& help, const std::s
   return {name, help, [to](CLI::App& app) {
             auto arguments = std::make_shared<Arguments>();
             arguments->to = to;
-            app.add_option("source", arguments->source, "Hugging Face folder, .gguf file, adapter, checkpoint or run")
+            app.add_option("source", arguments->source,
+                           "Hugging Face folder, .gguf file, adapter, checkpoint or run")
                 ->required();
             app.add_option("destination", arguments->destination,
                            "Folder (hf, peft) or file (gguf); must not exist")

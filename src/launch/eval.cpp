@@ -39,7 +39,8 @@ const bool registered = register_command(
     {"eval", "Loss and perplexity of MODEL on data.eval of CONFIG", [](CLI::App& app) {
        auto path = std::make_shared<std::string>(), config = std::make_shared<std::string>();
        auto sets = std::make_shared<std::vector<std::string>>();
-       app.add_option("model", *path, "Hugging Face folder, .gguf file, adapter, checkpoint or run")->required();
+       app.add_option("model", *path, "Hugging Face folder, .gguf file, adapter, checkpoint or run")
+           ->required();
        app.add_option("config", *config, "YAML file")->required();
        add_set_option(app, *sets);
        return [=] { return evaluate(*path, *config, *sets); };

@@ -22,7 +22,8 @@ struct Arguments {
 };
 
 void declare(CLI::App& app, Arguments& arguments) {
-  app.add_option("model", arguments.model, "Hugging Face folder, .gguf file, adapter, checkpoint or run")->required();
+  app.add_option("model", arguments.model, "Hugging Face folder, .gguf file, adapter, checkpoint or run")
+      ->required();
   app.add_option("--max-new-tokens", arguments.options.max_new_tokens, "Longest answer, tokens")
       ->check(CLI::PositiveNumber);
   auto& sampling = arguments.options.sampling;

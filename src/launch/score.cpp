@@ -41,7 +41,8 @@ const bool registered = register_command(
     {"score", "log p of every token (JSONL on stdin) given those before it, in nats", [](CLI::App& app) {
        auto path = std::make_shared<std::string>();
        auto sets = std::make_shared<std::vector<std::string>>();
-       app.add_option("model", *path, "Hugging Face folder, .gguf file, adapter, checkpoint or run")->required();
+       app.add_option("model", *path, "Hugging Face folder, .gguf file, adapter, checkpoint or run")
+           ->required();
        add_set_option(app, *sets);
        return [path, sets] { return score(*path, *sets); };
      }});

@@ -22,7 +22,8 @@ const bool registered = register_command(
     {"tokenize", "Text or messages (JSONL on stdin) to token ids and the mask of targets", [](CLI::App& app) {
        auto path = std::make_shared<std::string>();
        auto sets = std::make_shared<std::vector<std::string>>();
-       app.add_option("model", *path, "Hugging Face folder, .gguf file, adapter, checkpoint or run")->required();
+       app.add_option("model", *path, "Hugging Face folder, .gguf file, adapter, checkpoint or run")
+           ->required();
        add_set_option(app, *sets);
        return [path, sets] { return tokenize(*path, *sets); };
      }});

@@ -107,10 +107,30 @@ std::vector<Chunk> cut(const std::vector<Pairing>& pairs, const formats::TensorF
   return chunks;
 }
 
-bool all_finite(std::span<const float> values) {
-  uint32_t largest = 0;  // without the sign, infinities and NaNs are the largest bit patterns
-  for (const float value : values) largest = std::max(largest, std::bit_cast<uint32_t>(value) & 0x7FFFFFFFU);
-  return largest < 0x7F800000U;
+// The widest vectors that the machine has; integers only, so that the bits are the same with all of them.
+#define PHX_WIDEST \
+  __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default"), optimize("O3")))
+
+PHX_WIDEST uint32_t largest_magnitude(const uint32_t* bits, size_t count) {
+  uint32_t largest = 0;
+  for (size_t i = 0; i < count; ++i) largest = std::max(largest, bits[i] & 0x7FFFFFFFU);
+  return largest;
+}
+
+PHX_WIDEST void round_to_bfloat16(const uint32_t* bits, size_t count, uint16_t* out) {  // to nearest even
+  for (size_t i = 0; i < count; ++i)
+    out[i] = static_cast<uint16_t>((bits[i] + 0x7FFFU + ((bits[i] >> 16) & 1U)) >> 16);
+}
+
+#undef PHX_WIDEST
+
+const uint32_t* bits_of(std::span<const float> values) {
+  return reinterpret_cast<const uint32_t*>(values.data());
+}
+
+bool all_finite(
+    std::span<const float> values) {  // without the sign, infinities and NaNs are the largest bits
+  return largest_magnitude(bits_of(values), values.size()) < 0x7F800000U;
 }
 
 void convert(std::span<const float> source, float* out) {
@@ -120,15 +140,10 @@ void convert(std::span<const float> source, double* out) {
   std::copy(source.begin(), source.end(), out);
 }
 void convert(std::span<const float> source, at::BFloat16* out) {
-  auto* bits = reinterpret_cast<uint16_t*>(out);
-#pragma omp simd
-  for (size_t i = 0; i < source.size(); ++i) {
-    const uint32_t value = std::bit_cast<uint32_t>(source[i]);
-    bits[i] = static_cast<uint16_t>((value + 0x7FFFU + ((value >> 16) & 1U)) >> 16);  // to nearest even
-  }
+  round_to_bfloat16(bits_of(source), source.size(), reinterpret_cast<uint16_t*>(out));
 }
 
-void refuse_not_finite(const TensorInfo& info, const std::string& where) {
+[[noreturn]] void refuse_not_finite(const TensorInfo& info, const std::string& where) {
   core::fail(core::ExitCode::kBadInput,
              "{}: tensor {} holds values that are not finite (NaN or infinity); the file is damaged, or its "
              "training "
