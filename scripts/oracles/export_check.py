@@ -80,9 +80,22 @@ def without_stop(rows):
     return [row[:-1] if row[-1:] == [stop] else row for row in rows]
 
 
+# What the Q8_0 file holds, widened: llama.cpp computes with it in fp32 as we do, but with the Q8_0 file itself on activations
+# rounded to int8. "widened" shows that both read the same weights, and how far llama.cpp's two ways agree with each other.
+q8_0, imported, widened = work / "q8_0.gguf", work / "imported", work / "widened.gguf"
+run([program, "export", hf, q8_0, "--to", "gguf", "--outtype", "q8_0"])
+run([program, "import", q8_0, imported, "--outtype", "f32"])
+run([program, "export", imported, widened, "--to", "gguf", "--outtype", "f32"])
+engine = LlamaCpp(widened)
+in_fp32 = without_stop([engine.greedy(ids, TOKENS) for ids in prompt_ids])
+del engine
+same = equal(without_stop(ours(q8_0)), in_fp32)
+verdict("weights of the GGUF q8_0 in llama.cpp, fp32", same == 20, f"{same}/20 greedy continuations of {TOKENS} tokens equal")
+
 for outtype, first, limit in (("f32", None, 20), ("f16", None, 20), ("q8_0", 16, 18)):
     path = work / f"{outtype}.gguf"
-    run([program, "export", hf, path, "--to", "gguf", "--outtype", outtype])
+    if not path.exists():
+        run([program, "export", hf, path, "--to", "gguf", "--outtype", outtype])
     engine = LlamaCpp(path)
     mine, theirs = without_stop(ours(path)), without_stop([engine.greedy(ids, TOKENS) for ids in prompt_ids])
     for prompt, ids, a, b in zip(prompts, prompt_ids, mine, theirs):
@@ -90,6 +103,8 @@ for outtype, first, limit in (("f32", None, 20), ("f16", None, 20), ("q8_0", 16,
             at = next(i for i, (x, y) in enumerate(zip(a + [-1], b + [-1])) if x != y)
             print(f"  {outtype}: {prompt!r}: token {at} is {a[at:at + 1]} here, {b[at:at + 1]} there", end="")
             print(f", by {gap(path, ids + a[:at], a[at], b[at]):.4f} nats" if at < min(len(a), len(b)) else "")
+    if outtype == "q8_0":
+        print(f"  q8_0: {equal(in_fp32, theirs, first)}/20 agree between llama.cpp in fp32 and llama.cpp on int8 activations")
     same = equal(mine, theirs, first)
     verdict(f"GGUF {outtype} in llama.cpp", same >= limit,
             f"{same}/20 greedy continuations of {first or TOKENS} tokens equal (limit {limit})")
