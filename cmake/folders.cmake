@@ -1,18 +1,22 @@
-# Parsing LibTorch's headers is most of the build, so it is done once per set of headers, not once per file. A set holds as
-# little as will do: whatever a precompiled header leaves to be instantiated is instantiated again by every file that uses it
+# Parsing headers is most of the build, so it is done once per set of headers, not once per file. A set holds as little as will
+# do: whatever a precompiled header leaves to be instantiated is instantiated again by every file that uses it
 # (<torch/torch.h>: 8 s a file, <ATen/ATen.h>: 2 s), so more is slower than none.
+# phalanx_headers(NAME LINKS target... HEADERS header...)
 function(phalanx_headers name)
+  cmake_parse_arguments(arg "" "" "LINKS;HEADERS" ${ARGN})
   file(WRITE "${CMAKE_BINARY_DIR}/${name}_headers.cpp" "")
   add_library(phx_${name}_headers OBJECT "${CMAKE_BINARY_DIR}/${name}_headers.cpp")
-  target_link_libraries(phx_${name}_headers PUBLIC libtorch fmt::fmt)
-  target_precompile_headers(phx_${name}_headers PUBLIC ${ARGN})
+  target_link_libraries(phx_${name}_headers PUBLIC fmt::fmt ${arg_LINKS})
+  target_precompile_headers(phx_${name}_headers PUBLIC ${arg_HEADERS})
 endfunction()
-phalanx_headers(aten <ATen/ATen.h> <ATen/Parallel.h> <fmt/format.h>)
-phalanx_headers(autograd <ATen/ATen.h> <ATen/Parallel.h> <torch/csrc/autograd/custom_function.h>)
-phalanx_headers(command <ATen/core/Tensor.h> <CLI/CLI.hpp> <nlohmann/json.hpp> <fmt/format.h>)
+phalanx_headers(aten LINKS libtorch HEADERS <ATen/ATen.h> <ATen/Parallel.h> <fmt/format.h>)
+phalanx_headers(autograd LINKS libtorch HEADERS <ATen/ATen.h> <ATen/Parallel.h> <torch/csrc/autograd/custom_function.h>)
+phalanx_headers(command LINKS libtorch HEADERS <ATen/core/Tensor.h> <CLI/CLI.hpp> <nlohmann/json.hpp> <fmt/format.h>)
+phalanx_headers(tests LINKS GTest::gtest nlohmann_json::nlohmann_json HEADERS <gtest/gtest.h> <fmt/format.h> <nlohmann/json.hpp>)
+target_compile_options(phx_tests_headers PRIVATE -O0)  # as the tests that use it
 
 # phalanx_folder(NAME [TORCH aten|autograd|command] [USES folder...]): src/NAME/**.cpp as the object library phx_NAME; TORCH names the
-# precompiled headers.
+# precompiled headers of a folder that knows LibTorch.
 # Object libraries are linked straight into each binary, so that self-registering files are never dropped by the linker.
 # USES mirrors the layer table of docs/architecture.md; tests/core/layers_test.cpp holds the includes against that table.
 function(phalanx_folder name)
@@ -50,12 +54,17 @@ function(phalanx_folder name)
 endfunction()
 
 # Links the object files of FOLDER and of everything it uses into TARGET.
-function(phalanx_link target folder)
+function(phalanx_link_objects target folder)
   get_property(uses TARGET phx_${folder} PROPERTY PHALANX_USES)
   target_link_libraries(${target} PRIVATE phx_${folder} ${ARGN})
   foreach(used ${uses})
     target_link_libraries(${target} PRIVATE phx_${used})
   endforeach()
+endfunction()
+
+# The same for a TARGET that takes the folder's precompiled headers, too.
+function(phalanx_link target folder)
+  phalanx_link_objects(${target} ${folder} ${ARGN})
   get_property(torch TARGET phx_${folder} PROPERTY PHALANX_TORCH)
   if(torch)
     target_precompile_headers(${target} REUSE_FROM phx_${torch}_headers)

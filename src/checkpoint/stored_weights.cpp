@@ -34,4 +34,9 @@ std::span<const std::byte> StoredWeights::bytes(const formats::TensorInfo& tenso
   return {static_cast<const std::byte*>(values.const_data_ptr()), tensor.size_bytes};
 }
 
+void StoredWeights::release_pages() const {
+  const std::lock_guard lock(mutex_);
+  read_.clear();
+}
+
 }  // namespace phalanx::checkpoint

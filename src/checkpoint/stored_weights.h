@@ -26,6 +26,7 @@ class StoredWeights : public formats::TensorFile {
 
   const std::vector<formats::TensorInfo>& tensors() const override { return tensors_; }
   std::span<const std::byte> bytes(const formats::TensorInfo& tensor) const override;
+  void release_pages() const override;  ///< what was read is forgotten
 
  private:
   std::string path_;

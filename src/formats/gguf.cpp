@@ -71,6 +71,10 @@ std::span<const std::byte> GgufFile::bytes(const TensorInfo& tensor) const {
   return part.file->bytes().subspan(tensor.offset_bytes, tensor.size_bytes);
 }
 
+void GgufFile::release_pages() const {
+  for (const Part& part : parts_) part.file->release_pages();
+}
+
 void GgufFile::check_unchanged() const {
   for (const Part& part : parts_) part.file->check_unchanged();
 }

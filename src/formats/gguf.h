@@ -19,6 +19,7 @@ class GgufFile : public TensorFile {
   const std::vector<TensorInfo>& tensors() const override { return tensors_; }
   std::span<const std::byte> bytes(const TensorInfo& tensor) const override;
   void check_unchanged() const override;
+  void release_pages() const override;
 
   const GgufMetadata& metadata() const { return parts_.front().header.metadata; }
   uint32_t version() const { return parts_.front().header.version; }

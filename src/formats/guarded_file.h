@@ -21,6 +21,7 @@ class GuardedFile {
   std::span<const std::byte> bytes() const { return file_.bytes(); }
   std::string_view text() const { return file_.text(); }
   void check_unchanged() const;  ///< @throws FormatError kChanged
+  void release_pages() const { file_.will_not_need(0, file_.size()); }
 
  private:
   std::filesystem::path path_;

@@ -57,6 +57,7 @@ class Hdf5File : public TensorFile {
   const std::vector<TensorInfo>& tensors() const override { return tensors_; }  ///< by name
   std::span<const std::byte> bytes(const TensorInfo& tensor) const override;
   void check_unchanged() const override { file_.check_unchanged(); }
+  void release_pages() const override { file_.release_pages(); }
 
  private:
   GuardedFile file_;

@@ -142,6 +142,10 @@ std::span<const std::byte> HfWeights::bytes(const TensorInfo& tensor) const {
   return files_.at(file_of_.at(tensor.name))->bytes(tensor);
 }
 
+void HfWeights::release_pages() const {
+  for (const auto& file : files_) file->release_pages();
+}
+
 void HfWeights::check_unchanged() const {
   for (const auto& file : files_) file->check_unchanged();
 }

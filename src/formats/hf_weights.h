@@ -19,6 +19,7 @@ class HfWeights : public TensorFile {
   const std::vector<TensorInfo>& tensors() const override { return tensors_; }
   std::span<const std::byte> bytes(const TensorInfo& tensor) const override;
   void check_unchanged() const override;
+  void release_pages() const override;
   size_t num_files() const { return files_.size(); }
 
  private:

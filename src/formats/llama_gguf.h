@@ -28,6 +28,7 @@ class LlamaGgufWeights : public TensorFile {
   /// threads.
   std::span<const std::byte> bytes(const TensorInfo& tensor) const override;
   void check_unchanged() const override { file_.check_unchanged(); }
+  void release_pages() const override { file_.release_pages(); }
 
  private:
   const GgufFile& file_;

@@ -18,6 +18,7 @@ class SafetensorsFile : public TensorFile {
   const std::vector<TensorInfo>& tensors() const override { return header_.tensors; }
   std::span<const std::byte> bytes(const TensorInfo& tensor) const override;
   void check_unchanged() const override { file_.check_unchanged(); }
+  void release_pages() const override { file_.release_pages(); }
   const std::map<std::string, std::string>& metadata() const { return header_.metadata; }
 
  private:

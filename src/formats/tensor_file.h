@@ -32,6 +32,10 @@ class TensorFile {
   /// after reading.
   virtual void check_unchanged() const {}
 
+  /// Everything was read, and what bytes() returned is no longer used: mapped pages may leave this process's
+  /// memory, and come back if they are asked for.
+  virtual void release_pages() const {}
+
   const TensorInfo* find(std::string_view name) const;  ///< nullptr if absent
 };
 

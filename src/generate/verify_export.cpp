@@ -107,6 +107,14 @@ std::string first_wrong_tensor(const StoredModel& source, const StoredModel& mad
   return left.empty() ? "" : fmt::format("{} is in it, but not in its source", left.begin()->first);
 }
 
+std::string first_different_tensor(const model::CausalLm& a, const model::CausalLm& b) {
+  const model::WeightSource ours = model::weights_of(a), theirs = model::weights_of(b);
+  for (const auto& [name, parameter] : model::all_parameters(a)) {
+    if (!ours(name).equal(theirs(name))) return name;
+  }
+  return "";
+}
+
 void assign(model::CausalLm& model, const model::WeightSource& weights) {
   at::NoGradGuard no_grad;
   for (auto& [name, parameter] : model::all_parameters(model)) parameter.copy_(weights(name));

@@ -41,6 +41,9 @@ bool is_repeatable(core::DType dtype);
 /// be repeatable.
 std::string first_wrong_tensor(const StoredModel& source, const StoredModel& made);
 
+/// The first tensor, in execution order, that does not have the same bits in both; empty if there is none.
+std::string first_different_tensor(const model::CausalLm& a, const model::CausalLm& b);
+
 /// Copies weights by name into a model.
 void assign(model::CausalLm& model, const model::WeightSource& weights);
 

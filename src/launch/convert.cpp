@@ -62,8 +62,8 @@ std::string describe(const generate::Comparison& comparison) {
       comparison.num_tokens, comparison.max_difference, comparison.mean_kl, 100 * comparison.top1_agreement);
 }
 
-/// Reads back what was written with a fresh loader; it must answer as the source does after rounding to the
-/// written types.
+/// Reads back what was written with a fresh loader: every tensor must be what rounding to the written types
+/// makes of the source's, to the bit, and it must answer so.
 void verify_written(const LoadedModel& source, const std::string& destination, core::DType matrices,
                     core::DType vectors, const core::Config& config) {
   const LoadedModel written = load_model(destination, config, at::kFloat);
@@ -78,6 +78,11 @@ void verify_written(const LoadedModel& source, const std::string& destination, c
   auto expected = model::build(source.model->config());
   model::allocate(*expected, at::kFloat);
   generate::assign(*expected, generate::rounded(source.weights(), matrices, vectors));
+  const std::string wrong = generate::first_different_tensor(*expected, *written.model);
+  if (!wrong.empty()) {
+    core::fail(ExitCode::kBug, "{}: read back, {} is not the source's in {}; the export is not usable",
+               destination, wrong, core::name(matrices));
+  }
   const generate::Comparison exact = generate::compare(*expected, *written.model, prompts);
   if (exact.max_difference > kExactLimit) {
     core::fail(

@@ -41,6 +41,7 @@ class AdapterWeights : public formats::TensorFile {
     return file_.bytes(stored_.at(tensor.name));
   }
   void check_unchanged() const override { file_.check_unchanged(); }
+  void release_pages() const override { file_.release_pages(); }
 
  private:
   formats::SafetensorsFile file_;

@@ -206,6 +206,7 @@ void fill_weights(const NamedTensors& parameters, const formats::TensorFile& fil
     for (int64_t i = begin; i < end; ++i) decode_chunk(chunks[i], where);
   });
   file.check_unchanged();
+  file.release_pages();
 }
 
 }  // namespace phalanx::model

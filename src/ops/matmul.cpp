@@ -6,6 +6,7 @@
 #include "ops/cpu/dispatch.h"
 #include "ops/cpu/gemm.h"
 #include "ops/cpu/kernels.h"
+#include "ops/tile_product.h"
 
 namespace phalanx::ops {
 namespace {
@@ -82,8 +83,10 @@ void matmul_tn_add(const at::Tensor& accumulator, const at::Tensor& a, const at:
     multiply(c, a, false, b, false, true, scale);
   } else if (c.scalar_type() == a.scalar_type()) {
     c.addmm_(a.t(), b, 1.0, scale);
+  } else if (tiles_apply(a)) {
+    tile_product_tn_add(c, a, b, scale);
   } else {
-    c.add_(at::mm(a.t(), b), scale);
+    c.add_(at::mm(a.t().to(c.scalar_type()), b.to(c.scalar_type())), scale);
   }
 }
 

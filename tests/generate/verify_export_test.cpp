@@ -1,6 +1,7 @@
 #include "generate/verify_export.h"
 
 #include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
 #include <gtest/gtest.h>
 
 #include "model/golden_case.h"
@@ -49,6 +50,16 @@ TEST(FirstWrongTensor, NamesATensorThatIsMissingOrTooMany) {
   const StoredModel b{tied->config(), model::weights_of(*tied), DType::kF32};
   EXPECT_NE(first_wrong_tensor(a, b), "");
   EXPECT_NE(first_wrong_tensor(b, a), "");
+}
+
+TEST(FirstDifferentTensor, NamesTheTensorWithOneOtherBit) {
+  const auto a = load("untied"), b = load("untied");
+  EXPECT_EQ(first_different_tensor(*a, *b), "");
+  const std::string changed = "model.layers.1.mlp.up_proj.weight";
+  const c10::NoGradGuard no_grad;
+  at::Tensor weight = model::weights_of(*b)(changed);
+  weight.view(at::kInt)[3][5] += 1;
+  EXPECT_EQ(first_different_tensor(*a, *b), changed);
 }
 
 }  // namespace
