@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "core/error.h"
+#include "core/vector_clones.h"
 #include "formats/tensor_file.h"
 
 namespace phalanx::formats {
@@ -145,10 +146,9 @@ void decode_blocks(Bytes source, int64_t count, float* out, int64_t elements, in
   for (int64_t i = 0; i < count / elements; ++i) decode(source + i * bytes, out + i * elements);
 }
 
-// For the widest vectors that the machine has; the bits are the same with all of them. Nothing may be thrown
-// from here: GCC takes it that a function with clones throws nothing.
-__attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default"), flatten)) void decode_range(
-    DType dtype, Bytes source, int64_t count, float* out) noexcept {
+// The bits are the same with vectors of every width.
+PHX_VECTOR_CLONES __attribute__((flatten)) void decode_range(DType dtype, Bytes source, int64_t count,
+                                                             float* out) noexcept {
   const int64_t elements = core::block_elements(dtype), bytes = core::block_bytes(dtype);
   switch (dtype) {
     case DType::kF64:

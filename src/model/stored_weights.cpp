@@ -13,6 +13,7 @@
 #include <span>
 
 #include "core/error.h"
+#include "core/vector_clones.h"
 #include "formats/tensor_spec.h"
 
 namespace phalanx::model {
@@ -107,22 +108,18 @@ std::vector<Chunk> cut(const std::vector<Pairing>& pairs, const formats::TensorF
   return chunks;
 }
 
-// The widest vectors that the machine has; integers only, so that the bits are the same with all of them.
-#define PHX_WIDEST \
-  __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default"), optimize("O3")))
-
-PHX_WIDEST uint32_t largest_magnitude(const uint32_t* bits, size_t count) {
+// Integers only, so that the bits are the same with all widths.
+PHX_VECTOR_CLONES uint32_t largest_magnitude(const uint32_t* bits, size_t count) {
   uint32_t largest = 0;
   for (size_t i = 0; i < count; ++i) largest = std::max(largest, bits[i] & 0x7FFFFFFFU);
   return largest;
 }
 
-PHX_WIDEST void round_to_bfloat16(const uint32_t* bits, size_t count, uint16_t* out) {  // to nearest even
+PHX_VECTOR_CLONES void round_to_bfloat16(const uint32_t* bits, size_t count,
+                                         uint16_t* out) {  // to nearest even
   for (size_t i = 0; i < count; ++i)
     out[i] = static_cast<uint16_t>((bits[i] + 0x7FFFU + ((bits[i] >> 16) & 1U)) >> 16);
 }
-
-#undef PHX_WIDEST
 
 const uint32_t* bits_of(std::span<const float> values) {
   return reinterpret_cast<const uint32_t*>(values.data());

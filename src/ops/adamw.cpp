@@ -10,6 +10,7 @@
 
 #include "ops/cpu/dispatch.h"
 #include "ops/cpu/kernels.h"
+#include "ops/split_weights.h"
 
 namespace phalanx::ops {
 
@@ -24,44 +25,61 @@ void check(const at::Tensor& param, const at::Tensor& other, const char* name) {
 }
 
 void adamw_on_cpu(const at::Tensor& param, const at::Tensor& grad, const at::Tensor& exp_avg,
-                  const at::Tensor& exp_avg_sq, const at::Tensor& compute_copy,
+                  const at::Tensor& exp_avg_sq, const at::Tensor& lower,
                   const cpu::AdamWConstants& constants) {
   at::parallel_for(0, param.numel(), kGrain, [&](int64_t begin, int64_t end) {
-    cpu::kernels().adamw(cpu::data<float>(param) + begin, cpu::data<float>(grad) + begin,
-                         cpu::data<float>(exp_avg) + begin, cpu::data<float>(exp_avg_sq) + begin,
-                         compute_copy.defined() ? cpu::data<uint16_t>(compute_copy) + begin : nullptr,
-                         end - begin, constants);
+    const auto* g = cpu::data<float>(grad) + begin;
+    auto *m = cpu::data<float>(exp_avg) + begin, *v = cpu::data<float>(exp_avg_sq) + begin;
+    if (lower.defined()) {
+      cpu::kernels().adamw_split(cpu::data<uint16_t>(param) + begin, cpu::data<uint16_t>(lower) + begin, g, m,
+                                 v, end - begin, constants);
+    } else {
+      cpu::kernels().adamw(cpu::data<float>(param) + begin, g, m, v, end - begin, constants);
+    }
   });
+}
+
+struct Corrections {
+  double first, second;  // 1 - b^t
+};
+
+void adamw_with_aten(at::Tensor param, const at::Tensor& grad, at::Tensor exp_avg, at::Tensor exp_avg_sq,
+                     const AdamWOptions& options, const Corrections& correction, double grad_scale) {
+  const at::Tensor g = grad * grad_scale;
+  exp_avg.mul_(options.beta1).add_(g, 1.0 - options.beta1);
+  exp_avg_sq.mul_(options.beta2).addcmul_(g, g, 1.0 - options.beta2);
+  const at::Tensor root = (exp_avg_sq / correction.second).sqrt_().add_(options.eps);
+  param.mul_(1.0 - options.learning_rate * options.weight_decay)
+      .addcdiv_(exp_avg, root, -options.learning_rate / correction.first);
 }
 
 }  // namespace
 
 void adamw_(at::Tensor param, const at::Tensor& grad, at::Tensor exp_avg, at::Tensor exp_avg_sq,
-            const AdamWOptions& options, int64_t step, double grad_scale, at::Tensor compute_copy) {
+            const AdamWOptions& options, int64_t step, double grad_scale, at::Tensor lower) {
   at::NoGradGuard no_grad;
-  const double correction1 = 1.0 - std::pow(options.beta1, static_cast<double>(step));
-  const double correction2 = 1.0 - std::pow(options.beta2, static_cast<double>(step));
+  const Corrections correction{1.0 - std::pow(options.beta1, static_cast<double>(step)),
+                               1.0 - std::pow(options.beta2, static_cast<double>(step))};
   check(param, grad, "grad");
   check(param, exp_avg, "exp_avg");
   check(param, exp_avg_sq, "exp_avg_sq");
-  if (compute_copy.defined()) check(param, compute_copy, "compute_copy");
-  const bool plain_copy = !compute_copy.defined() || compute_copy.scalar_type() == at::kBFloat16;
-  if (param.device().is_cpu() && param.scalar_type() == at::kFloat && grad.scalar_type() == at::kFloat &&
-      plain_copy) {
-    adamw_on_cpu(param, grad, exp_avg, exp_avg_sq, compute_copy,
-                 {static_cast<float>(1.0 - options.learning_rate * options.weight_decay),
-                  static_cast<float>(options.learning_rate / correction1), static_cast<float>(options.beta1),
-                  static_cast<float>(options.beta2), static_cast<float>(options.eps),
-                  static_cast<float>(1.0 / std::sqrt(correction2)), static_cast<float>(grad_scale)});
+  if (lower.defined()) check(param, lower, "lower");
+  const bool is_split = lower.defined() && param.scalar_type() == at::kBFloat16;
+  TORCH_CHECK(is_split || (!lower.defined() && param.scalar_type() == grad.scalar_type()),
+              "adamw_: weights are ", param.scalar_type(), " and gradients ", grad.scalar_type(),
+              "; bf16 weights need their lower halves, others none");
+  if (param.device().is_cpu() && grad.scalar_type() == at::kFloat) {
+    adamw_on_cpu(
+        param, grad, exp_avg, exp_avg_sq, lower,
+        {static_cast<float>(1.0 - options.learning_rate * options.weight_decay),
+         static_cast<float>(options.learning_rate / correction.first), static_cast<float>(options.beta1),
+         static_cast<float>(options.beta2), static_cast<float>(options.eps),
+         static_cast<float>(1.0 / std::sqrt(correction.second)), static_cast<float>(grad_scale)});
     return;
   }
-  const at::Tensor g = grad * grad_scale;
-  exp_avg.mul_(options.beta1).add_(g, 1.0 - options.beta1);
-  exp_avg_sq.mul_(options.beta2).addcmul_(g, g, 1.0 - options.beta2);
-  const at::Tensor root = (exp_avg_sq / correction2).sqrt_().add_(options.eps);
-  param.mul_(1.0 - options.learning_rate * options.weight_decay)
-      .addcdiv_(exp_avg, root, -options.learning_rate / correction1);
-  if (compute_copy.defined()) compute_copy.copy_(param.view_as(compute_copy));
+  const at::Tensor weights = is_split ? join_halves(param, lower) : param;
+  adamw_with_aten(weights, grad, exp_avg, exp_avg_sq, options, correction, grad_scale);
+  if (is_split) split_halves(weights, param, lower);
 }
 
 double squared_norm(const at::Tensor& tensor) {

@@ -85,6 +85,8 @@ void matmul_tn_add(const at::Tensor& accumulator, const at::Tensor& a, const at:
     c.addmm_(a.t(), b, 1.0, scale);
   } else if (tiles_apply(a)) {
     tile_product_tn_add(c, a, b, scale);
+  } else if (a.is_cuda()) {
+    c.add_(at::mm(a.t(), b, c.scalar_type()), scale);  // bf16 operands, sums and result in fp32
   } else {
     c.add_(at::mm(a.t().to(c.scalar_type()), b.to(c.scalar_type())), scale);
   }

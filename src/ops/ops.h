@@ -10,4 +10,5 @@
 #include "ops/linear.h"
 #include "ops/norm.h"
 #include "ops/rope.h"
+#include "ops/split_weights.h"
 #include "ops/swiglu.h"

@@ -4,6 +4,7 @@
 #include <ATen/Parallel.h>
 #include <ATen/native/CPUBlas.h>
 
+#include "core/vector_clones.h"
 #include "ops/cpu/dispatch.h"
 #include "ops/cpu/isa.h"
 
@@ -22,23 +23,18 @@ int64_t ceil_div(int64_t n, int64_t by) {
   return (n + by - 1) / by;
 }
 
-// A machine with tiles has the widest vectors too.
-#define PHX_WIDE __attribute__((target_clones("arch=x86-64-v4", "default"), optimize("O3")))
-
 // out [rows, columns] += factor * block [rows, 64]
-PHX_WIDE void add_block(float* __restrict out, int64_t stride, const float* __restrict block, int64_t rows,
-                        int64_t columns, float factor) {
+PHX_VECTOR_CLONES void add_block(float* __restrict out, int64_t stride, const float* __restrict block,
+                                 int64_t rows, int64_t columns, float factor) {
   for (int64_t i = 0; i < rows; ++i) {
     for (int64_t j = 0; j < columns; ++j) out[i * stride + j] += factor * block[i * kColumns + j];
   }
 }
 
-PHX_WIDE void join_pairs(uint32_t* __restrict out, const uint16_t* first, const uint16_t* second,
-                         int64_t count) {
+PHX_VECTOR_CLONES void join_pairs(uint32_t* __restrict out, const uint16_t* first, const uint16_t* second,
+                                  int64_t count) {
   for (int64_t j = 0; j < count; ++j) out[j] = first[j] | uint32_t{second[j]} << 16;
 }
-
-#undef PHX_WIDE
 
 // a [K, M] -> [ceil(K / 512)][M][512], zeros after K.
 at::Tensor pack_left(const at::Tensor& a) {

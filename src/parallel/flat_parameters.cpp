@@ -4,6 +4,7 @@
 #include <c10/core/GradMode.h>
 
 #include "core/error.h"
+#include "ops/split_weights.h"
 
 namespace phalanx::parallel {
 namespace {
@@ -30,12 +31,11 @@ FlatParameters::FlatParameters(const std::vector<std::pair<std::string, at::Tens
       parameters.front().second.options().requires_grad(false).dtype(compute_dtype);
   const at::TensorOptions main = compute.dtype(main_dtype(compute_dtype));
   compute_ = at::zeros({total}, compute);
-  master_ = main.dtype() == compute.dtype() ? compute_ : at::zeros({total}, main);
+  if (main.dtype() != compute.dtype()) lower_ = at::zeros({total}, compute.dtype(at::kShort));
   grad_ = at::zeros({total}, main);
   at::NoGradGuard no_grad;
   for (ParameterSlot& slot : slots_) {
-    view(master_, slot).copy_(slot.param);
-    if (has_separate_master()) view(compute_, slot).copy_(slot.param);
+    set_master(slot.offset, slot.param.reshape(-1));
     slot.param.set_data(view(compute_, slot));
   }
 }
@@ -50,9 +50,23 @@ int64_t FlatParameters::num_parameters() const {
   return sum;
 }
 
-void FlatParameters::copy_master_to_compute() {
+at::Tensor FlatParameters::master(int64_t begin, int64_t end) const {
+  const at::Tensor upper = compute_.narrow(0, begin, end - begin);
+  return lower_.defined() ? ops::join_halves(upper, lower_.narrow(0, begin, end - begin)) : upper;
+}
+
+at::Tensor FlatParameters::master(const ParameterSlot& slot) const {
+  return master(slot.offset, slot.offset + slot.numel).view(slot.param.sizes());
+}
+
+void FlatParameters::set_master(int64_t begin, const at::Tensor& values) {
   at::NoGradGuard no_grad;
-  if (has_separate_master()) compute_.copy_(master_);
+  const at::Tensor upper = compute_.narrow(0, begin, values.numel());
+  if (lower_.defined()) {
+    ops::split_halves(values, upper, lower_.narrow(0, begin, values.numel()));
+  } else if (!values.is_alias_of(compute_)) {
+    upper.copy_(values.reshape(-1));
+  }
 }
 
 }  // namespace phalanx::parallel

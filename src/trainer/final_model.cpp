@@ -18,7 +18,7 @@ constexpr double kLimit = 1e-3;  // nats
 model::WeightSource masters_of(const TrainedModel& trained, const parallel::FlatParameters& parameters) {
   return [&trained, &parameters](const std::string& name) {
     for (const parallel::ParameterSlot& slot : parameters.slots()) {
-      if (slot.name == name) return parallel::FlatParameters::view(parameters.master(), slot);
+      if (slot.name == name) return parameters.master(slot);
     }
     return model::weights_of(*trained.model)(name);
   };
@@ -48,8 +48,7 @@ void write_files(const fs::path& folder, const ModelSetup& setup, const TrainedM
 generate::Comparison compare_adapter(const fs::path& folder, const ModelSetup& setup,
                                      const TrainedModel& trained,
                                      const parallel::FlatParameters& parameters) {
-  const at::ScalarType compute = parameters.compute().scalar_type(),
-                       masters = parameters.master().scalar_type();
+  const at::ScalarType compute = parameters.compute().scalar_type(), masters = parameters.master_dtype();
   auto written = setup.load(compute, 0);
   const lora::Adapter adapter = lora::load_adapter(*written, lora::open_adapter(folder), masters);
   const parallel::FlatParameters rounded(model::trainable_parameters(*written), compute);

@@ -24,7 +24,7 @@ std::vector<Range> decay_ranges(const parallel::FlatParameters& parameters) {
     if (ranges.empty() || ranges.back().decay != slot.decay)
       ranges.push_back({slot.offset, slot.offset, slot.decay});
   }
-  ranges.back().end = parameters.master().numel();
+  ranges.back().end = parameters.compute().numel();
   return ranges;
 }
 
@@ -36,20 +36,19 @@ class AdamW : public Optimizer {
  public:
   AdamW(const OptimizerOptions& options, const parallel::FlatParameters& parameters)
       : options_(options),
-        ranges_(options.weight_decay == 0.0 ? std::vector<Range>{{0, parameters.master().numel(), false}}
+        ranges_(options.weight_decay == 0.0 ? std::vector<Range>{{0, parameters.compute().numel(), false}}
                                             : decay_ranges(parameters)),
-        exp_avg_(at::zeros_like(parameters.master())),
-        exp_avg_sq_(at::zeros_like(parameters.master())) {}
+        exp_avg_(at::zeros_like(parameters.grad())),
+        exp_avg_sq_(at::zeros_like(parameters.grad())) {}
 
   void step(parallel::FlatParameters& parameters, int64_t step, double learning_rate,
             double grad_scale) override {
     for (const Range& range : ranges_) {
       const ops::AdamWOptions adamw{learning_rate, options_.betas[0], options_.betas[1], options_.eps,
                                     range.decay ? options_.weight_decay : 0.0};
-      const at::Tensor copy =
-          parameters.has_separate_master() ? part(parameters.compute(), range) : at::Tensor();
-      ops::adamw_(part(parameters.master(), range), part(parameters.grad(), range), part(exp_avg_, range),
-                  part(exp_avg_sq_, range), adamw, step, grad_scale, copy);
+      const at::Tensor lower = parameters.lower().defined() ? part(parameters.lower(), range) : at::Tensor();
+      ops::adamw_(part(parameters.compute(), range), part(parameters.grad(), range), part(exp_avg_, range),
+                  part(exp_avg_sq_, range), adamw, step, grad_scale, lower);
     }
   }
 
@@ -67,12 +66,12 @@ class Sgd : public Optimizer {
  public:
   Sgd(const OptimizerOptions& options, const parallel::FlatParameters& parameters)
       : options_(options), ranges_(decay_ranges(parameters)) {
-    if (options_.momentum != 0.0) momentum_ = at::zeros_like(parameters.master());
+    if (options_.momentum != 0.0) momentum_ = at::zeros_like(parameters.grad());
   }
 
   void step(parallel::FlatParameters& parameters, int64_t, double learning_rate, double grad_scale) override {
     for (const Range& range : ranges_) {
-      at::Tensor param = part(parameters.master(), range);
+      at::Tensor param = parameters.master(range.begin, range.end);
       at::Tensor grad = part(parameters.grad(), range) * grad_scale;
       if (range.decay && options_.weight_decay != 0.0) grad.add_(param, options_.weight_decay);
       if (momentum_.defined()) {
@@ -80,9 +79,8 @@ class Sgd : public Optimizer {
         momentum.mul_(options_.momentum).add_(grad);
         grad = momentum;
       }
-      param.sub_(grad, learning_rate);
+      parameters.set_master(range.begin, param.sub_(grad, learning_rate));
     }
-    parameters.copy_master_to_compute();
   }
 
   std::vector<std::pair<std::string, at::Tensor>> state() const override {

@@ -52,15 +52,6 @@ void check_finite(double loss, double grad_norm, int64_t step) {
              step, loss, grad_norm);
 }
 
-std::vector<std::pair<std::string, at::Tensor>> saved_buffers(const parallel::FlatParameters& parameters,
-                                                              const Optimizer& optimizer) {
-  std::vector<std::pair<std::string, at::Tensor>> buffers = {
-      {std::string(checkpoint::kWeightPrefix), parameters.master()}};
-  for (const auto& [name, buffer] : optimizer.state())
-    buffers.emplace_back("optimizer." + name + ".", buffer);
-  return buffers;
-}
-
 }  // namespace
 
 Trainer::Trainer(model::CausalLm& model, const Method& method, const Loader& loader,
@@ -103,21 +94,25 @@ StepStats Trainer::train_step() {
 
 checkpoint::State Trainer::state() const {
   checkpoint::State state;
-  for (const auto& [prefix, buffer] : saved_buffers(parameters_, optimizer_)) {
-    for (const parallel::ParameterSlot& slot : parameters_.slots()) {
-      state.tensors.push_back(
-          checkpoint::whole_tensor(prefix + slot.name, parallel::FlatParameters::view(buffer, slot)));
-    }
+  for (const parallel::ParameterSlot& slot : parameters_.slots())
+    state.tensors.push_back(checkpoint::whole_tensor(std::string(checkpoint::kWeightPrefix) + slot.name,
+                                                     parameters_.master(slot)));
+  for (const auto& [name, buffer] : optimizer_.state()) {
+    for (const parallel::ParameterSlot& slot : parameters_.slots())
+      state.tensors.push_back(checkpoint::whole_tensor("optimizer." + name + "." + slot.name,
+                                                       parallel::FlatParameters::view(buffer, slot)));
   }
   state.scalars["step"] = step_;
   state.scalars["num_tokens"] = tokens_seen_;
   return state;
 }
 
-void Trainer::restore(const nlohmann::ordered_json& scalars) {
-  step_ = scalars.at("step").get<int64_t>();
-  tokens_seen_ = scalars.at("num_tokens").get<int64_t>();
-  parameters_.copy_master_to_compute();
+void Trainer::restore(const checkpoint::State& loaded) {
+  step_ = loaded.scalars.at("step").get<int64_t>();
+  tokens_seen_ = loaded.scalars.at("num_tokens").get<int64_t>();
+  const std::vector<parallel::ParameterSlot>& slots = parameters_.slots();
+  for (size_t i = 0; i < slots.size(); ++i)  // state() lists the weights first, in the order of the slots
+    parameters_.set_master(slots[i].offset, loaded.tensors[i].local.view(-1));
 }
 
 }  // namespace phalanx::trainer

@@ -52,9 +52,8 @@ class Trainer {
   /// What a checkpoint of this moment holds: master weights and optimizer state under global names, step and
   /// counters.
   checkpoint::State state() const;
-  /// After the tensors of state() were filled by a load: takes over the counters and refreshes the compute
-  /// weights.
-  void restore(const nlohmann::ordered_json& scalars);
+  /// Takes over what a load has written into the tensors of state(), and the scalars of that checkpoint.
+  void restore(const checkpoint::State& loaded);
 
  private:
   model::CausalLm& model_;

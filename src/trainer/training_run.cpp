@@ -197,7 +197,8 @@ void TrainingRun::resume() {
   }
   checkpoint::State state = trainer_.state();
   checkpoint::load(group_, found->path, found->manifest, state.tensors);
-  trainer_.restore(scalars);
+  state.scalars = scalars;
+  trainer_.restore(state);
   saved_step_ = trainer_.steps_done();
   if (scalars.contains("evaluated_step")) evaluated_step_ = scalars["evaluated_step"].get<int64_t>();
   if (is_main()) core::log_note("resumed from {} after step {}", found->path, trainer_.steps_done());
@@ -242,6 +243,7 @@ void TrainingRun::evaluate_now() {
 
 void TrainingRun::save_checkpoint(bool is_last) {
   if (saved_step_ == trainer_.steps_done()) return;
+  ops::cpu::release_unused_tensor_memory();  // of the activations; joined master weights take their place
   checkpoint::State state = trainer_.state();
   state.scalars["fingerprint"] = fingerprint();
   if (evaluated_step_) state.scalars["evaluated_step"] = *evaluated_step_;

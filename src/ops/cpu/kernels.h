@@ -52,9 +52,10 @@ struct Kernels {
   void (*softmax_block_backward)(float* s, float* dp, int64_t visible, int64_t width, float lse, float delta,
                                  float scale);
   void (*scale_row)(float* x, int64_t n, float factor);
-  /// `copy` (bf16) may be null
-  void (*adamw)(float* p, const float* g, float* m, float* v, uint16_t* copy, int64_t count,
-                const AdamWConstants& c);
+  void (*adamw)(float* p, const float* g, float* m, float* v, int64_t count, const AdamWConstants& c);
+  /// As adamw on weights in two halves (ops/split_weights.h).
+  void (*adamw_split)(uint16_t* upper, uint16_t* lower, const float* g, float* m, float* v, int64_t count,
+                      const AdamWConstants& c);
   double (*sum_of_squares_f32)(const float* x, int64_t count);
   double (*sum_of_squares_bf16)(const uint16_t* x, int64_t count);
 };
