@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "ops/cpu/attention.h"
+#include "ops/cpu/attention_rectangle.h"
 
 namespace phalanx::ops {
 namespace {
@@ -135,7 +136,28 @@ void attend_run_backward(const AttentionQueries& queries, const at::Tensor& k, c
   of_keys(dv).add_(v_grad);
 }
 
-// ---- any piece, by matrix products: the G query heads of a key head are rows of one matrix
+// ---- rectangles that the CPU kernels take
+
+void attend_rectangle(AttentionState& state, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                      const AttentionPiece& piece, double scale) {
+  cpu::attend_rectangle(rows_of(q, piece.query, piece.num_queries), rows_of(k, piece.key, piece.num_keys),
+                        rows_of(v, piece.key, piece.num_keys), scale,
+                        rows_of(state.out, piece.query, piece.num_queries),
+                        state.lse.narrow(1, piece.query, piece.num_queries));
+}
+
+void attend_rectangle_backward(const AttentionQueries& queries, const at::Tensor& k, const at::Tensor& v,
+                               const AttentionPiece& piece, double scale, const at::Tensor& dq,
+                               const at::Tensor& dk, const at::Tensor& dv) {
+  const auto of_queries = [&](const at::Tensor& t) { return rows_of(t, piece.query, piece.num_queries); };
+  const auto of_keys = [&](const at::Tensor& t) { return rows_of(t, piece.key, piece.num_keys); };
+  const auto statistic = [&](const at::Tensor& t) { return t.narrow(1, piece.query, piece.num_queries); };
+  cpu::attend_rectangle_backward(of_queries(queries.q), of_queries(queries.dout), statistic(queries.lse),
+                                 statistic(queries.delta), of_keys(k), of_keys(v), scale, of_queries(dq),
+                                 of_keys(dk), of_keys(dv));
+}
+
+// ---- any piece, by ATen's matrix products: the G query heads of a key head are rows of one matrix
 
 /// [T, K, d] -> [K, T, d], wide; may be a view of `rows`.
 at::Tensor key_heads(const at::Tensor& rows) {
@@ -254,6 +276,11 @@ void attend_piece_backward(const AttentionQueries& all, const at::Tensor& k, con
   rows_of(dv, piece.key, piece.num_keys).add_(values_grad.transpose(0, 1));
 }
 
+/// Whether a kernel of cpu/ takes the piece; a machine may have those of one kind only.
+bool kernel_takes(const AttentionPiece& piece, const at::Tensor& q) {
+  return piece.causal ? cpu::can_attend(q) : cpu::can_attend_rectangle(q);
+}
+
 void check_heads(const at::Tensor& q, const at::Tensor& k) {
   TORCH_CHECK(q.size(1) % k.size(1) == 0, "attend_block: ", q.size(1), " query heads are no multiple of ",
               k.size(1), " key heads");
@@ -294,12 +321,15 @@ AttentionState start_attention(const at::Tensor& q) {
 void attend_block(AttentionState& state, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                   const std::vector<AttentionPiece>& pieces, double scale) {
   check_heads(q, k);
-  const bool kernels = cpu::can_attend(q);
-  if (kernels) {
+  if (cpu::can_attend(q)) {
     for (const Run& run : causal_runs(pieces)) attend_run(state, q, k, v, run, scale);
   }
   for (const AttentionPiece& piece : pieces) {
-    if (!piece.causal || !kernels) attend_piece(state, q, k, v, piece, scale);
+    if (!kernel_takes(piece, q)) {
+      attend_piece(state, q, k, v, piece, scale);
+    } else if (!piece.causal) {
+      attend_rectangle(state, q, k, v, piece, scale);
+    }
   }
 }
 
@@ -312,12 +342,15 @@ void attend_block_backward(const AttentionQueries& queries, const at::Tensor& k,
                            const std::vector<AttentionPiece>& pieces, double scale, const at::Tensor& dq,
                            const at::Tensor& dk, const at::Tensor& dv) {
   check_heads(queries.q, k);
-  const bool kernels = cpu::can_attend(queries.q);
-  if (kernels) {
+  if (cpu::can_attend(queries.q)) {
     for (const Run& run : causal_runs(pieces)) attend_run_backward(queries, k, v, run, scale, dq, dk, dv);
   }
   for (const AttentionPiece& piece : pieces) {
-    if (!piece.causal || !kernels) attend_piece_backward(queries, k, v, piece, scale, dq, dk, dv);
+    if (!kernel_takes(piece, queries.q)) {
+      attend_piece_backward(queries, k, v, piece, scale, dq, dk, dv);
+    } else if (!piece.causal) {
+      attend_rectangle_backward(queries, k, v, piece, scale, dq, dk, dv);
+    }
   }
 }
 

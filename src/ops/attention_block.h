@@ -45,9 +45,9 @@ AttentionState start_attention(const at::Tensor& q);  ///< no key met yet
 ///     lse' = log(exp(lse) + exp(lse_block)),  out' = exp(lse - lse') out + exp(lse_block - lse') out_block
 ///
 /// q [n, H, d], k and v [m, K, d] with H a multiple of K, all contiguous and of one dtype. Causal pieces go
-/// to the kernels of cpu/attention.h where these apply; the others are computed in chunks of bounded memory,
-/// beside wide copies of the keys and values of one piece. A block that is the first one and holds everything
-/// a query sees leaves the bits that the kernels gave.
+/// to the kernels of cpu/attention.h and the others to cpu/attention_rectangle.h where these apply; else ATen
+/// computes them in chunks of bounded memory, beside wide copies of the keys and values of one piece. A block
+/// that is the first one and holds everything a query sees leaves the bits that cpu/attention.h gave.
 void attend_block(AttentionState& state, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                   const std::vector<AttentionPiece>& pieces, double scale);
 

@@ -201,6 +201,22 @@ TEST(AttentionBlock, AFirstBlockThatHoldsAllKeysGivesTheBitsOfVarlenAttention) {
   }
 }
 
+TEST(AttentionBlock, KernelsGiveTheSameBitsWithAnyNumberOfThreads) {
+  if (!cpu::isa().avx2) GTEST_SKIP() << "no kernels for this machine";
+  const Case c{{0, 700, 1500}, 6, 3, 32, {{{0, 300}, {900, 1500}}, {{300, 900}}}};
+  const int threads = at::get_num_threads();
+  for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
+    const Tensors x = {at::randn({1500, 6, 32}).to(type), at::randn({1500, 3, 32}).to(type),
+                       at::randn({1500, 3, 32}).to(type)};
+    at::set_num_threads(1);
+    const Tensors one = block_by_block(c, x, x[0], 0.2);
+    at::set_num_threads(4);
+    const Tensors four = block_by_block(c, x, x[0], 0.2);
+    at::set_num_threads(threads);
+    for (size_t i = 0; i < one.size(); ++i) EXPECT_TRUE(at::equal(one[i], four[i])) << toString(type) << i;
+  }
+}
+
 TEST(AttentionBlock, LargeScoresDoNotOverflow) {
   const at::Tensor q = at::randn({20, 2, 16}, at::kFloat) * 1e3, k = at::randn({20, 2, 16}, at::kFloat) * 1e3;
   AttentionState state = start_attention(q);
