@@ -47,14 +47,7 @@ at::Tensor spread(const at::Tensor& values, const Rows& rows, int64_t total) {
   return at::zeros(sizes, values.options()).index_copy_(0, rows.index, values);
 }
 
-// One chunk of rows: losses, and where wanted the gradients of the rows and (added) of the weight.
-struct Chunk {
-  at::Tensor hidden, labels;            // [n, h], [n]
-  at::Tensor losses;                    // [n], written
-  at::Tensor hidden_grad, weight_grad;  // [n, h] written, [V, h] added to; or undefined
-  double grad_scale;
-  bool wants_gradient() const { return hidden_grad.defined() || weight_grad.defined(); }
-};
+using Chunk = CrossEntropyRows;
 
 // Any device and dtype.
 void run_with_aten(const Chunk& c, const at::Tensor& weight) {
@@ -146,8 +139,8 @@ struct Result {
   at::Tensor losses, hidden_grad;  // of all rows
 };
 
-Result run(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels, double grad_scale,
-           bool want_hidden, const at::Tensor& weight_grad) {
+Result run(const CrossEntropyKernel& kernel, const at::Tensor& hidden, const at::Tensor& weight,
+           const at::Tensor& labels, double grad_scale, bool want_hidden, const at::Tensor& weight_grad) {
   const Rows rows = labelled_rows(hidden, labels);
   const int64_t n = rows.labels.size(0), step = chunk_rows(weight.size(0));
   at::Tensor losses = at::empty({n}, hidden.options().dtype(sum_type(hidden)));
@@ -156,9 +149,8 @@ Result run(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor&
     const auto part = [&](const at::Tensor& t) {
       return t.defined() ? t.narrow(0, begin, std::min(step, n - begin)) : t;
     };
-    run_chunk(
-        {part(rows.hidden), part(rows.labels), part(losses), part(hidden_grad), weight_grad, grad_scale},
-        weight);
+    kernel({part(rows.hidden), part(rows.labels), part(losses), part(hidden_grad), weight_grad, grad_scale},
+           weight);
   }
   return {spread(losses, rows, hidden.size(0)),
           want_hidden ? spread(hidden_grad, rows, hidden.size(0)) : at::Tensor()};
@@ -166,13 +158,15 @@ Result run(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor&
 
 struct LinearCrossEntropy : torch::autograd::Function<LinearCrossEntropy> {
   static variable_list forward(AutogradContext* ctx, const at::Tensor& hidden, const at::Tensor& weight,
-                               const at::Tensor& labels, double grad_scale) {
+                               const at::Tensor& labels, double grad_scale,
+                               const CrossEntropyKernel& kernel) {
     GradSink* sink = grad_sink(weight);
     at::Tensor weight_grad;
     if (weight.requires_grad())
       weight_grad =
           sink ? sink->main_grad() : at::zeros(weight.sizes(), weight.options().dtype(sum_type(weight)));
-    const Result result = run(hidden, weight, labels, grad_scale, hidden.requires_grad(), weight_grad);
+    const Result result =
+        run(kernel, hidden, weight, labels, grad_scale, hidden.requires_grad(), weight_grad);
     ctx->save_for_backward({result.hidden_grad, weight, sink ? at::Tensor() : weight_grad});
     ctx->saved_data["grad_scale"] = grad_scale;
     ctx->mark_non_differentiable({result.losses});
@@ -186,7 +180,7 @@ struct LinearCrossEntropy : torch::autograd::Function<LinearCrossEntropy> {
     const double expected =
         grads[0].scalar_type() == at::kDouble ? grad_scale : static_cast<float>(grad_scale);
     const double given = grads[0].item<double>(), factor = given == expected ? 1.0 : given / grad_scale;
-    variable_list out(4);
+    variable_list out(5);
     if (saved[0].defined()) out[0] = factor == 1.0 ? saved[0] : saved[0] * factor;
     if (saved[2].defined())
       out[1] = (factor == 1.0 ? saved[2] : saved[2] * factor).to(saved[1].scalar_type());
@@ -199,7 +193,7 @@ struct LinearCrossEntropy : torch::autograd::Function<LinearCrossEntropy> {
   }
 };
 
-void check(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels) {
+void check(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels, int64_t vocab_size) {
   TORCH_CHECK(hidden.dim() == 2 && weight.dim() == 2 && hidden.size(1) == weight.size(1) &&
                   weight.is_contiguous() && labels.dim() == 1 && labels.size(0) == hidden.size(0) &&
                   labels.scalar_type() == at::kLong,
@@ -207,33 +201,68 @@ void check(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor&
               labels.sizes(), " must be [N, h], contiguous [V, h] and [N] int64");
   TORCH_CHECK(hidden.scalar_type() == weight.scalar_type(), "linear_cross_entropy: hidden is ",
               hidden.scalar_type(), " but weight is ", weight.scalar_type());
-  const at::Tensor wrong =
-      labels.ne(kIgnored).logical_and(labels.lt(0).logical_or(labels.ge(weight.size(0))));
+  const at::Tensor wrong = labels.ne(kIgnored).logical_and(labels.lt(0).logical_or(labels.ge(vocab_size)));
   TORCH_CHECK(!wrong.any().item<bool>(), "linear_cross_entropy: a label is neither ", kIgnored,
-              " nor in 0 .. ", weight.size(0) - 1);
+              " nor in 0 .. ", vocab_size - 1);
+}
+
+at::Tensor cross_entropy(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels,
+                         double grad_scale, const CrossEntropyKernel& kernel, at::Tensor* row_losses) {
+  expect_gradient(weight);
+  if (!at::GradMode::is_enabled() || !(hidden.requires_grad() || weight.requires_grad())) {
+    const Result result = run(kernel, hidden.contiguous(), weight, labels, grad_scale, false, {});
+    if (row_losses) *row_losses = result.losses;
+    return result.losses.sum();
+  }
+  const variable_list out =
+      LinearCrossEntropy::apply(hidden.contiguous(), weight, labels.contiguous(), grad_scale, kernel);
+  if (row_losses) *row_losses = out[1];
+  return out[0];
 }
 
 }  // namespace
 
 at::Tensor linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels,
                                 double grad_scale, at::Tensor* row_losses) {
-  check(hidden, weight, labels);
-  expect_gradient(weight);
-  if (!at::GradMode::is_enabled() || !(hidden.requires_grad() || weight.requires_grad())) {
-    const Result result = run(hidden.contiguous(), weight, labels, grad_scale, false, {});
-    if (row_losses) *row_losses = result.losses;
-    return result.losses.sum();
-  }
-  const variable_list out =
-      LinearCrossEntropy::apply(hidden.contiguous(), weight, labels.contiguous(), grad_scale);
-  if (row_losses) *row_losses = out[1];
-  return out[0];
+  check(hidden, weight, labels, weight.size(0));
+  return cross_entropy(hidden, weight, labels, grad_scale, run_chunk, row_losses);
+}
+
+at::Tensor linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels,
+                                double grad_scale, const CrossEntropyKernel& kernel, int64_t vocab_size) {
+  check(hidden, weight, labels, vocab_size);
+  return cross_entropy(hidden, weight, labels, grad_scale, kernel, nullptr);
 }
 
 at::Tensor token_logprobs(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels) {
+  return token_logprobs(hidden, weight, labels, run_chunk, weight.size(0));
+}
+
+at::Tensor token_logprobs(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels,
+                          const CrossEntropyKernel& kernel, int64_t vocab_size) {
   at::NoGradGuard no_grad;
-  check(hidden, weight, labels);
-  return run(hidden.contiguous(), weight, labels.contiguous(), 1.0, false, {}).losses.neg_();
+  check(hidden, weight, labels, vocab_size);
+  return run(kernel, hidden.contiguous(), weight, labels.contiguous(), 1.0, false, {}).losses.neg_();
+}
+
+at::Tensor wide_logits(const at::Tensor& hidden, const at::Tensor& weight) {
+  at::NoGradGuard no_grad;
+  const cpu::Element element =
+      hidden.scalar_type() == at::kBFloat16 ? cpu::Element::kBF16 : cpu::Element::kF32;
+  if (!cpu::has_kernels(hidden) || !cpu::can_multiply(element))
+    return at::linear(hidden, weight).to(sum_type(hidden));
+  const int64_t n = hidden.size(0), h = hidden.size(1), vocab = weight.size(0);
+  at::Tensor logits = at::empty({n, vocab}, hidden.options().dtype(at::kFloat));
+  cpu::multiply({n,
+                 vocab,
+                 h,
+                 {hidden.data_ptr(), h, true},
+                 {weight.data_ptr(), h, true},
+                 element,
+                 logits.data_ptr(),
+                 vocab,
+                 cpu::Element::kF32});
+  return logits;
 }
 
 }  // namespace phalanx::ops

@@ -2,6 +2,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
 
 namespace phalanx::ops {
 
@@ -21,5 +22,26 @@ at::Tensor linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& weig
 
 /// log p(label) of each row in nats, fp32 [N] (fp64 for fp64; 0 where ignored), chunked, no gradient.
 at::Tensor token_logprobs(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels);
+
+/// Some labelled rows on their way through a cross-entropy.
+struct CrossEntropyRows {
+  at::Tensor hidden, labels;            // [n, h], [n]
+  at::Tensor losses;                    // [n], written
+  at::Tensor hidden_grad, weight_grad;  // [n, h] written, [V, h] added to; or undefined
+  double grad_scale;
+  bool wants_gradient() const { return hidden_grad.defined() || weight_grad.defined(); }
+};
+using CrossEntropyKernel = std::function<void(const CrossEntropyRows& rows, const at::Tensor& weight)>;
+
+/// The same two with another way to treat a chunk of rows, for a weight that holds only some of the
+/// `vocab_size` rows of the output matrix.
+at::Tensor linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels,
+                                double grad_scale, const CrossEntropyKernel& kernel, int64_t vocab_size);
+at::Tensor token_logprobs(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels,
+                          const CrossEntropyKernel& kernel, int64_t vocab_size);
+
+/// hidden [n, h] weight[V, h]^T, not rounded to the dtype of the operands: fp32 [n, V] (fp64 for fp64). No
+/// gradient.
+at::Tensor wide_logits(const at::Tensor& hidden, const at::Tensor& weight);
 
 }  // namespace phalanx::ops

@@ -4,6 +4,7 @@
 #include <c10/core/GradMode.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "ops/deferred_gradients.h"
 #include "ops/grad_sink.h"
 #include "ops/matmul.h"
 #include "ops/recomputed.h"
@@ -19,9 +20,17 @@ at::Tensor factor_gradient(const at::Tensor& parameter, const at::Tensor& a, con
                            double scale) {
   GradSink* sink = grad_sink(parameter);
   if (!sink) return matmul_tn(a, b, scale);
-  matmul_tn_add(sink->main_grad(), a, b, scale);
-  sink->done();
+  const auto product = [parameter, sink, a, b, scale] {  // the sink rides on the parameter
+    matmul_tn_add(sink->main_grad(), a, b, scale);
+    sink->done();
+  };
+  if (!defer_gradient(product)) product();
   return {};
+}
+
+at::Tensor bias_gradient(const at::Tensor& bias, const at::Tensor& dy) {
+  const at::ScalarType sum_type = dy.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  return deliver_gradient(bias, dy.sum(0, false, sum_type));
 }
 
 at::Tensor product(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
@@ -46,11 +55,19 @@ struct Linear : torch::autograd::Function<Linear> {
     variable_list out(3);
     if (ctx->needs_input_grad(1)) out[1] = factor_gradient(saved[0], dy, restore_input(ctx, saved, 2), 1.0);
     if (ctx->needs_input_grad(0)) out[0] = matmul_nn(dy, saved[0]);
-    if (saved[1].defined() && ctx->needs_input_grad(2)) {
-      const at::ScalarType sum_type = dy.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-      out[2] = deliver_gradient(saved[1], dy.sum(0, false, sum_type));
-    }
+    if (saved[1].defined() && ctx->needs_input_grad(2)) out[2] = bias_gradient(saved[1], dy);
     return out;
+  }
+};
+
+struct AddBias : torch::autograd::Function<AddBias> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& bias) {
+    ctx->save_for_backward({bias});
+    return x + bias;
+  }
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    const at::Tensor bias = ctx->get_saved_variables()[0];
+    return {grads[0], ctx->needs_input_grad(1) ? bias_gradient(bias, grads[0]) : at::Tensor()};
   }
 };
 
@@ -105,6 +122,11 @@ at::Tensor lora_linear(const at::Tensor& x, const at::Tensor& weight, const at::
   if (!at::GradMode::is_enabled())
     return adapted_product(rows, weight, matmul_nt(rows, lora_a), lora_b, scale);
   return LoraLinear::apply(rows, weight, lora_a, lora_b, scale);
+}
+
+at::Tensor add_bias(const at::Tensor& x, const at::Tensor& bias) {
+  expect_gradient(bias);
+  return AddBias::apply(x, bias);
 }
 
 }  // namespace phalanx::ops

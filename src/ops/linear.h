@@ -14,4 +14,7 @@ at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tenso
 at::Tensor lora_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& lora_a,
                        const at::Tensor& lora_b, double scale);
 
+/// x [N, out] + bias [out]; the gradient of the bias goes into its GradSink where it has one.
+at::Tensor add_bias(const at::Tensor& x, const at::Tensor& bias);
+
 }  // namespace phalanx::ops

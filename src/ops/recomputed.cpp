@@ -49,6 +49,15 @@ void set_recipe(const at::Tensor& tensor, variable_list ingredients, Recipe reci
   tensor.unsafeGetTensorImpl()->set_backend_meta(std::move(meta));
 }
 
+void share_recipe(const at::Tensor& alias, const at::Tensor& tensor) {
+  auto* meta = dynamic_cast<RecipeMeta*>(tensor.unsafeGetTensorImpl()->get_backend_meta());
+  if (!meta) return;
+  auto shared = c10::make_intrusive<RecipeMeta>();
+  shared->shared = meta->shared;
+  shared->ingredients = meta->ingredients;
+  alias.unsafeGetTensorImpl()->set_backend_meta(std::move(shared));
+}
+
 void save_with_input(AutogradContext* ctx, variable_list others, const at::Tensor& x) {
   auto* meta = dynamic_cast<RecipeMeta*>(x.unsafeGetTensorImpl()->get_backend_meta());
   if (meta) {

@@ -14,6 +14,9 @@ using Recipe = std::function<at::Tensor(const torch::autograd::variable_list& in
 /// every call and hold no tensor itself.
 void set_recipe(const at::Tensor& tensor, torch::autograd::variable_list ingredients, Recipe recipe);
 
+/// Gives `alias`, which has the values of `tensor`, the same recipe, if there is one.
+void share_recipe(const at::Tensor& alias, const at::Tensor& tensor);
+
 /// As ctx->save_for_backward(others), and `x` or, where it has one, its recipe behind them.
 void save_with_input(torch::autograd::AutogradContext* ctx, torch::autograd::variable_list others,
                      const at::Tensor& x);
