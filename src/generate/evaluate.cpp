@@ -46,10 +46,11 @@ void score_together(model::CausalLm& model, const Sequences& sequences, size_t f
   const at::Device device = model.output_weight().device();
   input.input_ids = at::tensor(ids, at::kLong).to(device);
   input.position_ids = at::tensor(positions, at::kLong).to(device);
-  const at::Tensor logprobs = ops::token_logprobs(model.hidden(input), model.output_weight(),
-                                                  at::tensor(labels, at::kLong).to(device))
-                                  .to(at::kDouble)
-                                  .cpu();
+  const at::Tensor logprobs =
+      model.head()
+          .logprobs(model.hidden(input), model.output_weight(), at::tensor(labels, at::kLong).to(device))
+          .to(at::kDouble)
+          .cpu();
   const double* values = logprobs.const_data_ptr<double>();
   for (size_t s = first; s < last; ++s) {
     const size_t length = sequences[s].size();

@@ -8,7 +8,6 @@
 #include <optional>
 
 #include "core/error.h"
-#include "generate/logits.h"
 #include "model/kv_cache.h"
 
 namespace phalanx::generate {
@@ -120,7 +119,8 @@ void Batch::step(bool only_new) {
   at::Tensor hidden = model_.hidden_cached(input, cache_);
   if (ids.size() != active.size())
     hidden = hidden.index_select(0, at::tensor(last_rows, at::kLong).to(device_));
-  const at::Tensor logits = fp32_logits(hidden, model_.output_weight()).cpu();  // [active, V]
+  const at::Tensor logits =
+      model_.head().logits(hidden, model_.output_weight()).to(at::kFloat).cpu();  // [active, V]
   const at::Tensor normaliser = logits.logsumexp(1);
   for (size_t i = 0; i < active.size(); ++i) {
     const int64_t row = static_cast<int64_t>(i);

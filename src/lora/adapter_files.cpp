@@ -79,7 +79,8 @@ Adapter load_adapter(model::CausalLm& model, const AdapterFiles& files, at::Scal
     parameters.emplace_back(parameter_name(module, LoraPart::kA), added.a);
     parameters.emplace_back(parameter_name(module, LoraPart::kB), added.b);
   }
-  model::fill_weights(parameters, *files.weights, dtype, files.path.string());
+  model::check_weights(parameters, *files.weights, files.path.string());
+  model::fill_weights(parameters, {}, *files.weights, dtype, files.path.string());
   return builder.finish();
 }
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "model/module.h"
+#include "model/output_head.h"
 #include "model/transformer_config.h"
 
 namespace phalanx::model {
@@ -20,24 +21,82 @@ struct ModelInput {
 /// Keys and values of one sequence while it is being generated; a family appends to it layer by layer.
 class KvCache;
 
-/// A decoder-only language model on one device. It knows nothing of ranks.
+/// The residual stream between two layers as two addends: the sum is formed inside the next norm, in one
+/// pass.
+struct Stream {
+  at::Tensor residual;  // [N, h]
+  at::Tensor update;    // [N, h], undefined before the first layer
+};
+
+/// Runs one layer: `body` is its forward. What is put around it from outside (weights that are gathered
+/// before and dropped after, activations that are made again in the backward) nests, and no layer knows of
+/// it.
+using LayerBody = std::function<Stream(const Stream&)>;
+using LayerRunner = std::function<Stream(int64_t layer, const Stream& stream, const LayerBody& body)>;
+
+/// softmax(scale q k^T) v over the samples of a micro-batch (ops::varlen_attention's signature).
+using AttentionFunction =
+    std::function<at::Tensor(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                             const std::vector<int32_t>& cu_seqlens, double scale)>;
+
+/// Layers [begin, end) of a model: 0 begins with the embedding, num_hidden_layers ends with the last norm.
+struct LayerRange {
+  int64_t begin = 0, end = 0;
+};
+
+/// A decoder-only language model on one device. It knows nothing of ranks: what a parallel scheme changes, it
+/// changes through set_...().
 class CausalLm : public Module {
  public:
+  CausalLm();
   /// Final hidden states after the last norm, [N, hidden_size], in the dtype of the weights.
-  virtual at::Tensor hidden(const ModelInput& input) = 0;
+  at::Tensor hidden(const ModelInput& input) { return run_layers(input, {}, all_layers()); }
+  /// A part of hidden(): from the sum of the residual stream [N, h] before `range.begin` (undefined at 0) to
+  /// the one behind `range.end`, or to hidden() itself. Joined parts have the bits of the whole, forward and
+  /// backward.
+  virtual at::Tensor run_layers(const ModelInput& input, const at::Tensor& stream, LayerRange range) = 0;
   /// As hidden() for the next tokens of sequences whose earlier tokens are in `cache` (one sequence per cache
   /// entry).
   virtual at::Tensor hidden_cached(const ModelInput& input, KvCache& cache) = 0;
   /// Output matrix [vocab_size, hidden_size]; the embedding's own tensor where tied.
   virtual at::Tensor output_weight() = 0;
   virtual const TransformerConfig& config() const = 0;
+  LayerRange all_layers() const { return {0, config().num_hidden_layers}; }
+
+  /// What hidden states mean: losses, log-probabilities, logits over the whole vocabulary.
+  const OutputHead& head() const { return *head_; }
+  const std::shared_ptr<const OutputHead>& shared_head() const { return head_; }
+  void set_head(std::shared_ptr<const OutputHead> head) { head_ = std::move(head); }
+  const LayerRunner& layer_runner() const { return layer_runner_; }
+  void set_layer_runner(LayerRunner runner) { layer_runner_ = std::move(runner); }
+  /// Called with the input of every forward before anything is computed.
+  void set_forward_observer(std::function<void(const ModelInput&)> observer) {
+    observer_ = std::move(observer);
+  }
+  void observe(const ModelInput& input) const {
+    if (observer_) observer_(input);
+  }
+  const AttentionFunction& attention() const { return attention_; }
+  void set_attention(AttentionFunction attention) { attention_ = std::move(attention); }
+
+ private:
+  std::shared_ptr<const OutputHead> head_;
+  LayerRunner layer_runner_;
+  AttentionFunction attention_;
+  std::function<void(const ModelInput&)> observer_;
 };
 
 /// How a weight is cut over ranks: data that parallel/ reads, never code in a layer.
-enum class Shard { kReplicate, kVocab, kColumn, kRow, kExpert };
+/// kVocab: rows of an embedding or output matrix. kColumn: rows of the weight, that is, columns of the
+/// result; its input enters whole and it leaves a part. kRow: columns of the weight; a part enters and the
+/// results of the parts are added. kEnter: a norm behind which layers of kind kColumn or kVocab read.
+enum class Shard { kReplicate, kVocab, kColumn, kRow, kEnter, kExpert };
+/// What must stay together: single features, or the features of a head with all that shares its keys.
+enum class ShardUnit { kFeature, kHead };
 struct ShardRule {
-  std::string pattern;  ///< "layers.*.self_attn.{q,k,v}_proj"
+  std::string pattern;  ///< "model.layers.*.self_attn.{q,k,v}_proj"
   Shard shard;
+  ShardUnit unit = ShardUnit::kFeature;
 };
 
 struct Family {

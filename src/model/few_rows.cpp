@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "model/wide.h"
+#include "ops/training_forward.h"
 
 namespace phalanx::model {
 namespace {
@@ -102,8 +103,8 @@ void run(const at::Tensor& x, const at::Tensor& weight, float* y) {
 }  // namespace
 
 bool few_rows_applies(const at::Tensor& x, const at::Tensor& weight) {
-  return !at::GradMode::is_enabled() && x.size(0) <= kMaxRows && weight.is_cpu() && weight.is_contiguous() &&
-         x.scalar_type() == weight.scalar_type() &&
+  return !at::GradMode::is_enabled() && !ops::TrainingForward::is_active() && x.size(0) <= kMaxRows &&
+         weight.is_cpu() && weight.is_contiguous() && x.scalar_type() == weight.scalar_type() &&
          (weight.scalar_type() == at::kBFloat16 || weight.scalar_type() == at::kFloat);
 }
 

@@ -5,8 +5,9 @@
 
 namespace phalanx::model {
 
-/// Fresh weights as transformers begins with: matrices normal(0, initializer_range), norms 1, biases 0. Every
-/// value depends on (seed, tensor name, index) only. Parameters must be allocated.
-void initialize(CausalLm& model, uint64_t seed);
+/// Fresh weights, as transformers begins with, for every parameter that has no memory yet: matrices normal(0,
+/// initializer_range), norms 1, biases 0. Every value depends on (seed, tensor name, index in the whole
+/// tensor) only, however the model is cut.
+void initialize(CausalLm& model, at::ScalarType dtype, uint64_t seed);
 
 }  // namespace phalanx::model

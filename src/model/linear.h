@@ -20,6 +20,7 @@ class Linear : public Module {
   /// The plain product, whatever is installed.
   at::Tensor base(const at::Tensor& x) const;
 
+  const Product& product() const { return product_; }  ///< what is installed
   void set_product(Product product) { product_ = std::move(product); }
   void reset_product();
 

@@ -86,9 +86,14 @@ void check_model(const ModelFiles& files) {
   check_weights(all_parameters(*build(files.config())), files.weights(), files.path().string());
 }
 
+void load_weights(CausalLm& model, const ModelFiles& files, at::ScalarType dtype) {
+  fill_weights(all_parameters(model), model.named_parts(), files.weights(), dtype, files.path().string());
+}
+
 std::shared_ptr<CausalLm> load_model(const ModelFiles& files, at::ScalarType dtype) {
+  check_model(files);
   std::shared_ptr<CausalLm> model = build(files.config());
-  fill_weights(all_parameters(*model), files.weights(), dtype, files.path().string());
+  load_weights(*model, files, dtype);
   return model;
 }
 
@@ -99,8 +104,7 @@ std::shared_ptr<CausalLm> load_model(const fs::path& path, at::ScalarType dtype)
 std::shared_ptr<CausalLm> new_model(const TransformerConfig& config, at::ScalarType dtype, uint64_t seed) {
   config.validate("model");
   std::shared_ptr<CausalLm> model = build(config);
-  allocate(*model, dtype);
-  initialize(*model, seed);
+  initialize(*model, dtype, seed);
   return model;
 }
 

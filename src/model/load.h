@@ -50,6 +50,12 @@ std::shared_ptr<CausalLm> build(const TransformerConfig& config);
 /// Checks names, shapes and types without reading a weight.
 void check_model(const ModelFiles& files);
 
+/// Reads the weights into `model`, which may be cut (Module::cut_parameter) or lack layers; parameters that
+/// the files do not have (an adapter's) are left alone. check_model() says whether the files fit the whole
+/// model.
+/// @throws core::Error for weights that are not finite.
+void load_weights(CausalLm& model, const ModelFiles& files, at::ScalarType dtype);
+
 /// Builds and fills the model. @param dtype  compute dtype of the weights: fp64, fp32 or bf16.
 /// @throws core::Error listing every missing, unexpected or misshapen tensor; or for weights that are not
 /// finite.

@@ -1,5 +1,7 @@
 #include "model/parameter.h"
 
+#include <c10/core/GradMode.h>
+
 namespace phalanx::model {
 
 at::Tensor unallocated(at::IntArrayRef shape) {
@@ -13,6 +15,17 @@ at::Tensor unallocated(at::IntArrayRef shape) {
 bool is_allocated(const at::Tensor& tensor) {
   return static_cast<int64_t>(tensor.storage().nbytes()) >=
          tensor.numel() * static_cast<int64_t>(tensor.element_size());
+}
+
+void set_to_part(at::Tensor tensor, at::IntArrayRef offset, at::IntArrayRef sizes) {
+  if (!is_allocated(tensor)) {
+    tensor.unsafeGetTensorImpl()->set_sizes_contiguous(sizes);
+    return;
+  }
+  const at::NoGradGuard no_grad;
+  at::Tensor part = tensor.detach();
+  for (size_t i = 0; i < offset.size(); ++i) part = part.narrow(static_cast<int64_t>(i), offset[i], sizes[i]);
+  tensor.set_data(part.clone(at::MemoryFormat::Contiguous));
 }
 
 void allocate(Module& module, at::ScalarType dtype, at::Device device) {

@@ -10,6 +10,9 @@ namespace phalanx::model {
 at::Tensor unallocated(at::IntArrayRef shape);
 bool is_allocated(const at::Tensor& tensor);
 
+/// `tensor` becomes its own part at `offset` of `sizes`: its values are kept where it has any.
+void set_to_part(at::Tensor tensor, at::IntArrayRef offset, at::IntArrayRef sizes);
+
 /// Gives every unallocated parameter of `module` its memory (not initialised). Allocated ones are left alone.
 void allocate(Module& module, at::ScalarType dtype, at::Device device = at::kCPU);
 

@@ -10,11 +10,14 @@ RmsNorm::RmsNorm(int64_t hidden_size, double eps) : eps_(eps) {
 }
 
 at::Tensor RmsNorm::forward(const at::Tensor& x) const {
-  return ops::rms_norm(x, weight, eps_);
+  const at::Tensor y = ops::rms_norm(x, weight, eps_);
+  return entry_ ? entry_(y) : y;
 }
 
 std::pair<at::Tensor, at::Tensor> RmsNorm::forward(const at::Tensor& x, const at::Tensor& residual) const {
-  return ops::add_rms_norm(x, residual, weight, eps_);
+  auto result = ops::add_rms_norm(x, residual, weight, eps_);
+  if (entry_) result.first = entry_(result.first);
+  return result;
 }
 
 }  // namespace phalanx::model

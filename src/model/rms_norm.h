@@ -1,6 +1,7 @@
 #pragma once
 #include <ATen/core/Tensor.h>
 
+#include <functional>
 #include <utility>
 
 #include "model/module.h"
@@ -17,10 +18,15 @@ class RmsNorm : public Module {
   /// {norm(x + residual), x + residual}
   std::pair<at::Tensor, at::Tensor> forward(const at::Tensor& x, const at::Tensor& residual) const;
 
+  /// What happens to the normalised rows before they are read: nothing, unless a parallel scheme installs
+  /// something.
+  void set_entry(std::function<at::Tensor(const at::Tensor&)> entry) { entry_ = std::move(entry); }
+
   at::Tensor weight;  // [hidden_size]
 
  private:
   double eps_;
+  std::function<at::Tensor(const at::Tensor&)> entry_;
 };
 
 }  // namespace phalanx::model

@@ -28,7 +28,25 @@ constexpr int64_t kChunkElements =
 struct Pairing {
   const TensorInfo* info;
   at::Tensor parameter;
+  Part part;  // of the stored tensor
+
+  // Rows and columns of the stored tensor, whose last dimension is stored densely, and where the part lies in
+  // them.
+  int64_t stored_columns() const { return part.shape.empty() ? 1 : part.shape.back(); }
+  int64_t columns() const { return part.shape.empty() ? 1 : parameter.size(-1); }
+  int64_t rows() const { return columns() == 0 ? 0 : parameter.numel() / columns(); }
+  int64_t first_column() const { return part.offset.empty() ? 0 : part.offset.back(); }
+  int64_t first_row() const { return part.offset.size() == 2 ? part.offset.front() : 0; }
 };
+
+Pairing pairing_of(const TensorInfo& info, const std::string& name, const at::Tensor& parameter,
+                   const NamedParts& parts) {
+  const auto found = parts.find(name);
+  if (found == parts.end())
+    return {&info, parameter, {info.shape, std::vector<int64_t>(info.shape.size(), 0)}};
+  TORCH_CHECK(found->second.shape.size() <= 2, "only vectors and matrices are read in parts, not ", name);
+  return {&info, parameter, found->second};
+}
 
 bool is_float(DType dtype) {
   return core::is_quantised(dtype) || dtype == DType::kF64 || dtype == DType::kF32 || dtype == DType::kF16 ||
@@ -48,8 +66,8 @@ bool is_same_as_embedding(const TensorInfo& info, const formats::TensorFile& fil
   return std::equal(a.begin(), a.end(), b.begin(), b.end());
 }
 
-void check_pair(const TensorInfo& info, const at::Tensor& parameter, std::vector<std::string>& problems) {
-  const std::vector<int64_t> wanted = parameter.sizes().vec();
+void check_pair(const TensorInfo& info, const std::vector<int64_t>& wanted,
+                std::vector<std::string>& problems) {
   if (info.shape != wanted) {
     problems.push_back(fmt::format("{} has the shape {}, the config asks for {}", info.name,
                                    formats::shape_text(info.shape), formats::shape_text(wanted)));
@@ -59,21 +77,19 @@ void check_pair(const TensorInfo& info, const at::Tensor& parameter, std::vector
   }
 }
 
-// Every parameter with its stored tensor, or one error with everything that does not fit.
-std::vector<Pairing> pair_up(const NamedTensors& parameters, const formats::TensorFile& file,
-                             const std::string& where) {
+// Every parameter has its stored tensor and the other way round, or one error says everything that does not
+// fit.
+void pair_up(const NamedTensors& parameters, const formats::TensorFile& file, const std::string& where) {
   std::map<std::string, const TensorInfo*> left;
   for (const TensorInfo& info : file.tensors()) left.emplace(info.name, &info);
   std::vector<std::string> problems;
-  std::vector<Pairing> pairs;
   for (const auto& [name, parameter] : parameters) {
     const auto found = left.find(name);
     if (found == left.end()) {
       problems.push_back(fmt::format("{} is missing", name));
       continue;
     }
-    check_pair(*found->second, parameter, problems);
-    pairs.push_back({found->second, parameter});
+    check_pair(*found->second, parameter.sizes().vec(), problems);
     left.erase(found);
   }
   for (const auto& [name, info] : left) {
@@ -84,26 +100,24 @@ std::vector<Pairing> pair_up(const NamedTensors& parameters, const formats::Tens
     core::fail(core::ExitCode::kBadInput, "{}: the weights do not fit the config: {}", where,
                fmt::join(problems, "; "));
   }
-  return pairs;
 }
 
-/// Some whole rows of one tensor; bounds in elements. Rows are whole blocks of a quantised type.
+/// Some rows of a part.
 struct Chunk {
   const Pairing* pairing;
   const std::byte* stored;  // of the whole tensor
-  int64_t begin, end;
+  int64_t begin, end;       // rows
 };
 
 std::vector<Chunk> cut(const std::vector<Pairing>& pairs, const formats::TensorFile& file) {
   std::vector<Chunk> chunks;
   for (const Pairing& pairing : pairs) {
-    const int64_t numel = pairing.parameter.numel();
-    const int64_t row = std::max<int64_t>(1, pairing.parameter.size(-1));
-    const int64_t step = std::max<int64_t>(1, kChunkElements / row) * row;
+    const int64_t rows = pairing.rows();
+    const int64_t step =
+        std::max<int64_t>(1, kChunkElements / std::max<int64_t>(1, pairing.stored_columns()));
     const std::byte* stored = file.bytes(*pairing.info).data();
-    for (int64_t begin = 0; begin < numel; begin += step) {
-      chunks.push_back({&pairing, stored, begin, std::min(begin + step, numel)});
-    }
+    for (int64_t begin = 0; begin < rows; begin += step)
+      chunks.push_back({&pairing, stored, begin, std::min(begin + step, rows)});
   }
   return chunks;
 }
@@ -148,25 +162,47 @@ void convert(std::span<const float> source, at::BFloat16* out) {
              where, core::printable(info.name));
 }
 
+// Bytes of the stored rows of a chunk, whole: rows are whole blocks of a quantised type.
+const std::byte* stored_rows(const Chunk& chunk) {
+  const DType dtype = chunk.pairing->info->dtype;
+  const int64_t first = (chunk.pairing->first_row() + chunk.begin) * chunk.pairing->stored_columns();
+  return chunk.stored + first / core::block_elements(dtype) * core::block_bytes(dtype);
+}
+
+// The columns of the part, moved to the front of `values`.
+void keep_columns(const Pairing& pairing, int64_t rows, std::vector<float>& values) {
+  const int64_t stored = pairing.stored_columns(), count = pairing.columns();
+  if (count == stored) return;
+  for (int64_t row = 0; row < rows; ++row)
+    std::memmove(values.data() + row * count, values.data() + row * stored + pairing.first_column(),
+                 static_cast<size_t>(count) * sizeof(float));
+  values.resize(rows * count);
+}
+
 template <typename T>
 void decode(const Chunk& chunk, const std::string& where) {
-  const DType dtype = chunk.pairing->info->dtype;
-  const std::byte* source =
-      chunk.stored + chunk.begin / core::block_elements(dtype) * core::block_bytes(dtype);
+  const Pairing& pairing = *chunk.pairing;
+  const int64_t rows = chunk.end - chunk.begin, stored = rows * pairing.stored_columns();
   static thread_local std::vector<float> values;
-  values.resize(chunk.end - chunk.begin);
-  formats::to_float(dtype, source, chunk.end - chunk.begin, values.data());
-  if (!all_finite(values)) refuse_not_finite(*chunk.pairing->info, where);
-  convert(values, chunk.pairing->parameter.template mutable_data_ptr<T>() + chunk.begin);
+  values.resize(stored);
+  formats::to_float(pairing.info->dtype, stored_rows(chunk), stored, values.data());
+  keep_columns(pairing, rows, values);
+  if (!all_finite(values)) refuse_not_finite(*pairing.info, where);
+  convert(values, pairing.parameter.template mutable_data_ptr<T>() + chunk.begin * pairing.columns());
 }
 
 // fp64 weights keep all their bits where the model computes in fp64.
 void copy_double(const Chunk& chunk, const std::string& where) {
-  double* out = chunk.pairing->parameter.mutable_data_ptr<double>();
-  std::memcpy(out + chunk.begin, chunk.stored + chunk.begin * 8, (chunk.end - chunk.begin) * 8);
-  if (!std::all_of(out + chunk.begin, out + chunk.end, [](double x) { return std::isfinite(x); })) {
-    refuse_not_finite(*chunk.pairing->info, where);
-  }
+  const Pairing& pairing = *chunk.pairing;
+  const int64_t columns = pairing.columns();
+  double* out = pairing.parameter.mutable_data_ptr<double>() + chunk.begin * columns;
+  const int64_t rows = chunk.end - chunk.begin;
+  for (int64_t row = 0; row < rows; ++row)
+    std::memcpy(out + row * columns,
+                stored_rows(chunk) + (row * pairing.stored_columns() + pairing.first_column()) * 8,
+                columns * 8);
+  if (!std::all_of(out, out + rows * columns, [](double x) { return std::isfinite(x); }))
+    refuse_not_finite(*pairing.info, where);
 }
 
 void decode_chunk(const Chunk& chunk, const std::string& where) {
@@ -188,12 +224,21 @@ void check_weights(const NamedTensors& parameters, const formats::TensorFile& fi
   pair_up(parameters, file, where);
 }
 
-void fill_weights(const NamedTensors& parameters, const formats::TensorFile& file, at::ScalarType dtype,
-                  const std::string& where) {
+void fill_weights(const NamedTensors& parameters, const NamedParts& parts, const formats::TensorFile& file,
+                  at::ScalarType dtype, const std::string& where) {
   const at::NoGradGuard no_grad;
   TORCH_CHECK(dtype == at::kFloat || dtype == at::kDouble || dtype == at::kBFloat16,
               "weights are loaded as fp64, fp32 or bf16");
-  const std::vector<Pairing> pairs = pair_up(parameters, file, where);
+  std::vector<Pairing> pairs;
+  std::vector<std::string> problems;
+  for (const auto& [name, parameter] : parameters) {
+    const TensorInfo* info = file.find(name);
+    if (!info) continue;
+    const auto part = parts.find(name);
+    check_pair(*info, part == parts.end() ? parameter.sizes().vec() : part->second.shape, problems);
+    pairs.push_back(pairing_of(*info, name, parameter, parts));
+  }
+  if (!problems.empty()) core::fail(core::ExitCode::kBadInput, "{}: {}", where, fmt::join(problems, "; "));
   for (const Pairing& pairing : pairs) {
     if (!is_allocated(pairing.parameter))
       pairing.parameter.set_data(at::empty(pairing.parameter.sizes(), dtype));

@@ -13,10 +13,12 @@ namespace phalanx::model {
 /// shape.
 void check_weights(const NamedTensors& parameters, const formats::TensorFile& file, const std::string& where);
 
-/// Decodes them into the parameters, in parallel and straight into `dtype` (fp64, fp32 or bf16), without a
-/// copy of the model in between; parameters that have no memory yet get it here.
-/// @throws as check_weights, and for the first tensor with a value that is not finite.
-void fill_weights(const NamedTensors& parameters, const formats::TensorFile& file, at::ScalarType dtype,
-                  const std::string& where);
+/// Decodes the stored values of every parameter that the file has, in parallel and straight into `dtype`
+/// (fp64, fp32 or bf16), without a copy of the model in between; parameters that have no memory yet get it
+/// here. A parameter with an entry in `parts` gets that part of the stored tensor.
+/// @throws core::Error (kBadInput) for a stored tensor of another shape, and for one with a value that is not
+/// finite.
+void fill_weights(const NamedTensors& parameters, const NamedParts& parts, const formats::TensorFile& file,
+                  at::ScalarType dtype, const std::string& where);
 
 }  // namespace phalanx::model

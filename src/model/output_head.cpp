@@ -1,0 +1,38 @@
+#include "model/output_head.h"
+
+#include <ATen/Functions.h>
+#include <c10/core/GradMode.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "model/few_rows.h"
+#include "ops/ops.h"
+
+namespace phalanx::model {
+
+at::Tensor OutputHead::cross_entropy(const at::Tensor& hidden, const at::Tensor& weight,
+                                     const at::Tensor& labels, double grad_scale) const {
+  return ops::linear_cross_entropy(hidden, weight, labels, grad_scale);
+}
+
+at::Tensor OutputHead::logprobs(const at::Tensor& hidden, const at::Tensor& weight,
+                                const at::Tensor& labels) const {
+  return ops::token_logprobs(hidden, weight, labels);
+}
+
+// Every row is computed in the same way whatever their number is, and not rounded to the model's dtype.
+at::Tensor OutputHead::logits(const at::Tensor& hidden, const at::Tensor& weight) const {
+  constexpr int64_t kRows = 16;
+  const at::NoGradGuard no_grad;
+  const at::ScalarType wide = hidden.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  std::vector<at::Tensor> parts;
+  for (int64_t row = 0; row < hidden.size(0); row += kRows) {
+    const at::Tensor rows = hidden.narrow(0, row, std::min(kRows, hidden.size(0) - row));
+    parts.push_back(few_rows_applies(rows, weight) ? few_rows_linear(rows, weight, {}, wide)
+                                                   : at::linear(rows, weight).to(wide));
+  }
+  return parts.size() == 1 ? parts[0] : at::cat(parts);
+}
+
+}  // namespace phalanx::model

@@ -1,0 +1,22 @@
+#pragma once
+#include <ATen/core/Tensor.h>
+
+namespace phalanx::model {
+
+/// From final hidden states [N, h] and the output matrix [V, h] to losses, log-probabilities and logits. A
+/// scheme that cuts the vocabulary puts another one in its place: `weight` then holds some of the rows, the
+/// results are the same.
+class OutputHead {
+ public:
+  virtual ~OutputHead() = default;
+  /// ops::linear_cross_entropy.
+  virtual at::Tensor cross_entropy(const at::Tensor& hidden, const at::Tensor& weight,
+                                   const at::Tensor& labels, double grad_scale) const;
+  /// ops::token_logprobs: [N] nats, no gradient.
+  virtual at::Tensor logprobs(const at::Tensor& hidden, const at::Tensor& weight,
+                              const at::Tensor& labels) const;
+  /// fp32 [N, V] (fp64 for fp64), no gradient; few rows.
+  virtual at::Tensor logits(const at::Tensor& hidden, const at::Tensor& weight) const;
+};
+
+}  // namespace phalanx::model
