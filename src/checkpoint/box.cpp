@@ -115,4 +115,36 @@ std::optional<std::pair<int64_t, int64_t>> single_run(const Box& region, const B
   return std::pair(place_in(from, region.offset), place_in(to, region.offset));
 }
 
+std::vector<Box> boxes_of_run(const std::vector<int64_t>& shape, int64_t begin, int64_t count) {
+  if (count == 0) return {};
+  if (shape.empty()) return {Box{}};
+  if (shape.size() == 1) return {Box{{begin}, {count}}};
+  const std::vector<int64_t> inner(shape.begin() + 1, shape.end());
+  const int64_t row_size = whole(inner).num_elements();
+  std::vector<Box> boxes;
+  const auto add_part = [&](int64_t row, int64_t from, int64_t size) {
+    for (Box box : boxes_of_run(inner, from, size)) {
+      box.offset.insert(box.offset.begin(), row);
+      box.shape.insert(box.shape.begin(), 1);
+      boxes.push_back(std::move(box));
+    }
+  };
+  int64_t row = begin / row_size;
+  if (const int64_t from = begin % row_size; from > 0) {
+    const int64_t size = std::min(count, row_size - from);
+    add_part(row++, from, size);
+    count -= size;
+  }
+  if (const int64_t rows = count / row_size; rows > 0) {
+    Box box = whole(shape);
+    box.offset[0] = row;
+    box.shape[0] = rows;
+    boxes.push_back(std::move(box));
+    row += rows;
+    count -= rows * row_size;
+  }
+  if (count > 0) add_part(row, 0, count);
+  return boxes;
+}
+
 }  // namespace phalanx::checkpoint

@@ -38,4 +38,8 @@ void for_each_run(const Box& region, const Box& from, const Box& to,
 /// Where that run begins in `from` and in `to`, if there is only one.
 std::optional<std::pair<int64_t, int64_t>> single_run(const Box& region, const Box& from, const Box& to);
 
+/// The elements [begin, begin + count) of a row-major array of this shape as boxes, in that order: a part of
+/// a row, whole rows, a part of a row. Each is contiguous in the array.
+std::vector<Box> boxes_of_run(const std::vector<int64_t>& shape, int64_t begin, int64_t count);
+
 }  // namespace phalanx::checkpoint
