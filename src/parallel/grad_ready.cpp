@@ -12,26 +12,23 @@ namespace {
 
 class SlotSink : public ops::GradSink {
  public:
-  SlotSink(at::Tensor main_grad, std::function<void()> ready)
-      : main_grad_(std::move(main_grad)), ready_(std::move(ready)) {}
-  at::Tensor main_grad() override { return main_grad_; }
-  void ready() override { ready_(); }
+  SlotSink(FlatParameters& parameters, size_t slot, std::function<void(size_t)> ready)
+      : parameters_(parameters), slot_(slot), ready_(std::move(ready)) {}
+  at::Tensor main_grad() override { return parameters_.grad(parameters_.slots()[slot_]); }
+  void ready() override { ready_(slot_); }
 
  private:
-  at::Tensor main_grad_;
-  std::function<void()> ready_;
+  FlatParameters& parameters_;
+  size_t slot_;
+  std::function<void(size_t)> ready_;
 };
 
 }  // namespace
 
-GradReady::GradReady(FlatParameters& parameters, std::function<void(size_t)> ready)
+GradReady::GradReady(FlatParameters& parameters, const std::function<void(size_t)>& ready)
     : parameters_(parameters) {
-  for (size_t i = 0; i < parameters.slots().size(); ++i) {
-    const ParameterSlot& slot = parameters.slots()[i];
-    ops::set_grad_sink(slot.param,
-                       c10::make_intrusive<SlotSink>(FlatParameters::view(parameters.grad(), slot),
-                                                     [ready, i] { ready(i); }));
-  }
+  for (size_t i = 0; i < parameters.slots().size(); ++i)
+    ops::set_grad_sink(parameters.slots()[i].param, c10::make_intrusive<SlotSink>(parameters, i, ready));
 }
 
 GradReady::~GradReady() {
@@ -41,10 +38,15 @@ GradReady::~GradReady() {
 void GradReady::end_backward() {
   at::NoGradGuard no_grad;
   for (const ParameterSlot& slot : parameters_.slots()) {
-    if (ops::GradSink* sink = ops::grad_sink(slot.param)) sink->reset();
     if (!slot.param.grad().defined()) continue;
-    FlatParameters::view(parameters_.grad(), slot).add_(slot.param.grad());
+    parameters_.grad(slot).add_(slot.param.grad());
     slot.param.mutable_grad() = at::Tensor();
+  }
+}
+
+void GradReady::reset() {
+  for (const ParameterSlot& slot : parameters_.slots()) {
+    if (ops::GradSink* sink = ops::grad_sink(slot.param)) sink->reset();
   }
 }
 

@@ -12,7 +12,7 @@ namespace phalanx::parallel {
 /// of its contributions.
 class GradReady {
  public:
-  GradReady(FlatParameters& parameters, std::function<void(size_t)> ready);
+  GradReady(FlatParameters& parameters, const std::function<void(size_t)>& ready);
   ~GradReady();  // detaches
   GradReady(const GradReady&) = delete;
   GradReady& operator=(const GradReady&) = delete;
@@ -20,6 +20,8 @@ class GradReady {
   /// After each backward: a gradient that autograd left in `param.grad()` (an operation without a sink) is
   /// moved into the buffer, so that none is ever lost.
   void end_backward();
+  /// Before a step: forgets forwards that were dropped.
+  void reset();
 
  private:
   FlatParameters& parameters_;

@@ -4,29 +4,40 @@
 #include <functional>
 #include <vector>
 
+#include "model/causal_lm.h"
 #include "parallel/grad_sync.h"
 
 namespace phalanx::parallel {
 
-/// Runs the micro-steps of one optimizer step. Pipeline schedules will be further implementations.
+/// The micro-steps of one optimizer step, as this rank would do them with the whole model.
+struct StepWork {
+  int64_t num_micro_steps = 0;
+  std::function<model::ModelInput(int64_t micro_step)> input;
+  /// The scalar loss from the final hidden states, already divided by the global count.
+  std::function<at::Tensor(int64_t micro_step, const at::Tensor& hidden)> loss;
+};
+
+/// Runs the micro-steps of one optimizer step.
 class Schedule {
  public:
   virtual ~Schedule() = default;
-
-  /// @param forward  builds the graph of one micro-step and returns its scalar loss, already divided by the
-  /// global count.
-  /// @return the losses of the micro-steps of this rank, in their order.
-  virtual std::vector<double> forward_backward(int64_t num_micro_steps,
-                                               const std::function<at::Tensor(int64_t)>& forward,
-                                               GradSync& grad_sync) = 0;
+  /// @return the losses of the micro-steps of this rank, in their order; zeros where this rank does not have
+  /// the last layers.
+  virtual std::vector<double> forward_backward(const StepWork& work, GradSync& grad_sync) = 0;
+  /// Final hidden states without a gradient; undefined where this rank does not have the last layers.
+  /// Collective over the stages.
+  virtual at::Tensor forward(const model::ModelInput& input) = 0;
 };
 
 /// One micro-step after the other: forward, then backward.
 class PlainSchedule : public Schedule {
  public:
-  std::vector<double> forward_backward(int64_t num_micro_steps,
-                                       const std::function<at::Tensor(int64_t)>& forward,
-                                       GradSync& grad_sync) override;
+  explicit PlainSchedule(model::CausalLm& model) : model_(model) {}
+  std::vector<double> forward_backward(const StepWork& work, GradSync& grad_sync) override;
+  at::Tensor forward(const model::ModelInput& input) override;
+
+ private:
+  model::CausalLm& model_;
 };
 
 }  // namespace phalanx::parallel

@@ -1,0 +1,92 @@
+#pragma once
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "data/batch.h"
+#include "model/causal_lm.h"
+#include "model/save.h"
+#include "parallel/context_parallel.h"
+#include "parallel/flat_parameters.h"
+#include "parallel/grad_sync.h"
+#include "parallel/mesh.h"
+#include "parallel/pipeline.h"
+#include "parallel/schedule.h"
+#include "parallel/sharded_weights.h"
+#include "parallel/tensor_parallel.h"
+
+namespace phalanx::parallel {
+
+struct DistributedOptions {
+  int64_t zero_stage = 0;
+  int64_t bucket_bytes = 32 << 20;  ///< of gradients per message, at least
+  bool mesh_invariant = false;
+  bool recompute = false;  ///< keep only the inputs of layers
+  TensorParallelOptions tensor = {};
+  PipelineOptions pipeline = {};
+  ContextKind context = ContextKind::kRing;
+};
+
+/// Everything that is wrong with this mesh and these options for this model, one sentence each with the valid
+/// choices.
+std::vector<std::string> why_not(const model::TransformerConfig& config, const MeshShape& shape,
+                                 const DistributedOptions& options);
+
+/// A model as this rank runs it: the schemes applied from outside, in one visible order. Two steps, so that a
+/// rank reads only its own weights:
+///
+///     DistributedModel distributed(model, mesh, options);   // an unallocated model, adapters on it: cut
+///     model::load_weights(*model, ...);
+///     distributed.take_weights(compute_dtype);              // flat buffers, gradient reduction, schedule
+class DistributedModel {
+ public:
+  /// `mesh` must outlive it. Collective. @throws core::Error (78) with all of why_not().
+  DistributedModel(std::shared_ptr<model::CausalLm> model, const Mesh& mesh,
+                   const DistributedOptions& options);
+  void take_weights(at::ScalarType compute_dtype);
+
+  model::CausalLm& model() const { return *model_; }
+  const Mesh& mesh() const { return mesh_; }
+  FlatParameters& parameters() { return *trained_; }
+  GradSync& grad_sync() { return *grad_sync_; }
+  Schedule& schedule() { return *schedule_; }
+  /// What this rank computes on of its data-parallel rank's micro-batch.
+  data::Batch local(const data::Batch& batch) const { return context_->local(batch); }
+  bool has_output() const { return has_output_; }  ///< the last layers are here
+  int64_t num_parameters() const;                  ///< of the whole model
+  int64_t num_trained() const;
+  /// After a step's backwards and after evaluations: memory of gathered weights goes back.
+  void drop_gathered() {
+    if (sharded_) sharded_->drop_all();
+  }
+  /// Runs `body` on rank 0 of the world with a source of whole weights by name: masters of what is trained,
+  /// other weights in the compute dtype. The other ranks serve it. Collective.
+  void with_whole_weights(const std::function<void(const model::WeightSource&)>& body);
+  /// The whole gradient that the last finish() left, on every rank. Collective.
+  at::Tensor whole_gradient(const std::string& name);
+  /// The whole weight, as with_whole_weights() gives it, on every rank. Collective.
+  at::Tensor whole_weight(const std::string& name);
+
+ private:
+  using Values = std::function<at::Tensor(const FlatParameters& holder, const OwnedPiece& piece)>;
+  at::Tensor collect(const std::string& name, at::ScalarType dtype, const Values& values);
+  bool answers_for(const FlatParameters* holder) const;
+
+  std::shared_ptr<model::CausalLm> model_;
+  const Mesh& mesh_;
+  DistributedOptions options_;
+  bool has_output_;
+  std::map<std::string, std::vector<int64_t>> shapes_;  // of all parameters of the whole model
+  model::NamedTensors trained_order_;                   // names of the trained ones; no tensors
+  Traits traits_;
+  std::vector<std::unique_ptr<comm::Communicator>> groups_;
+  std::unique_ptr<ContextParallel> context_;
+  std::unique_ptr<FlatParameters> trained_, frozen_;
+  std::unique_ptr<ShardedWeights> sharded_;
+  std::unique_ptr<GradSync> grad_sync_;
+  std::unique_ptr<Schedule> schedule_;
+};
+
+}  // namespace phalanx::parallel
