@@ -2,9 +2,9 @@
 #include <cstdint>
 #include <optional>
 
-#include "comm/communicator.h"
 #include "data/dataset.h"
 #include "model/causal_lm.h"
+#include "parallel/distributed_model.h"
 
 namespace phalanx::trainer {
 
@@ -15,10 +15,12 @@ struct EvalResult {
   double perplexity() const;
 };
 
-/// Loss of `model` on the first `max_sequences` (or all) sequences of `dataset`, shared out over the ranks of
-/// `group`. Sequences are run one by one and summed in their order, so that the figure has the same bits for
-/// every group size.
+/// Loss on the first `max_sequences` (or all) sequences of `dataset`. Sequences are run one by one and summed
+/// in their order, so that the figure has the same bits for every number of data-parallel ranks.
 EvalResult evaluate(model::CausalLm& model, const data::Dataset& dataset,
-                    std::optional<int64_t> max_sequences, comm::Communicator& group);
+                    std::optional<int64_t> max_sequences);
+/// Collective over the mesh; sequences are shared out over mesh.dp(), the result is the same on every rank.
+EvalResult evaluate(parallel::DistributedModel& model, const data::Dataset& dataset,
+                    std::optional<int64_t> max_sequences);
 
 }  // namespace phalanx::trainer

@@ -15,15 +15,6 @@ namespace {
 namespace fs = std::filesystem;
 constexpr double kLimit = 1e-3;  // nats
 
-model::WeightSource masters_of(const TrainedModel& trained, const parallel::FlatParameters& parameters) {
-  return [&trained, &parameters](const std::string& name) {
-    for (const parallel::ParameterSlot& slot : parameters.slots()) {
-      if (slot.name == name) return parameters.master(slot);
-    }
-    return model::weights_of(*trained.model)(name);
-  };
-}
-
 std::vector<std::vector<int32_t>> prompts_of(const data::Tokenizer& tokenizer) {
   std::vector<std::vector<int32_t>> prompts;
   for (const std::string& text : generate::verification_texts()) prompts.push_back(tokenizer.encode(text));
@@ -44,20 +35,22 @@ void write_files(const fs::path& folder, const ModelSetup& setup, const TrainedM
   }
 }
 
-/// The adapter's tensors, put back on a base that is read anew.
-generate::Comparison compare_adapter(const fs::path& folder, const ModelSetup& setup,
-                                     const TrainedModel& trained,
-                                     const parallel::FlatParameters& parameters) {
-  const at::ScalarType compute = parameters.compute().scalar_type(), masters = parameters.master_dtype();
+/// Base and adapter as the run has them against the adapter's file on a base that is read anew.
+generate::Comparison compare_adapter(const fs::path& folder, const core::Config& config,
+                                     const ModelSetup& setup, const model::WeightSource& masters,
+                                     at::ScalarType compute) {
+  const TrainedModel expected = build_trained_model(config, setup, compute);
+  setup.fill(*expected.model, compute, 0);
+  for (auto& [name, parameter] : model::trainable_parameters(*expected.model))
+    parameter.set_data(masters(name).to(compute));
   auto written = setup.load(compute, 0);
-  const lora::Adapter adapter = lora::load_adapter(*written, lora::open_adapter(folder), masters);
-  const parallel::FlatParameters rounded(model::trainable_parameters(*written), compute);
-  return generate::compare(*trained.model, *written, prompts_of(setup.tokenizer()));
+  const lora::Adapter adapter = lora::load_adapter(*written, lora::open_adapter(folder), compute);
+  return generate::compare(*expected.model, *written, prompts_of(setup.tokenizer()));
 }
 
 generate::Comparison compare_model(const fs::path& folder, const ModelSetup& setup,
-                                   const TrainedModel& trained, const model::WeightSource& masters) {
-  auto expected = model::build(trained.model->config());
+                                   const model::WeightSource& masters) {
+  auto expected = model::build(setup.config());
   model::allocate(*expected, at::kFloat);
   generate::assign(*expected, generate::rounded(masters, setup.saved_dtype(), setup.saved_dtype()));
   auto written = model::load_model(folder, at::kFloat);
@@ -71,15 +64,15 @@ void replace(const fs::path& from, const fs::path& to) {
 
 }  // namespace
 
-void write_final_model(const fs::path& folder, const ModelSetup& setup, const TrainedModel& trained,
-                       const parallel::FlatParameters& parameters) {
+void write_final_model(const fs::path& folder, const core::Config& config, const ModelSetup& setup,
+                       const model::WeightSource& weights, at::ScalarType compute) {
   const fs::path partial = folder.string() + ".partial";
-  const model::WeightSource masters = masters_of(trained, parameters);
+  const TrainedModel whole = build_trained_model(config, setup, compute);  // its names and shapes
   fs::remove_all(partial);
-  write_files(partial, setup, trained, masters);
-  const generate::Comparison comparison = trained.adapter
-                                              ? compare_adapter(partial, setup, trained, parameters)
-                                              : compare_model(partial, setup, trained, masters);
+  write_files(partial, setup, whole, weights);
+  const generate::Comparison comparison = whole.adapter
+                                              ? compare_adapter(partial, config, setup, weights, compute)
+                                              : compare_model(partial, setup, weights);
   if (!(comparison.max_difference <= kLimit)) {
     core::fail(core::ExitCode::kBug,
                "{}: read back, it differs from the trained model by {:.2e} nats (limit {:.0e})",
@@ -87,7 +80,7 @@ void write_final_model(const fs::path& folder, const ModelSetup& setup, const Tr
   }
   replace(partial, folder);
   core::log_note("{}: {}, read back and compared on {} tokens: max |difference of log p| {:.1e} nats",
-                 folder.string(), trained.adapter ? "adapter in PEFT's format" : "Hugging Face folder",
+                 folder.string(), whole.adapter ? "adapter in PEFT's format" : "Hugging Face folder",
                  comparison.num_tokens, comparison.max_difference);
 }
 

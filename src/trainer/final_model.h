@@ -1,7 +1,8 @@
 #pragma once
 #include <filesystem>
 
-#include "parallel/flat_parameters.h"
+#include "core/config.h"
+#include "model/save.h"
 #include "trainer/model_setup.h"
 
 namespace phalanx::trainer {
@@ -10,8 +11,11 @@ namespace phalanx::trainer {
 /// the tokenizer's files. It is written beside `folder`, read back by a fresh loader, compared by
 /// log-probabilities with the trained weights as these files hold them, and only then renamed to `folder` (an
 /// older one is replaced).
+/// @param weights  whole masters by parameter name, one at a time
+/// (parallel::DistributedModel::with_whole_weights).
+/// @param compute  dtype in which the run computed.
 /// @throws core::Error (kBug) if what was read back answers differently; `folder` is then left alone.
-void write_final_model(const std::filesystem::path& folder, const ModelSetup& setup,
-                       const TrainedModel& trained, const parallel::FlatParameters& parameters);
+void write_final_model(const std::filesystem::path& folder, const core::Config& config,
+                       const ModelSetup& setup, const model::WeightSource& weights, at::ScalarType compute);
 
 }  // namespace phalanx::trainer

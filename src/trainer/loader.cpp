@@ -2,8 +2,8 @@
 
 namespace phalanx::trainer {
 
-Loader::Loader(const data::Dataset& dataset, data::Sampler sampler, const LoaderOptions& options)
-    : dataset_(dataset), sampler_(std::move(sampler)), options_(options) {}
+Loader::Loader(SampleSource source, const LoaderOptions& options)
+    : source_(std::move(source)), options_(options) {}
 
 std::vector<data::Batch> Loader::load(int64_t step) const {
   const int64_t per_rank = options_.global_batch_size / options_.dp_size;
@@ -12,7 +12,7 @@ std::vector<data::Batch> Loader::load(int64_t step) const {
   for (int64_t micro = 0; micro < num_micro_steps(); ++micro) {
     std::vector<data::Sequence> sequences;
     for (int64_t i = 0; i < options_.sequences_per_micro_batch; ++i) {
-      sequences.push_back(dataset_.sequence(sampler_.sequence_index(sample++)));
+      sequences.push_back(source_(sample++));
     }
     batches.push_back(data::join(sequences));
   }

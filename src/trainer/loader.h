@@ -1,10 +1,9 @@
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "data/batch.h"
-#include "data/dataset.h"
-#include "data/sampler.h"
 
 namespace phalanx::trainer {
 
@@ -14,12 +13,15 @@ struct LoaderOptions {
   int64_t dp_rank, dp_size;
 };
 
+/// The sequence of a global sample number: a data set behind a sampler, or anything else.
+using SampleSource = std::function<data::Sequence(int64_t sample)>;
+
 /// The micro-batches of one rank. A pure function of the step: global sample step * global_batch_size + i
 /// goes to data- parallel rank i / (global_batch_size / dp_size), so the order of samples does not depend on
 /// dp and resuming is O(1).
 class Loader {
  public:
-  Loader(const data::Dataset& dataset, data::Sampler sampler, const LoaderOptions& options);
+  Loader(SampleSource source, const LoaderOptions& options);
 
   int64_t num_micro_steps() const {
     return options_.global_batch_size / options_.dp_size / options_.sequences_per_micro_batch;
@@ -27,8 +29,7 @@ class Loader {
   std::vector<data::Batch> load(int64_t step) const;  ///< `step` from 0
 
  private:
-  const data::Dataset& dataset_;
-  data::Sampler sampler_;
+  SampleSource source_;
   LoaderOptions options_;
 };
 

@@ -6,7 +6,6 @@
 #include <map>
 
 #include "core/error.h"
-#include "ops/ops.h"
 
 namespace phalanx::trainer {
 namespace {
@@ -16,16 +15,17 @@ std::map<std::string, Method>& methods() {
   return table;
 }
 
-at::Tensor to_tensor(const std::vector<int64_t>& values, const at::Tensor& like) {
-  return at::tensor(values, at::kLong).to(like.device());
+at::Tensor to_tensor(const std::vector<int64_t>& values, at::Device device) {
+  return at::tensor(values, at::kLong).to(device);
 }
 
 /// Cross-entropy of the next token where the mask counts it. `sft` and `pretrain` differ in their data, not
 /// in their loss.
-at::Tensor next_token_loss(model::CausalLm& model, const data::Batch& batch, double grad_scale) {
-  const at::Tensor weight = model.output_weight();
-  const at::Tensor hidden = model.hidden(model_input(batch, weight));
-  return ops::linear_cross_entropy(hidden, weight, labels(batch, weight), grad_scale) * grad_scale;
+at::Tensor next_token_loss(model::CausalLm& model, const at::Tensor& hidden, const data::Batch& batch,
+                           double grad_scale) {
+  return model.head().cross_entropy(hidden, model.output_weight(), labels(batch, hidden.device()),
+                                    grad_scale) *
+         grad_scale;
 }
 
 }  // namespace
@@ -54,12 +54,12 @@ std::vector<std::string> method_names() {
   return names;
 }
 
-model::ModelInput model_input(const data::Batch& batch, const at::Tensor& like) {
-  return {to_tensor(batch.input_ids, like), to_tensor(batch.position_ids, like), batch.cu_seqlens};
+model::ModelInput model_input(const data::Batch& batch, at::Device device) {
+  return {to_tensor(batch.input_ids, device), to_tensor(batch.position_ids, device), batch.cu_seqlens};
 }
 
-at::Tensor labels(const data::Batch& batch, const at::Tensor& like) {
-  return to_tensor(batch.labels, like);
+at::Tensor labels(const data::Batch& batch, at::Device device) {
+  return to_tensor(batch.labels, device);
 }
 
 }  // namespace phalanx::trainer

@@ -10,21 +10,22 @@
 
 namespace phalanx::trainer {
 
-/// A training method: what is computed on one micro-batch. Losses are sums over targets times `grad_scale`,
-/// the reciprocal of the target count of the whole global batch, so that they do not depend on how the batch
-/// is cut.
+/// A training method: what is computed from the final hidden states [N, h] of one micro-batch. Losses are
+/// sums over targets times `grad_scale`, the reciprocal of the target count of the whole global batch, so
+/// that they do not depend on how the batch is cut.
 struct Method {
   std::string name;
   std::string help;
-  std::function<at::Tensor(model::CausalLm&, const data::Batch&, double grad_scale)> loss;
+  std::function<at::Tensor(model::CausalLm&, const at::Tensor& hidden, const data::Batch&, double grad_scale)>
+      loss;
 };
 
 bool register_method(Method method);
 const Method& find_method(const std::string& name);  ///< throws core::Error (78) listing the known ones
 std::vector<std::string> method_names();
 
-/// The batch's tensors on the device of `like`.
-model::ModelInput model_input(const data::Batch& batch, const at::Tensor& like);
-at::Tensor labels(const data::Batch& batch, const at::Tensor& like);
+/// The batch's tensors on `device`.
+model::ModelInput model_input(const data::Batch& batch, at::Device device);
+at::Tensor labels(const data::Batch& batch, at::Device device);
 
 }  // namespace phalanx::trainer

@@ -5,7 +5,9 @@
 #include "core/error.h"
 #include "core/run_options.h"
 #include "lora/lora_options.h"
+#include "model/initialize.h"
 #include "model/model_options.h"
+#include "parallel/parallel_options.h"
 
 namespace phalanx::trainer {
 ModelSetup::ModelSetup(const core::Config& config)
@@ -41,21 +43,56 @@ void ModelSetup::check() const {
   if (described_.files) model::check_model(*described_.files);
 }
 
-std::shared_ptr<model::CausalLm> ModelSetup::load(at::ScalarType dtype, uint64_t seed) const {
-  return described_.files ? model::load_model(*described_.files, dtype)
-                          : model::new_model(described_.config, dtype, seed);
+std::shared_ptr<model::CausalLm> ModelSetup::build() const {
+  if (!described_.files) described_.config.validate("model");
+  return model::build(described_.config);
 }
 
-TrainedModel load_trained_model(const core::Config& config, const ModelSetup& setup, at::ScalarType compute) {
+void ModelSetup::fill(model::CausalLm& model, at::ScalarType dtype, uint64_t seed) const {
+  if (described_.files) {
+    check();
+    model::load_weights(model, *described_.files, dtype);
+  } else {
+    model::initialize(model, dtype, seed);
+  }
+}
+
+std::shared_ptr<model::CausalLm> ModelSetup::load(at::ScalarType dtype, uint64_t seed) const {
+  auto model = build();
+  fill(*model, dtype, seed);
+  return model;
+}
+
+void check_mesh(const core::Config& config, const model::TransformerConfig& model) {
+  const auto& options = config.get<parallel::ParallelOptions>();
+  const bool mesh_invariant = config.get<core::RunOptions>().determinism == "mesh_invariant";
+  const auto reasons = parallel::why_not(model, options.mesh_shape(),
+                                         parallel::distributed_options(options, mesh_invariant, false));
+  std::vector<std::string> lines;
+  for (const std::string& reason : reasons) {
+    const std::string key = reason.substr(0, reason.find(' '));
+    lines.push_back(fmt::format("{}: error: {} (the mesh is {})", config.position(key), reason,
+                                options.mesh_shape().text()));
+  }
+  if (!lines.empty()) throw core::ConfigErrors(lines);
+}
+
+TrainedModel build_trained_model(const core::Config& config, const ModelSetup& setup,
+                                 at::ScalarType compute) {
   const auto seed = static_cast<uint64_t>(config.get<core::RunOptions>().seed);
   const at::ScalarType masters = compute == at::kDouble ? at::kDouble : at::kFloat;
-  if (!config.has("lora")) return {setup.load(masters, seed), std::nullopt};
+  TrainedModel trained{setup.build(), std::nullopt};
+  if (!config.has("lora")) return trained;
   const auto& options = config.get<lora::LoraOptions>();
-  TrainedModel trained{setup.load(compute, seed), std::nullopt};
   trained.adapter = options.path
                         ? lora::load_adapter(*trained.model, lora::open_adapter(*options.path), masters)
                         : lora::apply(*trained.model, options, seed, masters);
   return trained;
+}
+
+at::ScalarType filled_dtype(const TrainedModel& trained, at::ScalarType compute) {
+  const at::ScalarType masters = compute == at::kDouble ? at::kDouble : at::kFloat;
+  return trained.adapter ? compute : masters;
 }
 
 }  // namespace phalanx::trainer

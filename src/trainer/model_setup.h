@@ -25,8 +25,13 @@ class ModelSetup {
   std::string name() const;                  ///< absolute path of the weights, or the family
   core::DType saved_dtype() const;           ///< element type of saved weights: model.dtype, `auto` resolved
 
+  const model::TransformerConfig& config() const { return described_.config; }
   void check() const;  ///< names, shapes and types of all tensors, without reading one
-  /// New weights depend on `seed` alone.
+  /// The model without weights, to be adapted and cut.
+  std::shared_ptr<model::CausalLm> build() const;
+  /// Reads or makes the weights of every parameter that has no memory yet. New ones depend on `seed` alone.
+  void fill(model::CausalLm& model, at::ScalarType dtype, uint64_t seed) const;
+  /// The whole model on this rank.
   std::shared_ptr<model::CausalLm> load(at::ScalarType dtype, uint64_t seed) const;
 
  private:
@@ -34,13 +39,20 @@ class ModelSetup {
   std::string dtype_;
 };
 
-/// The model that trains: base weights in the compute dtype under an adapter, or all weights. Trainable ones
-/// in the master dtype.
+/// @throws core::ConfigErrors with everything about `parallel` that does not fit this model, before anything
+/// is allocated.
+void check_mesh(const core::Config& config, const model::TransformerConfig& model);
+
+/// The model that trains: under an adapter, or all of it.
 struct TrainedModel {
   std::shared_ptr<model::CausalLm> model;
   std::optional<lora::Adapter> adapter;
 };
 
-TrainedModel load_trained_model(const core::Config& config, const ModelSetup& setup, at::ScalarType compute);
+/// Without weights, but for the adapter's, which are in the master dtype of `compute`.
+TrainedModel build_trained_model(const core::Config& config, const ModelSetup& setup, at::ScalarType compute);
+/// The dtype in which the base is to be filled: the master dtype where it is trained, `compute` under an
+/// adapter.
+at::ScalarType filled_dtype(const TrainedModel& trained, at::ScalarType compute);
 
 }  // namespace phalanx::trainer

@@ -10,45 +10,27 @@
 namespace phalanx::trainer {
 namespace {
 
-/// Neighbouring slots with the same decay, as ranges of the flat buffers, so that one call covers many
-/// tensors.
-struct Range {
-  int64_t begin, end;
-  bool decay;
-};
-
-std::vector<Range> decay_ranges(const parallel::FlatParameters& parameters) {
-  std::vector<Range> ranges;
-  for (const parallel::ParameterSlot& slot : parameters.slots()) {
-    if (!ranges.empty()) ranges.back().end = slot.offset;  // the alignment gap goes with the slot before it
-    if (ranges.empty() || ranges.back().decay != slot.decay)
-      ranges.push_back({slot.offset, slot.offset, slot.decay});
-  }
-  ranges.back().end = parameters.compute().numel();
-  return ranges;
+at::Tensor zeros_for(const parallel::FlatParameters& parameters) {
+  return at::zeros({parameters.num_owned()},
+                   at::TensorOptions().dtype(parameters.master_dtype()).device(parameters.options().device));
 }
 
-at::Tensor part(const at::Tensor& buffer, const Range& range) {
-  return buffer.narrow(0, range.begin, range.end - range.begin);
+at::Tensor part(const at::Tensor& state, const parallel::UpdateRange& range) {
+  return state.narrow(0, range.owned_offset, range.compute.numel());
 }
 
 class AdamW : public Optimizer {
  public:
   AdamW(const OptimizerOptions& options, const parallel::FlatParameters& parameters)
-      : options_(options),
-        ranges_(options.weight_decay == 0.0 ? std::vector<Range>{{0, parameters.compute().numel(), false}}
-                                            : decay_ranges(parameters)),
-        exp_avg_(at::zeros_like(parameters.grad())),
-        exp_avg_sq_(at::zeros_like(parameters.grad())) {}
+      : options_(options), exp_avg_(zeros_for(parameters)), exp_avg_sq_(zeros_for(parameters)) {}
 
   void step(parallel::FlatParameters& parameters, int64_t step, double learning_rate,
             double grad_scale) override {
-    for (const Range& range : ranges_) {
+    for (const parallel::UpdateRange& range : parameters.update_ranges()) {
       const ops::AdamWOptions adamw{learning_rate, options_.betas[0], options_.betas[1], options_.eps,
                                     range.decay ? options_.weight_decay : 0.0};
-      const at::Tensor lower = parameters.lower().defined() ? part(parameters.lower(), range) : at::Tensor();
-      ops::adamw_(part(parameters.compute(), range), part(parameters.grad(), range), part(exp_avg_, range),
-                  part(exp_avg_sq_, range), adamw, step, grad_scale, lower);
+      ops::adamw_(range.compute, range.grad, part(exp_avg_, range), part(exp_avg_sq_, range), adamw, step,
+                  grad_scale, range.lower);
     }
   }
 
@@ -58,28 +40,27 @@ class AdamW : public Optimizer {
 
  private:
   OptimizerOptions options_;
-  std::vector<Range> ranges_;
   at::Tensor exp_avg_, exp_avg_sq_;
 };
 
 class Sgd : public Optimizer {
  public:
-  Sgd(const OptimizerOptions& options, const parallel::FlatParameters& parameters)
-      : options_(options), ranges_(decay_ranges(parameters)) {
-    if (options_.momentum != 0.0) momentum_ = at::zeros_like(parameters.grad());
+  Sgd(const OptimizerOptions& options, const parallel::FlatParameters& parameters) : options_(options) {
+    if (options_.momentum != 0.0) momentum_ = zeros_for(parameters);
   }
 
   void step(parallel::FlatParameters& parameters, int64_t, double learning_rate, double grad_scale) override {
-    for (const Range& range : ranges_) {
-      at::Tensor param = parameters.master(range.begin, range.end);
-      at::Tensor grad = part(parameters.grad(), range) * grad_scale;
+    for (const parallel::UpdateRange& range : parameters.update_ranges()) {
+      at::Tensor param = range.lower.defined() ? ops::join_halves(range.compute, range.lower) : range.compute;
+      at::Tensor grad = range.grad * grad_scale;
       if (range.decay && options_.weight_decay != 0.0) grad.add_(param, options_.weight_decay);
       if (momentum_.defined()) {
         at::Tensor momentum = part(momentum_, range);
         momentum.mul_(options_.momentum).add_(grad);
         grad = momentum;
       }
-      parameters.set_master(range.begin, param.sub_(grad, learning_rate));
+      param.sub_(grad, learning_rate);
+      if (range.lower.defined()) ops::split_halves(param, range.compute, range.lower);
     }
   }
 
@@ -90,7 +71,6 @@ class Sgd : public Optimizer {
 
  private:
   OptimizerOptions options_;
-  std::vector<Range> ranges_;
   at::Tensor momentum_;
 };
 

@@ -11,8 +11,8 @@
 
 namespace phalanx::trainer {
 
-/// Updates the master weights (and with them the compute weights) from FlatParameters::grad(). State lives in
-/// flat buffers of the same layout.
+/// Updates the owned part of the master weights (and with them the compute weights) from the owned part of
+/// the gradient. State lives in flat buffers of the owned part's layout.
 class Optimizer {
  public:
   virtual ~Optimizer() = default;
@@ -20,7 +20,7 @@ class Optimizer {
   /// on the way.
   virtual void step(parallel::FlatParameters& parameters, int64_t step, double learning_rate,
                     double grad_scale) = 0;
-  /// State buffers by name ("exp_avg", ...), each of the layout of FlatParameters::grad(): what a
+  /// State buffers by name ("exp_avg", ...), each FlatParameters::num_owned() long: what a
   /// checkpoint saves.
   virtual std::vector<std::pair<std::string, at::Tensor>> state() const = 0;
 };

@@ -58,6 +58,12 @@ const bool train_registered = core::register_section<TrainOptions>(
               {.help = "Compute dtype; master weights are fp32 (fp64 with fp64). auto: bf16 where the "
                        "machine has it, else fp32.",
                .one_of = {"auto", "bf16", "fp32", "fp64"}});
+      s.field(
+          "recompute", &TrainOptions::recompute,
+          {.help =
+               "What the backward computes again to save memory. selective: norms and SwiGLU products; full: "
+               "whole layers.",
+           .one_of = {"selective", "full"}});
     });
 
 const bool eval_registered = core::register_section<EvalOptions>(

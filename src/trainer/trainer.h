@@ -5,11 +5,7 @@
 #include <vector>
 
 #include "checkpoint/state.h"
-#include "comm/communicator.h"
-#include "model/causal_lm.h"
-#include "parallel/flat_parameters.h"
-#include "parallel/grad_sync.h"
-#include "parallel/schedule.h"
+#include "parallel/distributed_model.h"
 #include "trainer/loader.h"
 #include "trainer/method.h"
 #include "trainer/optimizer.h"
@@ -36,12 +32,11 @@ struct TrainerOptions {
   int64_t max_steps = 1;
 };
 
-/// One optimizer step over all ranks of `group`. Everything it works with is handed in and outlives it.
+/// One optimizer step over all ranks of the mesh. Everything it works with is handed in and outlives it.
 class Trainer {
  public:
-  Trainer(model::CausalLm& model, const Method& method, const Loader& loader,
-          parallel::FlatParameters& parameters, parallel::Schedule& schedule, parallel::GradSync& grad_sync,
-          Optimizer& optimizer, comm::Communicator& group, const TrainerOptions& options);
+  Trainer(parallel::DistributedModel& model, const Method& method, const Loader& loader, Optimizer& optimizer,
+          const TrainerOptions& options);
 
   /// @throws core::Error (76) on every rank, before any weight moved, if loss or gradient norm is not finite.
   StepStats train_step();
@@ -49,21 +44,17 @@ class Trainer {
   int64_t steps_done() const { return step_; }
   int64_t tokens_seen() const { return tokens_seen_; }
 
-  /// What a checkpoint of this moment holds: master weights and optimizer state under global names, step and
-  /// counters.
-  checkpoint::State state() const;
-  /// Takes over what a load has written into the tensors of state(), and the scalars of that checkpoint.
+  /// What a checkpoint of this moment holds: master weights and optimizer state under global names, this
+  /// rank's parts; step and counters. For loading, the parts that other ranks answer for are in it, too.
+  checkpoint::State state(bool for_loading = false) const;
+  /// Takes over what a load has written into the tensors of state(true), and the scalars of that checkpoint.
   void restore(const checkpoint::State& loaded);
 
  private:
-  model::CausalLm& model_;
+  parallel::DistributedModel& model_;
   const Method& method_;
   const Loader& loader_;
-  parallel::FlatParameters& parameters_;
-  parallel::Schedule& schedule_;
-  parallel::GradSync& grad_sync_;
   Optimizer& optimizer_;
-  comm::Communicator& group_;
   TrainerOptions options_;
   int64_t step_ = 0;
   int64_t tokens_seen_ = 0;

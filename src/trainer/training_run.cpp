@@ -16,7 +16,6 @@
 #include "core/memory.h"
 #include "core/progress.h"
 #include "core/run_options.h"
-#include "model/parameter.h"
 #include "ops/cpu/allocator.h"
 #include "parallel/parallel_options.h"
 #include "trainer/data_setup.h"
@@ -61,22 +60,21 @@ class TrainingRun {
         run_(config.get<core::RunOptions>()),
         train_(config.get<TrainOptions>()),
         model_setup_(config),
+        mesh_(group, checked_shape()),
+        compute_(compute_dtype(train_.precision)),
+        trained_(build_trained_model(config, model_setup_, compute_)),
+        distributed_(trained_.model, mesh_, distributed_options()),
         store_(group, run_.output_dir + "/checkpoints", config.get<checkpoint::CheckpointOptions>(),
                [](const std::string& line) { core::log_warning("{}", line); }),
         data_(set_up_data(config, model_setup_, group, report_)),
-        compute_(compute_dtype(train_.precision)),
-        trained_(load_trained_model(config, model_setup_, compute_)),
-        parameters_(model::trainable_parameters(*trained_.model), compute_),
-        grad_sync_(parallel::make_grad_sync(parameters_, group, {.mesh_invariant = mesh_invariant()})),
-        optimizer_(make_optimizer(config.get<OptimizerOptions>(), parameters_)),
+        optimizer_(take_weights()),
         sampler_(data_.train.sources(), static_cast<uint64_t>(run_.seed),
                  config.get<data::DataOptions>().shuffle),
-        loader_(data_.train, sampler_,
-                {train_.global_batch_size, mesh_invariant() ? 1 : train_.micro_batch_size, group.rank(),
-                 group.size()}),
+        loader_([this](int64_t sample) { return data_.train.sequence(sampler_.sequence_index(sample)); },
+                {train_.global_batch_size, mesh_invariant() ? 1 : train_.micro_batch_size, mesh_.dp().rank(),
+                 mesh_.dp().size()}),
         max_steps_(num_steps(train_, sampler_.epoch_size())),
-        trainer_(*trained_.model, find_method(config.get<MethodOptions>().name), loader_, parameters_,
-                 schedule_, *grad_sync_, *optimizer_, group,
+        trainer_(distributed_, find_method(config.get<MethodOptions>().name), loader_, *optimizer_,
                  {config.get<OptimizerOptions>(), config.get<ScheduleOptions>(), train_.max_grad_norm,
                   max_steps_}) {}
 
@@ -85,6 +83,15 @@ class TrainingRun {
  private:
   bool mesh_invariant() const { return run_.determinism == "mesh_invariant"; }
   bool is_main() const { return group_.rank() == 0; }
+  parallel::DistributedOptions distributed_options() const {
+    return parallel::distributed_options(config_.get<parallel::ParallelOptions>(), mesh_invariant(),
+                                         train_.recompute == "full");
+  }
+  parallel::MeshShape checked_shape() const {
+    check_mesh(config_, model_setup_.config());
+    return config_.get<parallel::ParallelOptions>().mesh_shape();
+  }
+  std::unique_ptr<Optimizer> take_weights();
   void announce() const;
   void resume();
   void write_row(const ordered_json& row) {
@@ -102,13 +109,12 @@ class TrainingRun {
   TrainOptions train_;
   std::string report_;
   ModelSetup model_setup_;
-  checkpoint::CheckpointStore store_;
-  TrainingData data_;
+  parallel::Mesh mesh_;
   at::ScalarType compute_;
   TrainedModel trained_;
-  parallel::FlatParameters parameters_;
-  parallel::PlainSchedule schedule_;
-  std::unique_ptr<parallel::GradSync> grad_sync_;
+  parallel::DistributedModel distributed_;
+  checkpoint::CheckpointStore store_;
+  TrainingData data_;
   std::unique_ptr<Optimizer> optimizer_;
   data::Sampler sampler_;
   Loader loader_;
@@ -118,6 +124,13 @@ class TrainingRun {
   std::optional<core::Progress> progress_;
   std::optional<int64_t> saved_step_, evaluated_step_;
 };
+
+/// Each rank reads its own part.
+std::unique_ptr<Optimizer> TrainingRun::take_weights() {
+  model_setup_.fill(*trained_.model, filled_dtype(trained_, compute_), static_cast<uint64_t>(run_.seed));
+  distributed_.take_weights(compute_);
+  return make_optimizer(config_.get<OptimizerOptions>(), distributed_.parameters());
+}
 
 core::ExitCode TrainingRun::run(const std::function<bool()>& stop_requested) {
   ops::cpu::release_unused_tensor_memory();  // what loading the weights needed
@@ -162,13 +175,11 @@ core::ExitCode TrainingRun::run(const std::function<bool()>& stop_requested) {
 void TrainingRun::announce() const {
   for (const std::string& notice : model_setup_.notices()) core::log_warning("{}", notice);
   core::log_note("{}", report_.substr(0, report_.find_last_not_of('\n') + 1));
-  int64_t all = 0;
-  for (const auto& [name, parameter] : model::all_parameters(*trained_.model)) all += parameter.numel();
   core::log_note(
       "model: {} parameters, {} of them trained; compute {}; {} rank(s) x {} thread(s); {} steps of {} "
       "sequences",
-      all, parameters_.num_parameters(), c10::toString(compute_), group_.size(), at::get_num_threads(),
-      max_steps_, train_.global_batch_size);
+      distributed_.num_parameters(), distributed_.num_trained(), c10::toString(compute_), group_.size(),
+      at::get_num_threads(), max_steps_, train_.global_batch_size);
 }
 
 /// What must be the same for a run to go on where it stopped: a change of any of these changes the meaning of
@@ -177,7 +188,7 @@ ordered_json TrainingRun::fingerprint() const {
   return {{"run.seed", run_.seed},
           {"train.global_batch_size", train_.global_batch_size},
           {"samples per epoch", sampler_.epoch_size()},
-          {"trained parameters", parameters_.num_parameters()},
+          {"trained parameters", distributed_.num_trained()},
           {"optimizer.name", config_.get<OptimizerOptions>().name}};
 }
 
@@ -195,7 +206,7 @@ void TrainingRun::resume() {
                  found->path, key, scalars["fingerprint"].value(key, ordered_json()).dump(), value.dump());
     }
   }
-  checkpoint::State state = trainer_.state();
+  checkpoint::State state = trainer_.state(/*for_loading=*/true);
   checkpoint::load(group_, found->path, found->manifest, state.tensors);
   state.scalars = scalars;
   trainer_.restore(state);
@@ -208,7 +219,8 @@ void TrainingRun::log_step(const StepStats& stats, double step_s) {
   const double rate = static_cast<double>(stats.tokens) / step_s;
   const auto& log = config_.get<LogOptions>();
   const double memory = group_.all_reduce_scalar(static_cast<double>(core::current_rss_bytes()));
-  const ordered_json record_ids = log.record_ids ? join_record_ids(stats.record_ids, group_) : ordered_json();
+  const ordered_json record_ids =
+      log.record_ids ? join_record_ids(stats.record_ids, mesh_.dp()) : ordered_json();
   if (!is_main()) return;
   progress_->update({stats.step, stats.loss, rate, static_cast<uint64_t>(memory)});
   if (stats.step % log.every_steps != 0 && stats.step != max_steps_) return;
@@ -229,8 +241,7 @@ void TrainingRun::evaluate_now() {
   evaluated_step_ = trainer_.steps_done();
   if (!data_.eval) return;
   const Clock::time_point start = Clock::now();
-  const EvalResult result =
-      evaluate(*trained_.model, *data_.eval, config_.get<EvalOptions>().max_sequences, group_);
+  const EvalResult result = evaluate(distributed_, *data_.eval, config_.get<EvalOptions>().max_sequences);
   if (!is_main()) return;
   core::log_note("step {}: eval_loss {:.4f}, perplexity {:.2f} on {} targets", trainer_.steps_done(),
                  result.loss, result.perplexity(), result.target_tokens);
@@ -253,7 +264,9 @@ void TrainingRun::save_checkpoint(bool is_last) {
 }
 
 void TrainingRun::save_final() {
-  if (is_main()) write_final_model(run_.output_dir + "/final", model_setup_, trained_, parameters_);
+  distributed_.with_whole_weights([&](const model::WeightSource& weights) {
+    write_final_model(run_.output_dir + "/final", config_, model_setup_, weights, compute_);
+  });
   group_.barrier();
 }
 

@@ -20,14 +20,15 @@ struct Pair {
     reference_matrix = matrix.detach().clone().requires_grad_();
     reference_vector = vector.detach().clone().requires_grad_();
     parameters = std::make_unique<parallel::FlatParameters>(
-        std::vector<std::pair<std::string, at::Tensor>>{{"matrix", matrix}, {"vector", vector}}, at::kDouble);
+        std::vector<std::pair<std::string, at::Tensor>>{{"matrix", matrix}, {"vector", vector}},
+        parallel::FlatOptions{.compute_dtype = at::kDouble});
   }
 
   /// The same random gradients for the slots and for the reference.
   void set_gradients(double scale) {
     for (const parallel::ParameterSlot& slot : parameters->slots()) {
       const at::Tensor gradient = at::randn(slot.param.sizes(), at::kDouble);
-      parallel::FlatParameters::view(parameters->grad(), slot).copy_(gradient);
+      parameters->grad(slot).copy_(gradient);
       (slot.name == "matrix" ? reference_matrix : reference_vector).mutable_grad() = gradient * scale;
     }
   }
