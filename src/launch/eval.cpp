@@ -1,6 +1,5 @@
 #include <iostream>
 
-#include "comm/communicator.h"
 #include "core/run_options.h"
 #include "data/prepare.h"
 #include "launch/command.h"
@@ -24,9 +23,8 @@ int evaluate(const std::string& path, const std::string& config_path, const std:
       data::prepare({data.eval, data, loaded.source.chat_template, data.cache_dir.value_or(folder + "/cache"),
                      folder + "/quarantine.jsonl"},
                     loaded.tokenizer());
-  auto alone = comm::make_single_communicator();
   const trainer::EvalResult result =
-      trainer::evaluate(*loaded.model, dataset, config.get<trainer::EvalOptions>().max_sequences, *alone);
+      trainer::evaluate(*loaded.model, dataset, config.get<trainer::EvalOptions>().max_sequences);
   print_row({{"eval_loss", result.loss},
              {"eval_perplexity", result.perplexity()},
              {"eval_target_tokens", result.target_tokens},

@@ -80,7 +80,9 @@ bool started_by_launcher() {
 }
 
 int dry_run(const core::Config& config) {
-  trainer::ModelSetup(config).check();
+  const trainer::ModelSetup setup(config);
+  setup.check();
+  trainer::check_mesh(config, setup.config());
   for (const auto* sources :
        {&config.get<data::DataOptions>().train, &config.get<data::DataOptions>().eval}) {
     for (const data::SourceOptions& entry : *sources) trainer::check_data_header(entry);
@@ -109,6 +111,10 @@ int train(const Arguments& arguments) {
     install_stop_signals();
     return run_rank(config);
   }
+  const auto& parallel = config.get<parallel::ParallelOptions>();
+  // Before any rank is started, where more than the number of ranks has to fit.
+  if (parallel.tp * parallel.pp * parallel.cp > 1)
+    trainer::check_mesh(config, trainer::ModelSetup(config).config());
   if (ranks > 1) return start_ranks(static_cast<int>(ranks));
   install_stop_signals();
   return run_alone(config);

@@ -67,8 +67,23 @@ TEST_F(BadInput, MeshThatDoesNotMatchTheStartedRanksNamesBoth) {
   EXPECT_EQ(outcome.exit_code, 78);
 }
 
-TEST_F(BadInput, AxesThatAreNotBuiltYetAreRefused) {
-  expect_one_error(train({"parallel.tp=2"}), 78, {"parallel.tp"});
+TEST_F(BadInput, MeshesThatDoNotFitTheModelAreRefusedAllAtOnceWithTheValidChoices) {
+  // Two layers, four heads of which two have keys of their own, 96 features.
+  expect_one_error(train({"parallel.tp=3"}), 78,
+                   {"parallel.tp is 3", "num_attention_heads = 4", "try 1, 2, 4", "pp 1 x", "= 3 ranks"});
+  expect_one_error(train({"parallel.pp=4"}), 78, {"parallel.pp", "4 stages", "num_hidden_layers = 2"});
+  expect_one_error(train({"parallel.pp=1", "parallel.cp=3", "parallel.context_parallel=ulysses"}), 78,
+                   {"parallel.cp"});
+  expect_one_error(train({"parallel.ep=2"}), 78, {"parallel.ep"});
+  expect_one_error(train({"parallel.dp=2", "parallel.dp_replicate=2"}), 78,
+                   {"parallel.dp_replicate", "zero_stage"});
+  expect_one_error(train({"parallel.sequence_parallel=true"}), 78,
+                   {"parallel.sequence_parallel", "parallel.tp"});
+  const Outcome stages = train({"parallel.pp=2", "parallel.virtual_stages=2"});
+  EXPECT_EQ(count_lines(stages.err, "error:"), 2) << stages.err;  // too many stages; 1f1b has one per rank
+  const Outcome both = train({"parallel.tp=3", "parallel.pp=4"});
+  EXPECT_EQ(both.exit_code, 78);
+  EXPECT_EQ(count_lines(both.err, "error:"), 2) << both.err;
 }
 
 TEST_F(BadInput, BatchThatDoesNotDivideOffersOneThatDoes) {
