@@ -58,7 +58,8 @@ int run_rank(const core::Config& config) {
     check_mesh(config, mpi.size());
     set_threads(config, mpi.local_size());
     set_up_log(config, mpi.rank());
-    auto group = comm::make_mpi_communicator(mpi);
+    auto group =
+        comm::make_mpi_communicator(mpi, {.timeout_s = config.get<parallel::ParallelOptions>().timeout_s});
     return static_cast<int>(trainer::run_training(config, *group, stop_requested));
   } catch (...) {
     core::set_status_line("");

@@ -47,6 +47,10 @@ const bool registered = core::register_section<ParallelOptions>(
                .one_of = {"ring", "ulysses"}});
       s.field("bucket_mb", &ParallelOptions::bucket_mb,
               {.help = "Gradients that are reduced in one message, at least.", .unit = "MiB", .min = 1});
+      s.field("timeout_s", &ParallelOptions::timeout_s,
+              {.help = "A collective or message that waits longer than this for another rank fails, naming it; 0: never.",
+               .unit = "seconds",
+               .min = 0});
       s.field("backend", &ParallelOptions::backend,
               {.help = "Who carries the collectives. auto: mpi on CPUs, nccl on GPUs.",
                .one_of = {"auto", "mpi", "nccl"}});

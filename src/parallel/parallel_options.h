@@ -17,6 +17,7 @@ struct ParallelOptions {
   int64_t virtual_stages = 1;
   std::string context_parallel = "ring";  // ring | ulysses
   int64_t bucket_mb = 32;
+  double timeout_s = 1800;
   std::string backend = "auto";  // auto | mpi | nccl
 
   int64_t num_ranks() const { return dp * tp * pp * cp; }  // ep folds into dp x cp
