@@ -29,7 +29,8 @@ for host in 1 2; do
   ip -n host$host addr add 10.9.0.$host/24 dev eth0
   ip -n host$host link set eth0 up; ip -n host$host link set lo up
 done
-exec ip netns exec host1 "$@"
+ip netns exec host1 unshare -u sh -c 'hostname host1; exec "$@"' host1 "$@" || exit $?
+exit 0  # this shell stays until then: the bridge goes with the last process of its namespace
 """
 SHELL = """#!/bin/bash
 address=$1; shift
@@ -64,6 +65,20 @@ def tensors(place, output):
     return sorted(found)
 
 
+def run_on_hosts(place, words, limit_s=120):
+    """Exit code and output. Through a file: daemons of the launcher may keep a pipe open for longer than the job."""
+    with open(place.folder / "hosts.txt", "w+", encoding="utf-8") as output:
+        process = subprocess.Popen(["unshare", "-mn", "bash", "-c", NETWORK, "hosts", *words], cwd=place.folder, env=ENVIRONMENT,
+                                   stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+        try:
+            code = process.wait(limit_s)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, 9)
+            code = -1
+        output.seek(0)
+        return code, output.read()
+
+
 def main():
     program = sys.argv[1]
     probe = subprocess.run(["unshare", "-mn", "bash", "-c", NETWORK, "probe", "true"], capture_output=True, text=True)
@@ -82,13 +97,11 @@ def main():
                   "--mca", "pml", "ob1", "--mca", "btl", "tcp,self", "--mca", "btl_tcp_if_include", "10.9.0.0/24",
                   "--mca", "oob_tcp_if_include", "10.9.0.0/24", "--bind-to", "none", "--tag-output",
                   "-H", "10.9.0.1:2,10.9.0.2:2", "--wdir", str(place.folder)]
-        hosts = subprocess.run(["unshare", "-mn", "bash", "-c", NETWORK, "hosts", *mpirun, "hostname"], cwd=place.folder, env=ENVIRONMENT,
-                               capture_output=True, text=True, timeout=120)
-        print(hosts.stdout.strip())
-        two = subprocess.run(["unshare", "-mn", "bash", "-c", NETWORK, "train", *mpirun, *words_of(place, "two")], cwd=place.folder,
-                             env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
-        if two.returncode != 0:
-            sys.exit(f"two hosts: exit {two.returncode}\n{two.stderr}\n{two.stdout}")
+        code, text = run_on_hosts(place, [*mpirun, "hostname"])
+        print(text.strip())
+        code, text = run_on_hosts(place, [*mpirun, *words_of(place, "two")])
+        if code != 0:
+            sys.exit(f"two hosts: exit {code}\n{text}")
         a, b = tensors(place, "one"), tensors(place, "two")
         rows = (place.folder / "one/metrics.jsonl").read_text(), (place.folder / "two/metrics.jsonl").read_text()
         losses = [[json.loads(line).get("loss") for line in text.splitlines()] for text in rows]
