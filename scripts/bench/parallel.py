@@ -32,13 +32,13 @@ BASE = "dp 2"  # whose speed is 1
 CURVE_LIMIT = 1e-2  # relative, of each step's loss: bf16 (docs/parallelism.md)
 
 
-def run(phalanx, config, mesh, steps, folder):
+def run(phalanx, config, mesh, steps, folder, more=()):
     name, ranks, sets = mesh
     out = os.path.join(folder, "run")
     shutil.rmtree(out, ignore_errors=True)
     words = [phalanx, "train", config]
     cache = os.path.join(folder, "cache")
-    for item in [*sets, f"run.output_dir={out}", f"train.max_steps={steps}", f"data.cache_dir={cache}"]:
+    for item in [*sets, *more, f"run.output_dir={out}", f"train.max_steps={steps}", f"data.cache_dir={cache}"]:
         words += ["--set", item]
     environment = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
     done = subprocess.run(words, env=environment, capture_output=True, text=True)
@@ -72,6 +72,7 @@ def main():
     parser.add_argument("--phalanx", required=True)
     parser.add_argument("--config", default="configs/wordnet_parallel.yaml")
     parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--curve-length", type=int, default=64, help="data.sequence_length of the curves")
     parser.add_argument("--rounds", type=int, default=3, help="of a few steps each, interleaved, for the speed")
     parser.add_argument("--round-steps", type=int, default=5)
     parser.add_argument("--ranks", default="2,4")
@@ -81,9 +82,10 @@ def main():
     meshes = [mesh for mesh in MESHES if mesh[1] in ranks]
     samples, curves, failed = [], {}, []
     with tempfile.TemporaryDirectory() as folder:
-        reference = run(arguments.phalanx, arguments.config, REFERENCE, arguments.steps, folder)
+        curve = [f"data.sequence_length={arguments.curve_length}"]  # shorter: curves take many steps
+        reference = run(arguments.phalanx, arguments.config, REFERENCE, arguments.steps, folder, curve)
         for mesh in meshes:
-            curves[mesh[0]] = run(arguments.phalanx, arguments.config, mesh, arguments.steps, folder)
+            curves[mesh[0]] = run(arguments.phalanx, arguments.config, mesh, arguments.steps, folder, curve)
             apart = worst(curves[mesh[0]]["losses"], reference["losses"])
             if apart > CURVE_LIMIT:
                 failed.append(mesh[0])
@@ -105,7 +107,7 @@ def main():
         page.write("# One training on several meshes\n\nWritten by `scripts/bench_parallel.sh`; raw rows in "
                    "`benchmarks/parallel.jsonl`.\n\n")
         page.write(f"Machine: {platform.processor() or platform.machine()}, {os.cpu_count()} cores; MPI ranks on one "
-                   f"host (more ranks than cores share them). Config: `{arguments.config}`, {arguments.steps} steps. "
+                   f"host (more ranks than cores share them). Config: `{arguments.config}`, {arguments.steps} steps (sequences of {arguments.curve_length} tokens) for the curves. "
                    f"Curve: largest relative distance of a step's loss from one rank's. Speed: against {BASE} in the "
                    f"same round, median (minimum-maximum) of {arguments.rounds} rounds.\n\n")
         page.write("| mesh | ranks | curve | tokens/s against dp 2 | memory of all ranks GiB |\n|---|---|---|---|---|\n")

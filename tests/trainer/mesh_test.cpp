@@ -4,6 +4,7 @@
 #include <ATen/ATen.h>
 
 #include <cstdio>
+#include <cstdlib>
 
 namespace phalanx::trainer {
 namespace {
@@ -23,6 +24,7 @@ Worst sweep(const TinyOptions& options, int64_t num_ranks, size_t stride, double
   const MeshRecipe recipe = tiny_recipe(options);
   const MeshRun reference = run_on_mesh(recipe, {}, compute, 2);
   const std::vector<MeshCase> cases = feasible_meshes(tiny_config(options), recipe, num_ranks, false);
+  if (const char* set = std::getenv("PHALANX_MESH_STRIDE")) stride = std::stoul(set);
   Worst worst;
   for (size_t i = 0; i < cases.size(); i += stride) {
     const MeshDifference d = difference(run_on_mesh(recipe, cases[i], compute, 2), reference);
