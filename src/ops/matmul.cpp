@@ -78,6 +78,7 @@ at::Tensor matmul_nn(const at::Tensor& a, const at::Tensor& b) {
 }
 
 void matmul_tn_add(const at::Tensor& accumulator, const at::Tensor& a, const at::Tensor& b, double scale) {
+  if (a.size(0) == 0) return;
   at::Tensor c = accumulator;
   if (packed(a)) {
     multiply(c, a, false, b, false, true, scale);

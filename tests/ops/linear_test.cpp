@@ -53,6 +53,22 @@ TEST(Linear, GivesTheSameBitsForARowInAnyBatchAboveEightRows) {
   EXPECT_TRUE(at::equal(ops::linear(x.narrow(0, 13, 20), w), all.narrow(0, 13, 20)));
 }
 
+TEST(Linear, HasAWeightGradientOfZeroWithoutRows) {
+  for (const at::ScalarType type : {at::kDouble, at::kFloat, at::kBFloat16}) {
+    const at::Tensor x = at::empty({0, 48}, type).requires_grad_(),
+                     w = at::randn({40, 48}).to(type).requires_grad_();
+    const Tensors grads = torch::autograd::grad({ops::linear(x, w).sum()}, {x, w});
+    EXPECT_EQ(grads[0].sizes(), x.sizes());
+    EXPECT_TRUE(at::equal(grads[1], at::zeros_like(w))) << type;
+    const auto sink = c10::make_intrusive<RecordingSink>(w);
+    if (type == at::kDouble) continue;  // the sink of these tests is fp32
+    set_grad_sink(w, sink);
+    ops::linear(x, w).sum().backward();
+    EXPECT_EQ(sink->times_ready, 1);
+    EXPECT_TRUE(at::equal(sink->buffer, at::zeros({40, 48})));
+  }
+}
+
 TEST(Linear, AddsItsWeightGradientIntoTheSink) {
   at::manual_seed(5);
   at::Tensor x = at::randn({64, 48}).to(at::kBFloat16).requires_grad_();

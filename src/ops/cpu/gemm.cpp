@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <cstring>
 
 #include "ops/cpu/gemm_kernels.h"
 #include "ops/cpu/isa.h"
@@ -127,6 +128,15 @@ void round_result(const Product& p, const Plan& plan, const float* partial, int6
   });
 }
 
+/// A sum of nothing.
+void clear(const Product& p) {
+  if (p.accumulate) return;
+  const int64_t element_bytes = p.c_element == Element::kBF16 ? 2 : 4;
+  for (int64_t row = 0; row < p.m; ++row) {
+    std::memset(static_cast<char*>(p.c) + row * p.c_stride * element_bytes, 0, p.n * element_bytes);
+  }
+}
+
 }  // namespace
 
 bool can_multiply(Element element) {
@@ -135,6 +145,7 @@ bool can_multiply(Element element) {
 
 void multiply(const Product& p) {
   if (p.m == 0 || p.n == 0) return;
+  if (p.k == 0) return clear(p);
   const Plan plan = make_plan(p);
   const bool split = p.k > plan.depth, c_bf16 = p.c_element == Element::kBF16;
   const int64_t units = plan.depth / plan.per_unit;
@@ -150,7 +161,7 @@ void multiply(const Product& p) {
       Target c{static_cast<char*>(p.c), p.c_stride, c_bf16};
       c.data = c.at(row, column);
       if (partial) c = {reinterpret_cast<char*>(partial), columns, false};
-      for (int64_t k0 = 0; k0 < std::max<int64_t>(p.k, 1); k0 += plan.depth) {
+      for (int64_t k0 = 0; k0 < p.k; k0 += plan.depth) {
         const int64_t depth = std::min(plan.depth, p.k - k0);
         const bool b_stays = row > 0 && !split;
         if (!b_stays) pack(b, p.b, plan, column, columns, k0, depth, plan.kernels->tile_columns);
