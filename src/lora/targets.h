@@ -11,7 +11,8 @@ namespace phalanx::lora {
 
 using NamedLinears = std::vector<std::pair<std::string, std::shared_ptr<model::Linear>>>;
 
-/// Every Linear of the model with its dotted path, in execution order, but the output matrix.
+/// Every Linear of the model with its dotted path, in execution order, but the output matrix. A router's gate
+/// and the matrices of experts count, as in PEFT.
 NamedLinears linears_of(const model::CausalLm& model);
 
 /// The targeted ones: "all-linear" for all, otherwise those whose path is a target or ends in "." + target.

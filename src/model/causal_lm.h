@@ -1,6 +1,7 @@
 #pragma once
 #include <functional>
 #include <memory>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <vector>
@@ -8,6 +9,11 @@
 #include "model/module.h"
 #include "model/output_head.h"
 #include "model/transformer_config.h"
+
+namespace phalanx::formats {
+class HfConfig;
+class TensorFile;
+}  // namespace phalanx::formats
 
 namespace phalanx::model {
 
@@ -21,11 +27,18 @@ struct ModelInput {
 /// Keys and values of one sequence while it is being generated; a family appends to it layer by layer.
 class KvCache;
 
-/// The residual stream between two layers as two addends: the sum is formed inside the next norm, in one
-/// pass.
+/// What goes from one layer to the next: the residual stream as two addends (the sum is formed inside the
+/// next norm, in one pass), and what the layers so far leave for an auxiliary loss.
 struct Stream {
-  at::Tensor residual;  // [N, h]
-  at::Tensor update;    // [N, h], undefined before the first layer
+  at::Tensor residual;          // [N, h]
+  at::Tensor update;            // [N, h], undefined before the first layer
+  at::Tensor router_sums = {};  // ops::router_sums() of the layers so far, added up; undefined where none are
+};
+
+/// What a run of neighbouring layers leaves behind. Nothing at all stands before the first layer.
+struct LayersOutput {
+  at::Tensor hidden;            // [N, h]: the sum of the residual stream; behind the last layer, normalised
+  at::Tensor router_sums = {};  // as in Stream
 };
 
 /// Runs one layer: `body` is its forward. What is put around it from outside (weights that are gathered
@@ -50,11 +63,17 @@ class CausalLm : public Module {
  public:
   CausalLm();
   /// Final hidden states after the last norm, [N, hidden_size], in the dtype of the weights.
-  at::Tensor hidden(const ModelInput& input) { return run_layers(input, {}, all_layers()); }
-  /// A part of hidden(): from the sum of the residual stream [N, h] before `range.begin` (undefined at 0) to
-  /// the one behind `range.end`, or to hidden() itself. Joined parts have the bits of the whole, forward and
-  /// backward.
-  virtual at::Tensor run_layers(const ModelInput& input, const at::Tensor& stream, LayerRange range) = 0;
+  at::Tensor hidden(const ModelInput& input) { return forward(input).hidden; }
+  /// The same with what the auxiliary loss needs.
+  LayersOutput forward(const ModelInput& input) { return run_layers(input, {}, all_layers()); }
+  /// A part of forward(): from what stands before `range.begin` to what stands behind `range.end`. Joined
+  /// parts have the bits of the whole, forward and backward.
+  virtual LayersOutput run_layers(const ModelInput& input, const LayersOutput& before, LayerRange range) = 0;
+  /// What joins the mean training loss besides the losses of targets, coefficients included (the load balance
+  /// of routers): a scalar from the sums behind the last layer, undefined where the model has none.
+  virtual at::Tensor auxiliary_loss(const at::Tensor& router_sums) const;
+  /// Elements of router_sums; 0 where there are none.
+  virtual int64_t num_router_sums() const { return 0; }
   /// As hidden() for the next tokens of sequences whose earlier tokens are in `cache` (one sequence per cache
   /// entry).
   virtual at::Tensor hidden_cached(const ModelInput& input, KvCache& cache) = 0;
@@ -90,7 +109,10 @@ class CausalLm : public Module {
 /// kVocab: rows of an embedding or output matrix. kColumn: rows of the weight, that is, columns of the
 /// result; its input enters whole and it leaves a part. kRow: columns of the weight; a part enters and the
 /// results of the parts are added. kEnter: a norm behind which layers of kind kColumn or kVocab read.
-enum class Shard { kReplicate, kVocab, kColumn, kRow, kEnter, kExpert };
+/// kExpert: one of those that expert parallelism spreads. Inside a mixture of experts, whose parts are added
+/// where it ends (kLeave), kRowPart is a kRow whose results stay parts, and kShared is whole on every rank
+/// but works on parts of a sum there, so that its gradients are parts, too. What no rule names is copied.
+enum class Shard { kVocab, kColumn, kRow, kRowPart, kEnter, kLeave, kShared, kExpert };
 /// What must stay together: single features, or the features of a head with all that shares its keys.
 enum class ShardUnit { kFeature, kHead };
 struct ShardRule {
@@ -100,9 +122,20 @@ struct ShardRule {
 };
 
 struct Family {
-  std::string name;  ///< config.json's model_type
+  std::string name;                 ///< config.json's model_type
+  std::string architecture;         ///< the class that config.json names to transformers
+  TransformerConfig defaults = {};  ///< values of keys that config.json leaves out
   std::function<std::shared_ptr<CausalLm>(const TransformerConfig&)> build;
   std::vector<ShardRule> sharding_plan;
+
+  // What the family has in its files beyond the keys and names of all; either may be empty.
+  /// Reads the family's own keys of config.json; refuses values that are not implemented.
+  std::function<void(const formats::HfConfig&, TransformerConfig&)> read_config = {};
+  std::function<void(const TransformerConfig&, nlohmann::json&)> write_config = {};
+  /// A Hugging Face folder's tensors under the names of the model's parameters, where files spell them in
+  /// several ways.
+  std::function<std::shared_ptr<const formats::TensorFile>(std::shared_ptr<const formats::TensorFile>)>
+      rename_weights = {};
 };
 
 bool register_family(Family family);

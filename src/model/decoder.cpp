@@ -17,12 +17,16 @@ std::pair<at::Tensor, at::Tensor> normalise(const RmsNorm& norm, const Stream& s
 
 // What another part of the model has left as one sum. Two addends, so that the first norm adds the gradients
 // of its two uses in one pass, as between any two layers.
-Stream from_sum(const at::Tensor& sum) {
-  return {.residual = sum, .update = at::zeros(sum.sizes(), sum.options().requires_grad(false))};
+Stream from_sum(const LayersOutput& before) {
+  const at::Tensor& sum = before.hidden;
+  return {.residual = sum,
+          .update = at::zeros(sum.sizes(), sum.options().requires_grad(false)),
+          .router_sums = before.router_sums};
 }
 
-at::Tensor to_sum(const Stream& stream) {
-  return stream.update.defined() ? stream.residual + stream.update : stream.residual;
+// Either may be undefined.
+at::Tensor sum_of(const at::Tensor& a, const at::Tensor& b) {
+  return a.defined() && b.defined() ? a + b : a.defined() ? a : b;
 }
 
 }  // namespace
@@ -31,6 +35,10 @@ CausalLm::CausalLm()
     : head_(std::make_shared<OutputHead>()),
       layer_runner_([](int64_t, const Stream& stream, const LayerBody& body) { return body(stream); }),
       attention_(ops::varlen_attention) {}
+
+at::Tensor CausalLm::auxiliary_loss(const at::Tensor&) const {
+  return {};
+}
 
 Attention::Attention(const TransformerConfig& c, int64_t layer) : head_dim_(c.head_dim), layer_(layer) {
   const int64_t q = c.num_attention_heads * c.head_dim, kv = c.num_key_value_heads * c.head_dim;
@@ -63,7 +71,8 @@ DecoderLayer::DecoderLayer(const TransformerConfig& c, int64_t layer, const Feed
 Stream DecoderLayer::forward(const Stream& stream, const Pass& pass) const {
   const auto [attention_input, residual] = normalise(*input_norm_, stream);
   const auto [mlp_input, sum] = mlp_norm_->forward(self_attn_->forward(attention_input, pass), residual);
-  return {.residual = sum, .update = mlp_->forward(mlp_input)};
+  const FeedForward::Output out = mlp_->forward(mlp_input);
+  return {.residual = sum, .update = out.update, .router_sums = sum_of(stream.router_sums, out.router_sums)};
 }
 
 Decoder::Decoder(const TransformerConfig& c, const FeedForwardKind& kind)
@@ -79,11 +88,11 @@ Decoder::Decoder(const TransformerConfig& c, const FeedForwardKind& kind)
   norm_ = register_module("norm", std::make_shared<RmsNorm>(c.hidden_size, c.rms_norm_eps));
 }
 
-at::Tensor Decoder::run(const CausalLm& model, const ModelInput& input, const at::Tensor& sum,
-                        LayerRange range, KvCache* cache) const {
+LayersOutput Decoder::run(const CausalLm& model, const ModelInput& input, const LayersOutput& before,
+                          LayerRange range, KvCache* cache) const {
   model.observe(input);
   Stream stream = range.begin == 0 ? Stream{.residual = embed_tokens_->forward(input.input_ids), .update = {}}
-                                   : from_sum(sum);
+                                   : from_sum(before);
   const auto [cos, sin] =
       ops::rope_rows(input.position_ids, inverse_frequencies_.to(input.position_ids.device()),
                      stream.residual.scalar_type());
@@ -96,7 +105,8 @@ at::Tensor Decoder::run(const CausalLm& model, const ModelInput& input, const at
   }
   if (cache) cache->advance(input.cu_seqlens);
   const bool is_last = range.end == static_cast<int64_t>(layers_.size());
-  return is_last ? normalise(*norm_, stream).first : to_sum(stream);
+  return {.hidden = is_last ? normalise(*norm_, stream).first : add(stream.residual, stream.update),
+          .router_sums = stream.router_sums};
 }
 
 DecoderLm::DecoderLm(const TransformerConfig& c, const FeedForwardKind& kind) : config_(c) {

@@ -17,7 +17,11 @@ namespace phalanx::model {
 /// y = f(norm(stream)), [N, h] -> [N, h]: what one layer adds to the residual stream after its attention.
 class FeedForward : public Module {
  public:
-  virtual at::Tensor forward(const at::Tensor& x) const = 0;
+  struct Output {
+    at::Tensor update;            // [N, h]
+    at::Tensor router_sums = {};  // ops::router_sums() of this layer; undefined where nobody asks for them
+  };
+  virtual Output forward(const at::Tensor& x) const = 0;
 };
 
 /// Its name in the layer ("mlp") and how layer i gets its own.
@@ -61,8 +65,8 @@ class Decoder : public Module {
  public:
   Decoder(const TransformerConfig& config, const FeedForwardKind& kind);
   /// CausalLm::run_layers with the seams of `model`; `cache` for hidden_cached(), else null.
-  at::Tensor run(const CausalLm& model, const ModelInput& input, const at::Tensor& stream, LayerRange range,
-                 KvCache* cache) const;
+  LayersOutput run(const CausalLm& model, const ModelInput& input, const LayersOutput& before,
+                   LayerRange range, KvCache* cache) const;
   at::Tensor embedding_weight() const { return embed_tokens_->weight; }
 
  private:
@@ -76,11 +80,11 @@ class Decoder : public Module {
 class DecoderLm : public CausalLm {
  public:
   DecoderLm(const TransformerConfig& config, const FeedForwardKind& kind);
-  at::Tensor run_layers(const ModelInput& input, const at::Tensor& stream, LayerRange range) override {
-    return model_->run(*this, input, stream, range, nullptr);
+  LayersOutput run_layers(const ModelInput& input, const LayersOutput& before, LayerRange range) override {
+    return model_->run(*this, input, before, range, nullptr);
   }
   at::Tensor hidden_cached(const ModelInput& input, KvCache& cache) override {
-    return model_->run(*this, input, {}, all_layers(), &cache);
+    return model_->run(*this, input, {}, all_layers(), &cache).hidden;
   }
   at::Tensor output_weight() override { return lm_head_ ? lm_head_->weight : model_->embedding_weight(); }
   const TransformerConfig& config() const override { return config_; }

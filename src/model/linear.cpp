@@ -9,16 +9,11 @@ namespace phalanx::model {
 Linear::Linear(int64_t in_features, int64_t out_features, bool has_bias) {
   weight = register_parameter("weight", unallocated({out_features, in_features}));
   if (has_bias) bias = register_parameter("bias", unallocated({out_features}));
-  reset_product();
 }
 
 at::Tensor Linear::base(const at::Tensor& x) const {
   if (few_rows_applies(x, weight)) return few_rows_linear(x, weight, bias, weight.scalar_type());
   return ops::linear(x, weight, bias);
-}
-
-void Linear::reset_product() {
-  product_ = [](const Linear& linear, const at::Tensor& x) { return linear.base(x); };
 }
 
 }  // namespace phalanx::model

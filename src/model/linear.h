@@ -16,19 +16,21 @@ class Linear : public Module {
 
   Linear(int64_t in_features, int64_t out_features, bool has_bias);
 
-  at::Tensor forward(const at::Tensor& x) const { return product_(*this, x); }
+  at::Tensor forward(const at::Tensor& x) const { return product_ ? product_(*this, x) : base(x); }
   /// The plain product, whatever is installed.
   at::Tensor base(const at::Tensor& x) const;
 
   const Product& product() const { return product_; }  ///< what is installed
   void set_product(Product product) { product_ = std::move(product); }
-  void reset_product();
+  void reset_product() { product_ = {}; }
+  /// Nothing is installed: whoever holds several Linears may then make their products in one operation.
+  bool is_plain() const { return !product_; }
 
   at::Tensor weight;  // [out, in]
   at::Tensor bias;    // [out] or undefined
 
  private:
-  Product product_;
+  Product product_;  // empty: base()
 };
 
 }  // namespace phalanx::model

@@ -72,6 +72,8 @@ ModelFiles ModelFiles::open(const fs::path& path) {
     const formats::HfConfig config(path / "config.json");
     files.config_ = parse_config(config);
     files.weights_ = std::make_shared<formats::HfWeights>(path);
+    const Family& family = find_family(files.config_.model_type);
+    if (family.rename_weights) files.weights_ = family.rename_weights(files.weights_);
     add_unread(config, files.notices_);
   }
   files.dtype_ = most_common_dtype(*files.weights_);

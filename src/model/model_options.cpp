@@ -15,7 +15,7 @@ void declare(core::SectionBuilder<ModelOptions>& s) {
   s.field("path", &O::path,
           {.help = "Hugging Face folder, .gguf file or checkpoint that the weights come from."});
   s.field("family", &O::family,
-          {.help = "Instead of path: train a new model of this family.", .one_of = {"llama"}});
+          {.help = "Instead of path: train a new model of this family.", .one_of = {"llama", "mixtral"}});
   s.field("vocab_size", &O::vocab_size,
           {.help = "Rows of the embedding; the tokenizer's size unless set.", .unit = "tokens", .min = 1});
   s.field("hidden_size", &O::hidden_size, {.help = "Width of the residual stream.", .min = 1});
@@ -34,6 +34,17 @@ void declare(core::SectionBuilder<ModelOptions>& s) {
   s.field("tie_word_embeddings", &O::tie_word_embeddings, {.help = "Use the embedding as output matrix."});
   s.field("initializer_range", &O::initializer_range,
           {.help = "Standard deviation of new matrices.", .min = 0});
+  s.field("num_local_experts", &O::num_local_experts,
+          {.help = "mixtral: experts in each layer; 8 unless set.", .min = 1});
+  s.field("num_experts_per_tok", &O::num_experts_per_tok,
+          {.help = "mixtral: experts that see each token; 2 unless set.", .min = 1});
+  s.field("output_router_logits", &O::output_router_logits,
+          {.help = "mixtral: the router's load-balancing loss joins the training loss, as config.json says "
+                   "for models that are loaded; true unless set."});
+  s.field("router_aux_loss_coef", &O::router_aux_loss_coef,
+          {.help = "mixtral: coefficient of the load-balancing loss; 0.001 unless set.", .min = 0});
+  s.field("router_z_loss_coef", &O::router_z_loss_coef,
+          {.help = "mixtral: coefficient of the router z-loss; 0 unless set.", .min = 0});
   s.field("dtype", &O::dtype,
           {.help = "Element type of saved weights; auto: the source's (bf16 where that is quantised, or the "
                    "model new).",
@@ -42,6 +53,19 @@ void declare(core::SectionBuilder<ModelOptions>& s) {
           {.help = "Folder or .gguf file of the tokenizer; model.path unless set."});
   s.field("chat_template", &O::chat_template,
           {.help = "File with a Jinja chat template in place of the tokenizer's."});
+}
+
+/// Those that are set.
+std::vector<const char*> expert_keys(const ModelOptions& o) {
+  std::vector<const char*> keys;
+  for (const auto& [key, is_set] : {std::pair("num_local_experts", o.num_local_experts.has_value()),
+                                    {"num_experts_per_tok", o.num_experts_per_tok.has_value()},
+                                    {"output_router_logits", o.output_router_logits.has_value()},
+                                    {"router_aux_loss_coef", o.router_aux_loss_coef.has_value()},
+                                    {"router_z_loss_coef", o.router_z_loss_coef.has_value()}}) {
+    if (is_set) keys.push_back(key);
+  }
+  return keys;
 }
 
 [[maybe_unused]] const bool registered = core::register_section<ModelOptions>(
@@ -57,6 +81,19 @@ void declare(core::SectionBuilder<ModelOptions>& s) {
       }
     });
 
+[[maybe_unused]] const bool experts_constrained = core::add_constraint(
+    "router of a loaded model", [](const core::Config& config, std::vector<core::Violation>& out) {
+      const ModelOptions& o = config.get<ModelOptions>();
+      for (const char* key : expert_keys(o)) {
+        if (o.path) {
+          out.push_back({fmt::format("model.{}", key),
+                         fmt::format("model.{} is for new models (model.family); the config.json of "
+                                     "model.path has its own: change it there",
+                                     key)});
+        }
+      }
+    });
+
 int64_t require(const std::optional<int64_t>& value, const char* key) {
   if (!value) {
     core::fail(ExitCode::kBadConfig,
@@ -65,11 +102,30 @@ int64_t require(const std::optional<int64_t>& value, const char* key) {
   return *value;
 }
 
+void refuse_experts(const std::string& family, const ModelOptions& options) {
+  for (const char* key : expert_keys(options)) {
+    core::fail(ExitCode::kBadConfig,
+               "model.{} is set but {} has no experts; leave it out or set model.family to mixtral", key,
+               family);
+  }
+}
+
+void set_experts(const ModelOptions& options, TransformerConfig& c) {
+  if (c.num_local_experts == 0) return refuse_experts(c.model_type, options);
+  c.num_local_experts = options.num_local_experts.value_or(c.num_local_experts);
+  c.num_experts_per_tok = options.num_experts_per_tok.value_or(c.num_experts_per_tok);
+  // On, unlike in transformers: a router that is trained from nothing without it sends all to few experts.
+  c.output_router_logits = options.output_router_logits.value_or(true);
+  c.router_aux_loss_coef = options.router_aux_loss_coef.value_or(c.router_aux_loss_coef);
+  c.router_z_loss_coef = options.router_z_loss_coef.value_or(c.router_z_loss_coef);
+}
+
 }  // namespace
 
 TransformerConfig config_of_new_model(const ModelOptions& options, int64_t tokenizer_vocab_size) {
-  TransformerConfig c;
-  c.model_type = options.family.value_or("llama");
+  const Family& family = find_family(options.family.value_or("llama"));
+  TransformerConfig c = family.defaults;
+  c.model_type = family.name;
   c.vocab_size = options.vocab_size || tokenizer_vocab_size == 0 ? require(options.vocab_size, "vocab_size")
                                                                  : tokenizer_vocab_size;
   if (c.vocab_size < tokenizer_vocab_size) {
@@ -89,6 +145,7 @@ TransformerConfig config_of_new_model(const ModelOptions& options, int64_t token
   c.rope_theta = options.rope_theta;
   c.tie_word_embeddings = options.tie_word_embeddings;
   c.initializer_range = options.initializer_range;
+  set_experts(options, c);
   try {
     c.validate("model");
   } catch (const core::Error& error) {

@@ -20,6 +20,9 @@ struct ModelOptions {
   double rope_theta = 10000.0;
   bool tie_word_embeddings = false;
   double initializer_range = 0.02;
+  std::optional<int64_t> num_local_experts, num_experts_per_tok;
+  std::optional<bool> output_router_logits;
+  std::optional<double> router_aux_loss_coef, router_z_loss_coef;
 
   std::string dtype = "auto";
   std::optional<std::string> tokenizer;

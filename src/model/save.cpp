@@ -112,6 +112,11 @@ void save_gguf(const std::filesystem::path& file, const CausalLm& model, const W
                DType dtype, formats::GgufPairs metadata) {
   check_dtype(dtype, {DType::kF32, DType::kF16, DType::kBF16, DType::kQ8_0}, "a GGUF file");
   const TransformerConfig& config = model.config();
+  if (config.model_type != "llama") {
+    core::fail(core::ExitCode::kBadConfig,
+               "{}: a model of family {} cannot be written as GGUF yet, only llama; export it to hf instead",
+               file.string(), config.model_type);
+  }
   formats::add_llama_metadata(metadata, formats::HfConfig(to_json(config, DType::kF32), file));
   const NamedTensors parameters = base_parameters(model);
   const std::vector<float> divisors = rope_divisors(config);

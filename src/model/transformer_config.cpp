@@ -33,6 +33,20 @@ void validate_rope(const std::string& where, const TransformerConfig& c) {
   require_positive(where, "rope original_max_position_embeddings", s.original_max_position_embeddings);
 }
 
+void validate_experts(const std::string& where, const TransformerConfig& c) {
+  if (c.num_local_experts == 0) return;
+  require_positive(where, "num_local_experts", c.num_local_experts);
+  require_positive(where, "num_experts_per_tok", c.num_experts_per_tok);
+  if (c.num_experts_per_tok > c.num_local_experts) {
+    fail(ExitCode::kBadInput, "{}: num_experts_per_tok is {} but must be at most num_local_experts = {}",
+         where, c.num_experts_per_tok, c.num_local_experts);
+  }
+  for (const auto& [key, value] : {std::pair("router_aux_loss_coef", c.router_aux_loss_coef),
+                                   {"router_z_loss_coef", c.router_z_loss_coef}}) {
+    if (!(value >= 0)) fail(ExitCode::kBadInput, "{}: {} is {} but must not be negative", where, key, value);
+  }
+}
+
 void validate_token_id(const std::string& where, const char* key, const std::optional<int64_t>& id,
                        int64_t vocab) {
   if (id && (*id < 0 || *id >= vocab)) {
@@ -66,6 +80,7 @@ void TransformerConfig::validate(const std::string& where) const {
          initializer_range);
   }
   validate_rope(where, *this);
+  validate_experts(where, *this);
   validate_token_id(where, "bos_token_id", bos_token_id, vocab_size);
   for (const int64_t id : eos_token_ids) validate_token_id(where, "eos_token_id", id, vocab_size);
   validate_token_id(where, "pad_token_id", pad_token_id, vocab_size);
@@ -73,8 +88,9 @@ void TransformerConfig::validate(const std::string& where) const {
 
 int64_t TransformerConfig::num_parameters() const {
   const int64_t q = num_attention_heads * head_dim, kv = num_key_value_heads * head_dim;
-  int64_t layer =
-      hidden_size * (q + 2 * kv) + q * hidden_size + 3 * hidden_size * intermediate_size + 2 * hidden_size;
+  const int64_t feed_forwards = num_local_experts == 0 ? 1 : num_local_experts;
+  int64_t layer = hidden_size * (q + 2 * kv) + q * hidden_size + 2 * hidden_size +
+                  feed_forwards * 3 * hidden_size * intermediate_size + num_local_experts * hidden_size;
   if (attention_bias) layer += q + 2 * kv + hidden_size;
   if (mlp_bias) layer += 2 * intermediate_size + hidden_size;
   const int64_t matrices = tie_word_embeddings ? 1 : 2;

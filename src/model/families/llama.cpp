@@ -1,5 +1,8 @@
 // Everything that the framework knows about the Llama family: plain code for one device and a table of how it
 // is cut.
+#include <nlohmann/json.hpp>
+
+#include "formats/hf_config.h"
 #include "model/decoder.h"
 #include "ops/swiglu.h"
 
@@ -17,8 +20,8 @@ class Mlp : public FeedForward {
                                  std::make_shared<Linear>(c.intermediate_size, c.hidden_size, c.mlp_bias));
   }
 
-  at::Tensor forward(const at::Tensor& x) const override {
-    return down_proj_->forward(ops::swiglu(gate_proj_->forward(x), up_proj_->forward(x)));
+  Output forward(const at::Tensor& x) const override {
+    return {down_proj_->forward(ops::swiglu(gate_proj_->forward(x), up_proj_->forward(x)))};
   }
 
  private:
@@ -29,8 +32,19 @@ const FeedForwardKind kMlp = {"mlp", [](const TransformerConfig& c, int64_t) -> 
                                 return std::make_shared<Mlp>(c);
                               }};
 
+void read_biases(const formats::HfConfig& file, TransformerConfig& c) {
+  c.attention_bias = file.find_boolean("attention_bias").value_or(false);
+  c.mlp_bias = file.find_boolean("mlp_bias").value_or(false);
+}
+
+void write_biases(const TransformerConfig& c, nlohmann::json& file) {
+  file["attention_bias"] = c.attention_bias;
+  file["mlp_bias"] = c.mlp_bias;
+}
+
 [[maybe_unused]] const bool registered = register_family({
     .name = "llama",
+    .architecture = "LlamaForCausalLM",
     .build = [](const TransformerConfig& c) { return std::make_shared<DecoderLm>(c, kMlp); },
     .sharding_plan = {{"model.embed_tokens", Shard::kVocab},
                       {"model.layers.*.input_layernorm", Shard::kEnter},
@@ -41,6 +55,8 @@ const FeedForwardKind kMlp = {"mlp", [](const TransformerConfig& c, int64_t) -> 
                       {"model.layers.*.mlp.down_proj", Shard::kRow},
                       {"model.norm", Shard::kEnter},
                       {"lm_head", Shard::kVocab}},
+    .read_config = read_biases,
+    .write_config = write_biases,
 });
 
 }  // namespace
