@@ -95,11 +95,15 @@ void add_tied_gradients(FlatParameters& parameters) {
 }
 
 double global_grad_norm(const FlatParameters& parameters, const Mesh& mesh) {
-  double sum = 0;
+  double of_all = 0, of_experts = 0;
   for (const OwnedPiece& piece : parameters.owned_pieces()) {
-    if (!piece.slot->traits.is_copy) sum += ops::squared_norm(parameters.owned_grad(piece));
+    if (piece.slot->traits.is_copy) continue;
+    (piece.slot->traits.is_expert ? of_experts : of_all) += ops::squared_norm(parameters.owned_grad(piece));
   }
-  if (parameters.options().zero_stage > 0) sum = mesh.shard().all_reduce_scalar(sum);
+  const bool is_sharded = parameters.options().zero_stage > 0;
+  // Of whole gradients experts alone differ among data-parallel ranks.
+  double sum = is_sharded ? mesh.shard().all_reduce_scalar(of_all + of_experts)
+                          : of_all + mesh.ep().all_reduce_scalar(of_experts);
   sum = mesh.tp().all_reduce_scalar(sum);
   return std::sqrt(mesh.pp().all_reduce_scalar(sum));
 }

@@ -45,6 +45,16 @@ struct CopyToGroup : torch::autograd::Function<CopyToGroup> {
   }
 };
 
+struct CountOnce : torch::autograd::Function<CountOnce> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, int64_t group) {
+    ctx->saved_data["group"] = group;
+    return x.view_as(x);
+  }
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    return {grads[0] / group_of(ctx).size(), at::Tensor()};
+  }
+};
+
 struct SumOverGroup : torch::autograd::Function<SumOverGroup> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, int64_t group) {
     ctx->mark_dirty({x});
@@ -85,6 +95,10 @@ int64_t handle(Communicator& group) {
 
 at::Tensor copy_to_group(const at::Tensor& x, Communicator& group) {
   return group.size() == 1 ? x : CopyToGroup::apply(x, handle(group));
+}
+
+at::Tensor count_once_in_group(const at::Tensor& x, Communicator& group) {
+  return group.size() == 1 ? x : CountOnce::apply(x, handle(group));
 }
 
 at::Tensor sum_over_group(const at::Tensor& x, Communicator& group) {

@@ -11,6 +11,10 @@ namespace phalanx::parallel {
 /// x, equal on all ranks, goes into computations that each do a part: forward x, backward all_reduce.
 at::Tensor copy_to_group(const at::Tensor& x, comm::Communicator& group);
 
+/// x, equal on all ranks, goes into a loss that each of them computes whole, while gradients of what x was
+/// made from are added over the ranks: forward x, backward the gradient / ranks, so that it counts once.
+at::Tensor count_once_in_group(const at::Tensor& x, comm::Communicator& group);
+
 /// The ranks' parts of a sum: forward all_reduce (into x itself), backward the gradient as it is.
 at::Tensor sum_over_group(const at::Tensor& x, comm::Communicator& group);
 

@@ -5,8 +5,9 @@
 namespace phalanx::parallel {
 
 void DataParallel::start(size_t block) {
-  if (mesh().batch().size() == 1) return;
-  works_.push_back(mesh().batch().all_reduce_async(parameters().grad(block), comm::ReduceOp::kSum));
+  comm::Communicator& group = mesh().holders(parameters().blocks()[block].is_expert).batch;
+  if (group.size() == 1) return;
+  works_.push_back(group.all_reduce_async(parameters().grad(block), comm::ReduceOp::kSum));
 }
 
 void DataParallel::wait_for_all() {

@@ -4,8 +4,8 @@
 namespace phalanx::parallel {
 
 /// Data parallelism (Li et al. 2020, arXiv:2006.15704): every rank has everything and its share of the
-/// samples. In the last backward of a step each block of gradients is all-reduced over mesh.batch() as soon
-/// as it is complete.
+/// samples. In the last backward of a step each block of gradients is all-reduced over mesh.batch() (of
+/// experts: Mesh::holders(true)) as soon as it is complete.
 ///
 ///     rank 0:  backward ... [block 0 done] ... [block 1 done] ...      finish
 ///                               |  all_reduce      |  all_reduce          wait

@@ -6,6 +6,8 @@
 
 #include "core/error.h"
 #include "model/parameter.h"
+#include "parallel/expert_parallel.h"
+#include "parallel/router_totals.h"
 #include "parallel/stream_ops.h"
 #include "parallel/ulysses_attention.h"
 
@@ -58,6 +60,13 @@ std::vector<std::string> why_not(const model::TransformerConfig& config, const M
                                  const DistributedOptions& options) {
   std::vector<std::string> reasons = why_no_tensor_parallel(config, shape.tp, options.tensor.allow_uneven);
   check_pipeline(config, shape, options, reasons);
+  for (std::string& reason : why_no_expert_parallel(config, shape)) reasons.push_back(std::move(reason));
+  if (shape.ep > 1 && options.mesh_invariant) {
+    reasons.push_back(
+        fmt::format("parallel.ep is {} but must be 1 with run.determinism: mesh_invariant, which adds the "
+                    "gradients of one sequence after the other: experts see those of several ranks at once",
+                    shape.ep));
+  }
   if (shape.cp > 1 && options.context == ContextKind::kUlysses) {
     const int64_t heads = config.num_attention_heads / std::max<int64_t>(1, shape.tp);
     const std::string violation = ulysses_violation(heads, static_cast<int>(shape.cp));
@@ -80,6 +89,7 @@ DistributedModel::DistributedModel(std::shared_ptr<model::CausalLm> model, const
     core::fail(core::ExitCode::kBadConfig, "there is no trainable parameter: check lora.target_modules");
   // The order is a decision: stages first, so that the others see what is here; gradients last.
   apply_pipeline(*model_, mesh, options.pipeline, traits_, groups_);
+  apply_expert_parallel(*model_, mesh, traits_);
   apply_tensor_parallel(*model_, mesh, options.tensor, traits_, groups_);
   context_ = std::make_unique<ContextParallel>(*model_, mesh, options.context);
   if (options.recompute) apply_recompute(*model_);
@@ -94,6 +104,8 @@ void DistributedModel::take_weights(at::ScalarType compute_dtype) {
                    .zero_stage = options_.zero_stage,
                    .shard_rank = mesh_.shard().rank(),
                    .num_shards = mesh_.shard().size(),
+                   .expert_shard_rank = mesh_.holders(true).shard.rank(),
+                   .num_expert_shards = mesh_.holders(true).shard.size(),
                    .block_bytes = options_.bucket_bytes,
                    .keeps_whole_gradient = options_.mesh_invariant,
                    .traits = [this](const std::string& name) {
@@ -109,7 +121,7 @@ void DistributedModel::take_weights(at::ScalarType compute_dtype) {
     holders.push_back(frozen_.get());
   }
   if (options_.zero_stage == 3 && mesh_.shard().size() > 1)
-    sharded_ = std::make_unique<ShardedWeights>(*model_, holders, mesh_.shard());
+    sharded_ = std::make_unique<ShardedWeights>(*model_, holders, mesh_);
   std::string tied;
   for (const ParameterSlot& slot : trained_->slots()) {
     if (model_->config().tie_word_embeddings && slot.param.is_same(model_->output_weight())) tied = slot.name;
@@ -121,6 +133,8 @@ void DistributedModel::take_weights(at::ScalarType compute_dtype) {
   } else {
     schedule_ = std::make_unique<PlainSchedule>(*model_);
   }
+  if (model_->num_router_sums() > 0)
+    schedule_ = std::make_unique<RouterTotals>(std::move(schedule_), *model_, mesh_);
 }
 
 int64_t DistributedModel::num_parameters() const {
@@ -136,9 +150,10 @@ int64_t DistributedModel::num_trained() const {
 }
 
 // Of several ranks with the same values one gives them.
-bool DistributedModel::answers_for(const FlatParameters* holder) const {
+bool DistributedModel::answers_for(const FlatParameters* holder, const ParameterTraits& traits) const {
   const bool is_sharded = holder && holder->options().zero_stage > 0;
-  return is_sharded ? mesh_.replicate().rank() == 0 : mesh_.batch().rank() == 0;
+  const Holders holders = mesh_.holders(traits.is_expert);
+  return !traits.is_copy && (is_sharded ? holders.replicate : holders.batch).rank() == 0;
 }
 
 at::Tensor DistributedModel::collect(const std::string& name, at::ScalarType dtype, const Values& values) {
@@ -157,7 +172,7 @@ at::Tensor DistributedModel::collect(const std::string& name, at::ScalarType dty
     if (!holder) continue;
     for (const ParameterSlot& slot : holder->slots()) is_held |= slot.name == name;
     for (const OwnedPiece& piece : holder->owned_pieces()) {
-      if (piece.slot->name != name || piece.slot->traits.is_copy || !answers_for(holder)) continue;
+      if (piece.slot->name != name || !answers_for(holder, piece.slot->traits)) continue;
       at::Tensor local = at::zeros({piece.slot->numel}, dtype);
       local.narrow(0, piece.begin, piece.numel).copy_(values(*holder, piece));
       // Parts of one parameter that several ranks own are added below, byte by byte: each byte has one owner.
@@ -165,10 +180,10 @@ at::Tensor DistributedModel::collect(const std::string& name, at::ScalarType dty
     }
   }
   for (const auto& [other, parameter] : model::all_parameters(*model_)) {  // frozen and whole
-    const auto traits = traits_.find(name);
-    const bool is_copy = traits != traits_.end() && traits->second.is_copy;
-    if (is_held || other != name || is_copy || !answers_for(nullptr)) continue;
-    add_part(parameter.to(dtype), traits == traits_.end() ? ParameterTraits() : traits->second);
+    const auto found = traits_.find(name);
+    const ParameterTraits traits = found == traits_.end() ? ParameterTraits() : found->second;
+    if (is_held || other != name || !answers_for(nullptr, traits)) continue;
+    add_part(parameter.to(dtype), traits);
   }
   if (mesh_.world().size() > 1) mesh_.world().all_reduce(whole.view(-1).view(at::kByte));
   return whole;

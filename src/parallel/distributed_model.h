@@ -72,7 +72,7 @@ class DistributedModel {
  private:
   using Values = std::function<at::Tensor(const FlatParameters& holder, const OwnedPiece& piece)>;
   at::Tensor collect(const std::string& name, at::ScalarType dtype, const Values& values);
-  bool answers_for(const FlatParameters* holder) const;
+  bool answers_for(const FlatParameters* holder, const ParameterTraits& traits) const;
 
   std::shared_ptr<model::CausalLm> model_;
   const Mesh& mesh_;

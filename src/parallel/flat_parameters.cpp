@@ -29,6 +29,27 @@ bool stands_alone(const ParameterTraits& traits) {
   return traits.tied_over != nullptr;
 }
 
+struct Described {
+  std::string name;
+  at::Tensor param;
+  ParameterTraits traits;
+};
+
+// Reverse execution order, experts before the rest of their unit.
+std::vector<Described> in_slot_order(const model::NamedTensors& parameters, const FlatOptions& options) {
+  std::vector<Described> order;
+  for (auto it = parameters.rbegin(); it != parameters.rend(); ++it)
+    order.push_back({it->first, it->second, options.traits ? options.traits(it->first) : ParameterTraits()});
+  for (auto begin = order.begin(); begin != order.end();) {
+    const auto end = std::find_if(begin, order.end(), [unit = unit_of(begin->name)](const Described& d) {
+      return unit_of(d.name) != unit;
+    });
+    std::stable_partition(begin, end, [](const Described& d) { return d.traits.is_expert; });
+    begin = end;
+  }
+  return order;
+}
+
 }  // namespace
 
 std::string unit_of(const std::string& name) {
@@ -71,12 +92,14 @@ FlatParameters::FlatParameters(const model::NamedTensors& parameters, const Flat
 }
 
 void FlatParameters::lay_out(const model::NamedTensors& parameters) {
-  const int64_t shards = is_sharded() ? options_.num_shards : 1,
-                rank = is_sharded() ? options_.shard_rank : 0;
   const int64_t block_numel = options_.block_bytes / static_cast<int64_t>(c10::elementSize(master_dtype()));
   const auto close = [&] {
     if (blocks_.empty()) return;
     ParameterBlock& block = blocks_.back();
+    const int64_t shards = !is_sharded()     ? 1
+                           : block.is_expert ? options_.num_expert_shards
+                                             : options_.num_shards;
+    const int64_t rank = shards == 1 ? 0 : block.is_expert ? options_.expert_shard_rank : options_.shard_rank;
     block.numel = round_up(block.numel, kAlignElements * shards);
     block.owned_numel = block.numel / shards;
     block.owned_begin = rank * block.owned_numel;
@@ -88,16 +111,16 @@ void FlatParameters::lay_out(const model::NamedTensors& parameters) {
     numel_ += block.numel;
   };
   bool is_alone = false;
-  for (auto it = parameters.rbegin(); it != parameters.rend(); ++it) {
-    const auto& [name, param] = *it;
-    ParameterTraits traits = options_.traits ? options_.traits(name) : ParameterTraits();
+  for (auto& [name, param, traits] : in_slot_order(parameters, options_)) {
     const std::string unit = unit_of(name);
     const bool is_full = !blocks_.empty() && blocks_.back().numel >= block_numel;
     const bool is_next_unit = !blocks_.empty() && blocks_.back().unit != unit;
+    const bool has_other_holders = !blocks_.empty() && blocks_.back().is_expert != traits.is_expert;
     const bool follows_modules = options_.zero_stage == 3;
-    if (blocks_.empty() || is_alone || stands_alone(traits) || (follows_modules ? is_next_unit : is_full)) {
+    if (blocks_.empty() || is_alone || stands_alone(traits) || has_other_holders ||
+        (follows_modules ? is_next_unit : is_full)) {
       close();
-      blocks_.push_back({.unit = unit, .first_slot = slots_.size()});
+      blocks_.push_back({.unit = unit, .first_slot = slots_.size(), .is_expert = traits.is_expert});
     }
     is_alone = stands_alone(traits);
     slots_.push_back({name, param, param.sizes().vec(), blocks_.size() - 1, blocks_.back().numel,

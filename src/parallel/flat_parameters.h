@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <utility>
@@ -24,7 +25,10 @@ struct ParameterTraits {
   /// Another rank, outside the data-parallel ones, holds the same values and answers for them: in the
   /// gradient norm and in checkpoints they count once.
   bool is_copy = false;
+  /// One of the experts that only some of the data-parallel ranks hold: Mesh::holders(true).
+  bool is_expert = false;
 };
+using Traits = std::map<std::string, ParameterTraits>;  // by parameter name
 
 /// One parameter inside a block.
 struct ParameterSlot {
@@ -48,15 +52,17 @@ struct ParameterBlock {
   size_t first_slot = 0, end_slot = 0;
   bool is_resident =
       true;  // whole compute weights stay: below stage 3, and the few of a norm outside all layers
+  bool is_expert = false;  // all of it: it has other holders than the rest
 };
 
 struct FlatOptions {
   at::ScalarType compute_dtype = at::kFloat;
   int64_t zero_stage = 0;
-  int64_t shard_rank = 0, num_shards = 1;  // ignored at stage 0: everybody owns everything
-  int64_t block_bytes = 32 << 20;          // of gradients, at least; at stage 3 a block is a module
-  bool is_trained = true;                  // false: frozen weights, neither gradients nor masters
-  bool keeps_whole_gradient = false;       // at stages 2 and 3, too (mesh_invariant sums whole gradients)
+  int64_t shard_rank = 0, num_shards = 1;                // ignored at stage 0: everybody owns everything
+  int64_t expert_shard_rank = 0, num_expert_shards = 1;  // the same for blocks of experts
+  int64_t block_bytes = 32 << 20;     // of gradients, at least; at stage 3 a block is a module
+  bool is_trained = true;             // false: frozen weights, neither gradients nor masters
+  bool keeps_whole_gradient = false;  // at stages 2 and 3, too (mesh_invariant sums whole gradients)
   at::Device device = at::kCPU;
   std::function<ParameterTraits(const std::string& name)> traits = {};
 };
@@ -89,7 +95,8 @@ struct OwnedPiece {
 /// What is whole on each rank and what is a shard (of numel / num_shards) follows the ZeRO stage (Rajbhandari
 /// et al. 2020, arXiv:1910.02054): 0 nothing is cut; 1 master halves and optimizer state; 2 gradients too; 3
 /// compute weights too, gather() brings a block's together. Slots stand in reverse execution order, so that
-/// the backward completes blocks front to back. Slots begin at multiples of 64 bytes. Talks to no other rank.
+/// the backward completes blocks front to back; experts that have other holders stand before the rest of
+/// their layer. Slots begin at multiples of 64 bytes. Talks to no other rank.
 class FlatParameters {
  public:
   /// @param parameters  (name, parameter) in execution order. Given in the master dtype where the source has

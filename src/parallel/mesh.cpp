@@ -38,8 +38,8 @@ int64_t place_by_host(comm::Communicator& world) {
 }  // namespace
 
 std::string MeshShape::text() const {
-  return fmt::format("pp {} x dp_replicate {} x dp_shard {} x cp {} x tp {} = {} ranks", pp, dp_replicate,
-                     dp_shard, cp, tp, num_ranks());
+  return fmt::format("pp {} x dp_replicate {} x dp_shard {} x cp {} x tp {} = {} ranks{}", pp, dp_replicate,
+                     dp_shard, cp, tp, num_ranks(), ep > 1 ? fmt::format(", ep {}", ep) : "");
 }
 
 MeshPosition position_of(int64_t index, const MeshShape& shape) {
@@ -62,6 +62,11 @@ Mesh::Mesh(comm::Communicator& world, const MeshShape& shape) : world_(world), s
     core::fail(core::ExitCode::kBadConfig, "the mesh {} needs {} ranks but there are {}", shape.text(),
                shape.num_ranks(), world.size());
   }
+  const int64_t num_shards = shape.dp_shard * shape.cp;
+  if (num_shards % shape.ep != 0) {
+    core::fail(core::ExitCode::kBadConfig, "parallel.ep is {} but must divide the {} ranks of dp_shard x cp",
+               shape.ep, num_shards);
+  }
   const int64_t place = place_by_host(world);
   position_ = position_of(place, shape);
   const MeshPosition& at = position_;
@@ -81,6 +86,19 @@ Mesh::Mesh(comm::Communicator& world, const MeshShape& shape) : world_(world), s
   replicate_ = group(((at.pp * s.dp_shard + at.dp_shard) * s.cp + at.cp) * s.tp + at.tp, at.dp_replicate,
                      s.dp_replicate);
   batch_ = group(at.pp * s.tp + at.tp, dp * s.cp + at.cp, s.dp_replicate * s.dp_shard * s.cp);
+  const int64_t in_shard = at.dp_shard * s.cp + at.cp, ep_groups = num_shards / s.ep;
+  const int64_t ep_group = in_shard / s.ep, in_ep = in_shard % s.ep;
+  const int64_t shard_group = (at.pp * s.dp_replicate + at.dp_replicate) * s.tp + at.tp;
+  ep_ = group(shard_group * ep_groups + ep_group, in_ep, s.ep);
+  if (s.ep == 1) return;
+  expert_shard_ = group(shard_group * s.ep + in_ep, ep_group, ep_groups);
+  expert_batch_ = group((at.pp * s.tp + at.tp) * s.ep + in_ep, at.dp_replicate * ep_groups + ep_group,
+                        s.dp_replicate * ep_groups);
+}
+
+Holders Mesh::holders(bool of_expert) const {
+  if (of_expert && expert_shard_) return {*expert_shard_, *replicate_, *expert_batch_};
+  return {*shard_, *replicate_, *batch_};
 }
 
 }  // namespace phalanx::parallel

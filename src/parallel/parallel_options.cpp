@@ -22,7 +22,9 @@ const bool registered = core::register_section<ParallelOptions>(
       s.field("pp", &ParallelOptions::pp, {.help = "Pipeline stages.", .unit = "ranks", .min = 1});
       s.field("cp", &ParallelOptions::cp, {.help = "Context-parallel ranks.", .unit = "ranks", .min = 1});
       s.field("ep", &ParallelOptions::ep,
-              {.help = "Expert-parallel ranks, out of dp x cp.", .unit = "ranks", .min = 1});
+              {.help = "Expert-parallel ranks, out of dp x cp: they share out the experts of each layer.",
+               .unit = "ranks",
+               .min = 1});
       s.field(
           "zero_stage", &ParallelOptions::zero_stage,
           {.help =
@@ -48,23 +50,14 @@ const bool registered = core::register_section<ParallelOptions>(
       s.field("bucket_mb", &ParallelOptions::bucket_mb,
               {.help = "Gradients that are reduced in one message, at least.", .unit = "MiB", .min = 1});
       s.field("timeout_s", &ParallelOptions::timeout_s,
-              {.help = "A collective or message that waits longer than this for another rank fails, naming it; 0: never.",
+              {.help = "A collective or message that waits longer than this for another rank fails, naming "
+                       "it; 0: never.",
                .unit = "seconds",
                .min = 0});
       s.field("backend", &ParallelOptions::backend,
               {.help = "Who carries the collectives. auto: mpi on CPUs, nccl on GPUs.",
                .one_of = {"auto", "mpi", "nccl"}});
     });
-
-/// What has a name but no code behind it yet is refused, never ignored.
-void check_supported(const Config& config, std::vector<Violation>& violations) {
-  const auto& options = config.get<ParallelOptions>();
-  if (options.ep != 1)
-    violations.push_back(
-        {"parallel.ep",
-         fmt::format("parallel.ep is {} but this version has no expert parallelism; set it to 1",
-                     options.ep)});
-}
 
 void check_axes(const Config& config, std::vector<Violation>& violations) {
   const auto& options = config.get<ParallelOptions>();
@@ -105,8 +98,7 @@ void check_mesh_invariant(const Config& config, std::vector<Violation>& violatio
   }
 }
 
-const bool constraints_added = core::add_constraint("built axes", check_supported) &&
-                               core::add_constraint("axes fit", check_axes) &&
+const bool constraints_added = core::add_constraint("axes fit", check_axes) &&
                                core::add_constraint("mesh invariant", check_mesh_invariant);
 
 }  // namespace

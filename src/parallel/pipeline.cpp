@@ -24,6 +24,14 @@ PipelinePlan placement(const PipelineOptions& options, int64_t num_ranks) {
   return make_pipeline_plan(options.kind, num_ranks, options.chunks_per_rank, 1);
 }
 
+// Messages of one kind arrive in the order in which they were sent.
+int stream_tag(PipelinePayload payload) {
+  return 2 * static_cast<int>(payload);
+}
+int sums_tag(PipelinePayload payload) {
+  return stream_tag(payload) + 1;
+}
+
 // The parameter of the embedding by name, where the output matrix is the same tensor.
 std::string tied_name(model::CausalLm& model) {
   for (const auto& [path, module] : model.named_modules()) {
@@ -92,30 +100,44 @@ model::LayerRange PipelineSchedule::range_of(int64_t stage, const PipelinePlan& 
   return layers_of_stage(stage, plan.num_stages(), model_.config().num_hidden_layers);
 }
 
-at::Tensor PipelineSchedule::receive(const PipelineMessage& message, const PipelinePlan& plan,
-                                     int64_t num_tokens) {
+model::LayersOutput PipelineSchedule::receive(const PipelineMessage& message, const PipelinePlan& plan,
+                                              int64_t num_tokens) {
   const int64_t from = plan.rank_of(message.from_stage);
   if (from == mesh_.position().pp) {
     auto node = handed_over_.extract({message.payload, {message.micro_batch, message.to_stage}});
     TORCH_INTERNAL_ASSERT(!node.empty(), "pipeline: nothing was handed over");
     return node.mapped();
   }
+  const auto arrived = [&](at::Tensor tensor, int tag) {
+    mesh_.pp().recv(tensor, static_cast<int>(from), tag);
+    return tensor;
+  };
   const int64_t rows = sequence_parallel_ ? rows_per_rank(num_tokens, mesh_.tp()) : num_tokens;
-  at::Tensor tensor = at::empty({rows, model_.config().hidden_size}, stream_options_);
-  mesh_.pp().recv(tensor, static_cast<int>(from), static_cast<int>(message.payload));
-  return tensor;
+  model::LayersOutput values;
+  values.hidden =
+      arrived(at::empty({rows, model_.config().hidden_size}, stream_options_), stream_tag(message.payload));
+  if (model_.num_router_sums() > 0)
+    values.router_sums = arrived(at::empty({model_.num_router_sums()}, stream_options_.dtype(at::kDouble)),
+                                 sums_tag(message.payload));
+  return values;
 }
 
 void PipelineSchedule::send(const PipelineMessage& message, const PipelinePlan& plan,
-                            const at::Tensor& tensor) {
+                            const model::LayersOutput& values) {
   const int64_t to = plan.rank_of(message.to_stage);
+  const auto detached = [](const at::Tensor& tensor) {
+    return tensor.defined() ? tensor.detach().contiguous() : at::Tensor();
+  };
+  const model::LayersOutput plain = {detached(values.hidden), detached(values.router_sums)};
   if (to == mesh_.position().pp) {
-    handed_over_[{message.payload, {message.micro_batch, message.to_stage}}] = tensor.detach();
+    handed_over_[{message.payload, {message.micro_batch, message.to_stage}}] = plain;
     return;
   }
-  const at::Tensor values = tensor.detach().contiguous();
-  sent_.push_back(
-      {values, mesh_.pp().send_async(values, static_cast<int>(to), static_cast<int>(message.payload))});
+  const auto depart = [&](const at::Tensor& tensor, int tag) {
+    sent_.push_back({tensor, mesh_.pp().send_async(tensor, static_cast<int>(to), tag)});
+  };
+  depart(plain.hidden, stream_tag(message.payload));
+  if (plain.router_sums.defined()) depart(plain.router_sums, sums_tag(message.payload));
 }
 
 void PipelineSchedule::wait_for_sends() {
@@ -167,7 +189,8 @@ class PipelineSchedule::Run {
  private:
   // What one micro-step has on one of this rank's stages between its forward and the end of its backward.
   struct Live {
-    at::Tensor input, output;  // leaf with a gradient; stream or loss
+    model::LayersOutput input, output;  // leaves with gradients; to the next stage
+    at::Tensor loss;                    // of the last stage, which has no output
     int64_t num_tokens = 0;
     ops::DeferredGradients left;
   };
@@ -179,28 +202,49 @@ class PipelineSchedule::Run {
     const int64_t stage = plan_.stage_of(rank_, step.chunk), num_tokens = input.position_ids.size(0);
     Live live;
     live.num_tokens = num_tokens;
-    if (const auto message = plan_.input_of(rank_, step))
-      live.input = pipeline_.receive(*message, plan_, num_tokens).requires_grad_(true);
-    live.output = pipeline_.model_.run_layers(input, live.input, pipeline_.range_of(stage, plan_));
+    if (const auto message = plan_.input_of(rank_, step)) {
+      live.input = pipeline_.receive(*message, plan_, num_tokens);
+      for (const at::Tensor& tensor : {live.input.hidden, live.input.router_sums}) {
+        if (tensor.defined()) tensor.set_requires_grad(true);
+      }
+    }
+    const model::LayersOutput output =
+        pipeline_.model_.run_layers(input, live.input, pipeline_.range_of(stage, plan_));
     if (const auto message = plan_.output_of(rank_, step)) {
-      pipeline_.send(*message, plan_, live.output);
+      pipeline_.send(*message, plan_, output);
+      live.output = output;
     } else {
-      live.output = work_.loss(step.micro_batch, live.output);
-      losses_[static_cast<size_t>(step.micro_batch)] = live.output.item<double>();
+      live.loss = work_.loss(step.micro_batch, output);
+      losses_[static_cast<size_t>(step.micro_batch)] = live.loss.item<double>();
     }
     live_[key(step)] = std::move(live);
   }
 
   void backward(const PipelineStep& step) {
     Live& live = live_[key(step)];
-    at::Tensor gradient;
+    model::LayersOutput gradient;
     if (const auto message = plan_.input_of(rank_, step))
       gradient = pipeline_.receive(*message, plan_, live.num_tokens);
     grad_sync_.before_backward(step.micro_batch);
-    if (live.output.requires_grad()) torch::autograd::backward({live.output}, {gradient});
-    live.output = at::Tensor();
-    if (const auto message = plan_.output_of(rank_, step)) pipeline_.send(*message, plan_, live.input.grad());
-    live.input = at::Tensor();
+    torch::autograd::variable_list roots, gradients;
+    const auto add_root = [&](const at::Tensor& root, const at::Tensor& root_gradient) {
+      if (!root.defined() || !root.requires_grad()) return;
+      roots.push_back(root);
+      gradients.push_back(root_gradient);
+    };
+    add_root(live.loss, {});
+    add_root(live.output.hidden, gradient.hidden);
+    add_root(live.output.router_sums, gradient.router_sums);
+    if (!roots.empty()) torch::autograd::backward(roots, gradients);
+    live.loss = at::Tensor();
+    live.output = {};
+    if (const auto message = plan_.output_of(rank_, step))
+      pipeline_.send(*message, plan_, {live.input.hidden.grad(), gradient_of_sums(live.input.router_sums)});
+    live.input = {};
+  }
+
+  static at::Tensor gradient_of_sums(const at::Tensor& sums) {
+    return sums.defined() ? sums.grad() : at::Tensor();
   }
 
   PipelineSchedule& pipeline_;
@@ -216,25 +260,25 @@ std::vector<double> PipelineSchedule::forward_backward(const StepWork& work, Gra
   return Run(*this, plan(work.num_micro_steps), work, grad_sync).run();
 }
 
-at::Tensor PipelineSchedule::forward(const model::ModelInput& input) {
+model::LayersOutput PipelineSchedule::forward(const model::ModelInput& input) {
   const c10::NoGradGuard no_grad;
   const PipelinePlan& p = plan(1);
-  at::Tensor hidden;
+  model::LayersOutput last;
   for (int64_t stage = 0; stage < p.num_stages(); ++stage) {
     if (p.rank_of(stage) != mesh_.position().pp) continue;
     const PipelineStep step{PipelineAction::kForward, 0, p.chunk_of(stage)};
-    at::Tensor stream;
+    model::LayersOutput before;
     if (const auto message = p.input_of(mesh_.position().pp, step))
-      stream = receive(*message, p, input.position_ids.size(0));
-    at::Tensor output = model_.run_layers(input, stream, range_of(stage, p));
+      before = receive(*message, p, input.position_ids.size(0));
+    const model::LayersOutput output = model_.run_layers(input, before, range_of(stage, p));
     if (const auto message = p.output_of(mesh_.position().pp, step)) {
       send(*message, p, output);
     } else {
-      hidden = output;
+      last = output;
     }
   }
   wait_for_sends();
-  return hidden;
+  return last;
 }
 
 }  // namespace phalanx::parallel

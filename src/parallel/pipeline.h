@@ -29,13 +29,14 @@ void apply_pipeline(model::CausalLm& model, const Mesh& mesh, const PipelineOpti
 
 /// Runs a plan (pipeline_plan.h) over mesh.pp(). Between stages goes the sum of the residual stream [N, h] of
 /// one micro-step (with sequence parallelism this rank's rows), and its gradient comes back: sent without
-/// waiting, received when it is needed.
+/// waiting, received when it is needed. Behind it, where the model has them, the router sums of the layers so
+/// far: the last stage has those of all.
 class PipelineSchedule : public Schedule {
  public:
   PipelineSchedule(model::CausalLm& model, const Mesh& mesh, const PipelineOptions& options,
                    bool sequence_parallel);
   std::vector<double> forward_backward(const StepWork& work, GradSync& grad_sync) override;
-  at::Tensor forward(const model::ModelInput& input) override;
+  model::LayersOutput forward(const model::ModelInput& input) override;
 
  private:
   class Run;
@@ -45,8 +46,9 @@ class PipelineSchedule : public Schedule {
   };
 
   const PipelinePlan& plan(int64_t num_micro_steps);
-  at::Tensor receive(const PipelineMessage& message, const PipelinePlan& plan, int64_t num_tokens);
-  void send(const PipelineMessage& message, const PipelinePlan& plan, const at::Tensor& tensor);
+  // Values or gradients of what stands between two stages.
+  model::LayersOutput receive(const PipelineMessage& message, const PipelinePlan& plan, int64_t num_tokens);
+  void send(const PipelineMessage& message, const PipelinePlan& plan, const model::LayersOutput& values);
   void wait_for_sends();
   model::LayerRange range_of(int64_t stage, const PipelinePlan& plan) const;
 
@@ -57,7 +59,7 @@ class PipelineSchedule : public Schedule {
   at::TensorOptions stream_options_;
   std::map<int64_t, PipelinePlan> plans_;  // by number of micro-steps
   std::deque<Sent> sent_;
-  std::map<std::pair<PipelinePayload, std::pair<int64_t, int64_t>>, at::Tensor>
+  std::map<std::pair<PipelinePayload, std::pair<int64_t, int64_t>>, model::LayersOutput>
       handed_over_;  // between own stages
 };
 

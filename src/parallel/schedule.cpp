@@ -8,7 +8,7 @@ std::vector<double> PlainSchedule::forward_backward(const StepWork& work, GradSy
   std::vector<double> losses;
   grad_sync.begin_step(work.num_micro_steps);
   for (int64_t i = 0; i < work.num_micro_steps; ++i) {
-    const at::Tensor loss = work.loss(i, model_.hidden(work.input(i)));
+    const at::Tensor loss = work.loss(i, model_.forward(work.input(i)));
     grad_sync.before_backward(i);
     if (loss.requires_grad()) loss.backward();
     grad_sync.after_backward(i);
@@ -17,9 +17,9 @@ std::vector<double> PlainSchedule::forward_backward(const StepWork& work, GradSy
   return losses;
 }
 
-at::Tensor PlainSchedule::forward(const model::ModelInput& input) {
+model::LayersOutput PlainSchedule::forward(const model::ModelInput& input) {
   const c10::NoGradGuard no_grad;
-  return model_.hidden(input);
+  return model_.forward(input);
 }
 
 }  // namespace phalanx::parallel

@@ -13,8 +13,8 @@ namespace phalanx::parallel {
 struct StepWork {
   int64_t num_micro_steps = 0;
   std::function<model::ModelInput(int64_t micro_step)> input;
-  /// The scalar loss from the final hidden states, already divided by the global count.
-  std::function<at::Tensor(int64_t micro_step, const at::Tensor& hidden)> loss;
+  /// The scalar loss from what the last layer leaves, already divided by the global count.
+  std::function<at::Tensor(int64_t micro_step, const model::LayersOutput& output)> loss;
 };
 
 /// Runs the micro-steps of one optimizer step.
@@ -24,9 +24,9 @@ class Schedule {
   /// @return the losses of the micro-steps of this rank, in their order; zeros where this rank does not have
   /// the last layers.
   virtual std::vector<double> forward_backward(const StepWork& work, GradSync& grad_sync) = 0;
-  /// Final hidden states without a gradient; undefined where this rank does not have the last layers.
-  /// Collective over the stages.
-  virtual at::Tensor forward(const model::ModelInput& input) = 0;
+  /// What the last layer leaves, without a gradient; undefined where it is not on this rank. Collective over
+  /// the stages.
+  virtual model::LayersOutput forward(const model::ModelInput& input) = 0;
 };
 
 /// One micro-step after the other: forward, then backward.
@@ -34,7 +34,7 @@ class PlainSchedule : public Schedule {
  public:
   explicit PlainSchedule(model::CausalLm& model) : model_(model) {}
   std::vector<double> forward_backward(const StepWork& work, GradSync& grad_sync) override;
-  at::Tensor forward(const model::ModelInput& input) override;
+  model::LayersOutput forward(const model::ModelInput& input) override;
 
  private:
   model::CausalLm& model_;

@@ -44,9 +44,8 @@ class GatheringHead : public model::OutputHead {
 
 }  // namespace
 
-ShardedWeights::ShardedWeights(model::CausalLm& model, std::vector<FlatParameters*> holders,
-                               comm::Communicator& shard)
-    : shard_(shard) {
+ShardedWeights::ShardedWeights(model::CausalLm& model, std::vector<FlatParameters*> holders, const Mesh& mesh)
+    : mesh_(mesh) {
   for (FlatParameters* holder : holders) {
     for (size_t b = 0; b < holder->blocks().size(); ++b) {
       const ParameterBlock& block = holder->blocks()[b];
@@ -118,7 +117,8 @@ void ShardedWeights::start(const std::string& name) {
     if (part.holder->is_materialised(part.block)) continue;
     part.holder->materialise(part.block);
     part.owned = part.holder->owned_compute(part.block);
-    part.work = shard_.all_gather_async(part.holder->compute(part.block), part.owned);
+    comm::Communicator& shard = mesh_.holders(part.holder->blocks()[part.block].is_expert).shard;
+    part.work = shard.all_gather_async(part.holder->compute(part.block), part.owned);
   }
 }
 

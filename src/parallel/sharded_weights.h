@@ -7,6 +7,7 @@
 #include "comm/communicator.h"
 #include "model/causal_lm.h"
 #include "parallel/flat_parameters.h"
+#include "parallel/mesh.h"
 
 namespace phalanx::parallel {
 
@@ -24,7 +25,7 @@ class ShardedWeights {
  public:
   /// Puts itself around the layers, the embedding and the head of `model`, which it must not outlive.
   /// `holders`: the trained and the frozen parameters.
-  ShardedWeights(model::CausalLm& model, std::vector<FlatParameters*> holders, comm::Communicator& shard);
+  ShardedWeights(model::CausalLm& model, std::vector<FlatParameters*> holders, const Mesh& mesh);
 
   /// After a backward: drops what a layer whose input needed no gradient has left.
   void drop_all();
@@ -47,7 +48,7 @@ class ShardedWeights {
   void wrap_embedding(model::CausalLm& model);
   void wrap_head(model::CausalLm& model);
 
-  comm::Communicator& shard_;
+  const Mesh& mesh_;
   std::map<std::string, Unit> units_;
   std::map<int64_t, std::string> layers_;
 };

@@ -39,25 +39,34 @@ const std::function<Signature>& kept(AutogradContext* ctx) {
 std::optional<at::Tensor> optional_of(const at::Tensor& tensor) {
   return tensor.defined() ? std::make_optional(tensor) : std::nullopt;
 }
+// Its tensors up to the first undefined one; behind it there is none.
 variable_list defined_of(const Stream& stream) {
-  return stream.update.defined() ? variable_list{stream.residual, stream.update}
-                                 : variable_list{stream.residual};
+  variable_list tensors = {stream.residual};
+  for (const at::Tensor& tensor : {stream.update, stream.router_sums}) {
+    if (tensor.defined()) tensors.push_back(tensor);
+  }
+  TORCH_INTERNAL_ASSERT(stream.update.defined() || !stream.router_sums.defined());
+  return tensors;
 }
 Stream stream_of(const variable_list& tensors) {
-  return {.residual = tensors[0], .update = tensors.size() > 1 ? tensors[1] : at::Tensor()};
+  const auto at = [&](size_t i) { return i < tensors.size() ? tensors[i] : at::Tensor(); };
+  return {.residual = at(0), .update = at(1), .router_sums = at(2)};
 }
-// Gradients of (residual, update, function).
+// Gradients of (residual, update, router_sums, function).
 variable_list padded(variable_list gradients) {
-  gradients.resize(3);
+  gradients.resize(4);
   return gradients;
 }
 
 struct OnBackward : torch::autograd::Function<OnBackward> {
   static variable_list forward(AutogradContext* ctx, const at::Tensor& residual,
-                               const std::optional<at::Tensor>& update, std::function<void()> action) {
+                               const std::optional<at::Tensor>& update,
+                               const std::optional<at::Tensor>& router_sums, std::function<void()> action) {
     keep(ctx, std::move(action));
-    variable_list same = {residual.view_as(residual)};
-    if (update) same.push_back(update->view_as(*update));
+    variable_list same;
+    for (const at::Tensor& tensor :
+         defined_of({residual, update.value_or(at::Tensor()), router_sums.value_or(at::Tensor())}))
+      same.push_back(tensor.view_as(tensor));
     return same;
   }
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
@@ -68,8 +77,9 @@ struct OnBackward : torch::autograd::Function<OnBackward> {
 
 struct Recomputed : torch::autograd::Function<Recomputed> {
   static variable_list forward(AutogradContext* ctx, const at::Tensor& residual,
-                               const std::optional<at::Tensor>& update, const model::LayerBody& body) {
-    const Stream stream{.residual = residual, .update = update.value_or(at::Tensor())};
+                               const std::optional<at::Tensor>& update,
+                               const std::optional<at::Tensor>& router_sums, const model::LayerBody& body) {
+    const Stream stream{residual, update.value_or(at::Tensor()), router_sums.value_or(at::Tensor())};
     ctx->save_for_backward(defined_of(stream));
     keep<Stream(const Stream&)>(ctx, body);
     const at::NoGradGuard no_grad;
@@ -95,12 +105,14 @@ struct Recomputed : torch::autograd::Function<Recomputed> {
 
 Stream on_backward(const Stream& stream, std::function<void()> action) {
   if (!c10::GradMode::is_enabled()) return stream;
-  return stream_of(OnBackward::apply(stream.residual, optional_of(stream.update), std::move(action)));
+  return stream_of(OnBackward::apply(stream.residual, optional_of(stream.update),
+                                     optional_of(stream.router_sums), std::move(action)));
 }
 
 Stream recomputed(const Stream& stream, const model::LayerBody& body) {
   if (!c10::GradMode::is_enabled()) return body(stream);
-  return stream_of(Recomputed::apply(stream.residual, optional_of(stream.update), body));
+  return stream_of(
+      Recomputed::apply(stream.residual, optional_of(stream.update), optional_of(stream.router_sums), body));
 }
 
 }  // namespace phalanx::parallel

@@ -9,7 +9,7 @@ namespace phalanx::parallel {
 model::Stream on_backward(const model::Stream& stream, std::function<void()> action);
 
 /// body(stream) without what autograd would keep of it: the backward runs it again (Chen et al. 2016,
-/// arXiv:1604.06174). Only the stream's two addends are saved.
+/// arXiv:1604.06174). Only the stream is saved.
 model::Stream recomputed(const model::Stream& stream, const model::LayerBody& body);
 
 }  // namespace phalanx::parallel

@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "model/embedding.h"
 #include "model/linear.h"
+#include "model/moe.h"
 #include "model/rms_norm.h"
 #include "ops/linear.h"
 #include "parallel/collective_ops.h"
@@ -90,10 +91,17 @@ class Cutter {
       case model::Shard::kColumn:
         return cut_columns(path, dynamic_cast<Linear&>(module), rule.unit);
       case model::Shard::kRow:
+        cut_rows(path, dynamic_cast<Linear&>(module), rule.unit);
+        return add_rows(path, dynamic_cast<Linear&>(module));
+      case model::Shard::kRowPart:
         return cut_rows(path, dynamic_cast<Linear&>(module), rule.unit);
       case model::Shard::kEnter:
         return enter(path, dynamic_cast<model::RmsNorm&>(module));
-      default:
+      case model::Shard::kLeave:
+        return leave(dynamic_cast<model::SparseMoe&>(module));
+      case model::Shard::kShared:
+        return share(path, module);
+      case model::Shard::kExpert:
         return;
     }
   }
@@ -110,6 +118,21 @@ class Cutter {
           return sequence_parallel ? gather_rows(x, *rows, tp) : copy_to_group(x, tp);
         });
     if (options_.sequence_parallel) traits_[path + ".weight"].partial_over = &tp_;  // it sees its own rows
+  }
+
+  // Forward g behind a mixture of experts. Statistics of its router are whole on every rank.
+  void leave(model::SparseMoe& moe) {
+    moe.set_exit([&tp = tp_, sequence_parallel = options_.sequence_parallel](
+                     const model::FeedForward::Output& out) -> model::FeedForward::Output {
+      return {.update = out_of(out.update, sequence_parallel, tp),
+              .router_sums =
+                  out.router_sums.defined() ? count_once_in_group(out.router_sums, tp) : out.router_sums};
+    });
+  }
+
+  void share(const std::string& path, const model::Module& module) {
+    for (const auto& [name, parameter] : module.named_parameters())
+      traits_[path + "." + name].partial_over = &tp_;
   }
 
   Span span_of(int64_t features, model::ShardUnit unit) const {
@@ -156,12 +179,16 @@ class Cutter {
       }
       if (name == "lora_B") traits_[path + ".lora_B.weight"].partial_over = &tp_;
     }
+  }
+
+  // Behind cut_rows(): the sum of the ranks' parts.
+  void add_rows(const std::string& path, Linear& linear) {
     const at::Tensor bias = std::exchange(linear.bias, at::Tensor());  // added once, to the sum
     if (bias.defined() && options_.sequence_parallel) traits_[path + ".bias"].partial_over = &tp_;
     linear.set_product(
         [inner = linear.product(), bias, &tp = tp_, sequence_parallel = options_.sequence_parallel](
             const Linear& self, const at::Tensor& x) {
-          const at::Tensor sum = out_of(inner(self, x), sequence_parallel, tp);
+          const at::Tensor sum = out_of(inner ? inner(self, x) : self.base(x), sequence_parallel, tp);
           return bias.defined() ? ops::add_bias(sum, bias) : sum;
         });
   }

@@ -1,6 +1,5 @@
 #pragma once
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -10,8 +9,6 @@
 #include "parallel/mesh.h"
 
 namespace phalanx::parallel {
-
-using Traits = std::map<std::string, ParameterTraits>;  // by parameter name
 
 struct TensorParallelOptions {
   bool sequence_parallel = false;
@@ -34,7 +31,12 @@ std::vector<std::string> why_no_tensor_parallel(const model::TransformerConfig& 
 /// the sequence-parallel form: the residual stream and the norms between g and f hold N / tp rows on each
 /// rank). Column cut: rows of W; attention goes by heads with the keys they share, and where there are fewer
 /// key heads than ranks, ranks hold copies. Row cut: columns of W, the bias is added to the sum. Vocabulary:
-/// vocab_parallel.h. Adapters on a cut matrix are cut with it.
+/// vocab_parallel.h. Adapters on a cut matrix are cut with it. A mixture of experts is one cut feed-forward
+/// layer: every rank has its features of each expert, and g stands behind their weighted sum:
+///
+///     norm -> f -> [router -> w1 w3 | SwiGLU | w2 of a token's experts, weighted] -> g -> +
+///
+/// Between f and g all gradients are parts of a sum over the ranks, those of the router, too.
 ///
 /// Call before weights are read. `traits` gets an entry for every parameter that needs one. `groups` keeps
 /// what must live as long as the model.

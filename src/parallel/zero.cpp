@@ -19,7 +19,8 @@ void Zero::start(size_t block) {
   FlatParameters& p = parameters();
   const at::Tensor whole = p.has_sharded_grad() ? (p.grad(block), p.drop_grad(block)) : p.grad(block);
   at::Tensor owned = at::empty({p.blocks()[block].owned_numel}, whole.options());
-  auto work = mesh().shard().reduce_scatter_async(owned, whole, comm::ReduceOp::kSum);
+  comm::Communicator& shard = mesh().holders(p.blocks()[block].is_expert).shard;
+  auto work = shard.reduce_scatter_async(owned, whole, comm::ReduceOp::kSum);
   under_way_.push_back({block, whole, owned, std::move(work)});
   if (p.has_sharded_grad() && under_way_.size() > kMostUnderWay) take_oldest();
 }
@@ -59,8 +60,8 @@ void gather_weights(FlatParameters& parameters, const Mesh& mesh) {
   std::vector<std::unique_ptr<comm::Work>> works;
   for (size_t b = 0; b < parameters.blocks().size(); ++b) {
     if (!parameters.blocks()[b].is_resident) continue;  // gathered when it is used
-    works.push_back(
-        mesh.shard().all_gather_async(parameters.compute(b), parameters.owned_compute(b).clone()));
+    comm::Communicator& shard = mesh.holders(parameters.blocks()[b].is_expert).shard;
+    works.push_back(shard.all_gather_async(parameters.compute(b), parameters.owned_compute(b).clone()));
   }
   for (auto& work : works) work->wait();
 }

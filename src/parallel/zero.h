@@ -6,7 +6,8 @@
 namespace phalanx::parallel {
 
 /// ZeRO (Rajbhandari et al. 2020, arXiv:1910.02054) over mesh.shard(), with copies over mesh.replicate()
-/// (hybrid sharding, HSDP). What each rank keeps is in FlatParameters; what moves:
+/// (hybrid sharding, HSDP); blocks of experts over Mesh::holders(true). What each rank keeps is in
+/// FlatParameters; what moves:
 ///
 ///     stage 1   last backward:   reduce_scatter each block of the gradient      2 (N-1)/N Psi in all
 ///               after the step:  all_gather each block of the weights
