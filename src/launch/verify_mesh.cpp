@@ -47,6 +47,8 @@ void set_part(const std::string& spec, const std::string& key, const std::string
     shape.pp = number(spec, key, value);
   } else if (key == "cp") {
     shape.cp = number(spec, key, value);
+  } else if (key == "ep") {
+    shape.ep = number(spec, key, value);
   } else if (key == "zero") {
     options.zero_stage = number(spec, key, value);
   } else if (key == "v") {
@@ -63,7 +65,7 @@ void set_part(const std::string& spec, const std::string& key, const std::string
     options.context = key == "ring" ? parallel::ContextKind::kRing : parallel::ContextKind::kUlysses;
   } else {
     core::fail(ExitCode::kBadConfig,
-               "--mesh {}: \"{}\" is not known; known are dp=N replicate=N tp=N pp=N cp=N zero=N v=N "
+               "--mesh {}: \"{}\" is not known; known are dp=N replicate=N tp=N pp=N cp=N ep=N zero=N v=N "
                "schedule=NAME sp "
                "uneven recompute ring ulysses, joined by commas",
                core::printable(spec), core::printable(key));
@@ -79,7 +81,8 @@ MeshCase parse_mesh(const std::string& spec) {
     set_part(spec, part.substr(0, equals), equals == std::string::npos ? "" : part.substr(equals + 1), mesh);
     begin = end + 1;
   }
-  if (mesh.shape.dp_shard % std::max<int64_t>(1, mesh.shape.dp_replicate) != 0 || mesh.shape.num_ranks() == 0)
+  if (mesh.shape.dp_shard % std::max<int64_t>(1, mesh.shape.dp_replicate) != 0 ||
+      mesh.shape.num_ranks() * mesh.shape.ep == 0)
     core::fail(ExitCode::kBadConfig, "--mesh {}: replicate must divide dp, and no axis may be 0",
                core::printable(spec));
   mesh.shape.dp_shard /= mesh.shape.dp_replicate;

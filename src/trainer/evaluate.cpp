@@ -70,7 +70,7 @@ EvalResult evaluate(parallel::DistributedModel& model, const data::Dataset& data
   for (int64_t first = 0; first < count; first += dp.size()) {
     const int64_t i = first + dp.rank();
     const data::Batch batch = model.local(data::join({dataset.sequence(std::min(i, count - 1))}));
-    const at::Tensor hidden = model.schedule().forward(model_input(batch, device));
+    const at::Tensor hidden = model.schedule().forward(model_input(batch, device)).hidden;
     if (!model.has_output()) continue;
     const model::CausalLm& lm = model.model();
     const at::Tensor logprobs =

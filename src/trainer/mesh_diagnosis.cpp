@@ -111,6 +111,7 @@ std::string guilty_axes(const MeshRecipe& recipe, const MeshCase& mesh_case, at:
       {"pp", s.pp, {.pp = s.pp}},
       {"dp", s.dp_replicate * s.dp_shard, {.dp_replicate = s.dp_replicate, .dp_shard = s.dp_shard}},
       {"cp", s.cp, {.cp = s.cp}},
+      {"ep", s.ep, {.dp_shard = s.ep, .ep = s.ep}},
       {"tp", s.tp, {.tp = s.tp}}};
   std::vector<std::string> used, guilty;
   for (const Axis& axis : axes) {

@@ -64,6 +64,7 @@ std::string MeshCase::text() const {
   if (shape.cp > 1)
     add(fmt::format("cp {} {}", shape.cp,
                     options.context == parallel::ContextKind::kRing ? "ring" : "ulysses"));
+  if (shape.ep > 1) add(fmt::format("ep {}", shape.ep));
   if (shape.tp > 1) add(fmt::format("tp {}{}", shape.tp, options.tensor.sequence_parallel ? " sp" : ""));
   if (options.recompute) add("recompute");
   return text.empty() ? "1 rank" : text;
@@ -91,9 +92,12 @@ std::vector<parallel::MeshShape> shapes_of(int64_t num_ranks) {
       for (int64_t cp = 1; cp <= num_ranks; ++cp) {
         if (!divides(pp * tp * cp, num_ranks)) continue;
         const int64_t dp = num_ranks / (pp * tp * cp);
-        shapes.push_back({.pp = pp, .dp_replicate = 1, .dp_shard = dp, .cp = cp, .tp = tp});
-        if (dp >= 4 && dp % 2 == 0)
-          shapes.push_back({.pp = pp, .dp_replicate = 2, .dp_shard = dp / 2, .cp = cp, .tp = tp});
+        for (const int64_t replicas : {1, 2}) {
+          if (replicas > 1 && (dp < 4 || dp % 2 != 0)) continue;
+          for (int64_t ep = 1; ep <= dp / replicas * cp; ++ep) {
+            if (divides(ep, dp / replicas * cp)) shapes.push_back({pp, replicas, dp / replicas, cp, tp, ep});
+          }
+        }
       }
     }
   }

@@ -21,11 +21,13 @@ at::Tensor to_tensor(const std::vector<int64_t>& values, at::Device device) {
 
 /// Cross-entropy of the next token where the mask counts it. `sft` and `pretrain` differ in their data, not
 /// in their loss.
-at::Tensor next_token_loss(model::CausalLm& model, const at::Tensor& hidden, const data::Batch& batch,
-                           double grad_scale) {
-  return model.head().cross_entropy(hidden, model.output_weight(), labels(batch, hidden.device()),
-                                    grad_scale) *
-         grad_scale;
+at::Tensor next_token_loss(model::CausalLm& model, const model::LayersOutput& output,
+                           const data::Batch& batch, double grad_scale) {
+  const at::Tensor loss = model.head().cross_entropy(output.hidden, model.output_weight(),
+                                                     labels(batch, output.hidden.device()), grad_scale) *
+                          grad_scale;
+  const at::Tensor auxiliary = model.auxiliary_loss(output.router_sums);
+  return auxiliary.defined() ? loss + auxiliary.to(loss.scalar_type()) : loss;
 }
 
 }  // namespace

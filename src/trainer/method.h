@@ -10,13 +10,15 @@
 
 namespace phalanx::trainer {
 
-/// A training method: what is computed from the final hidden states [N, h] of one micro-batch. Losses are
-/// sums over targets times `grad_scale`, the reciprocal of the target count of the whole global batch, so
-/// that they do not depend on how the batch is cut.
+/// A training method: what is computed from what the last layer leaves of one micro-batch. Losses are sums
+/// over targets times `grad_scale`, the reciprocal of the target count of the whole global batch, so that
+/// they do not depend on how the batch is cut. A model's auxiliary loss joins them: this micro-batch's part
+/// of that of the global batch (model::RouterLoss).
 struct Method {
   std::string name;
   std::string help;
-  std::function<at::Tensor(model::CausalLm&, const at::Tensor& hidden, const data::Batch&, double grad_scale)>
+  std::function<at::Tensor(model::CausalLm&, const model::LayersOutput& output, const data::Batch&,
+                           double grad_scale)>
       loss;
 };
 

@@ -1,5 +1,7 @@
 #include "trainer/model_setup.h"
 
+#include <fmt/format.h>
+
 #include <filesystem>
 
 #include "core/error.h"
@@ -21,7 +23,16 @@ ModelSetup::ModelSetup(const core::Config& config)
 }
 
 std::vector<std::string> ModelSetup::notices() const {
-  return described_.files ? described_.files->notices() : std::vector<std::string>();
+  std::vector<std::string> notices;
+  if (described_.files) notices = described_.files->notices();
+  const model::TransformerConfig& c = described_.config;
+  if (c.num_local_experts > 0 && c.load_balancing_coef() == 0) {
+    notices.push_back(
+        fmt::format("the router is trained without its load-balancing loss (output_router_logits: {}, "
+                    "router_aux_loss_coef: {})",
+                    c.output_router_logits, c.router_aux_loss_coef));
+  }
+  return notices;
 }
 
 std::string ModelSetup::name() const {

@@ -73,8 +73,8 @@ StepStats Trainer::train_step() {
       [&](int64_t i) {
         return model_input(local[static_cast<size_t>(i)], model_.parameters().options().device);
       },
-      [&](int64_t i, const at::Tensor& hidden) {
-        return method_.loss(model_.model(), hidden, local[static_cast<size_t>(i)], grad_scale);
+      [&](int64_t i, const model::LayersOutput& output) {
+        return method_.loss(model_.model(), output, local[static_cast<size_t>(i)], grad_scale);
       }};
   const std::vector<double> losses = model_.schedule().forward_backward(work, grad_sync);
   grad_sync.finish();      // waits for the reductions that overlapped with the backward

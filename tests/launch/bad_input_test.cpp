@@ -163,10 +163,10 @@ TEST_F(BadInput, AnErrorOfOneRankOfSeveralComesOnceWithItsReason) {
 TEST_F(BadInput, OutputFolderInUseIsRefusedAndTheRunInItGoesOn) {
   const std::string command =
       PHALANX_PROGRAM " train tiny.yaml --set train.max_steps=400 --set eval.every_steps=0";
-  const Outcome both =
-      place.run_command({"bash", "-c",
-                         command + " 2>first & until [ -d run/checkpoints/step_2 ]; do sleep 0.05; done; " +
-                             command + "; second=$?; kill -USR1 %1; wait %1; echo \"$second $?\""});
+  const Outcome both = place.run_command(
+      {"bash", "-c",
+       command + " 2>first & until compgen -G 'run/checkpoints/step_*' > rest; do sleep 0.05; done; " +
+           command + "; second=$?; kill -USR1 %1; wait %1; echo \"$second $?\""});
   EXPECT_EQ(both.out, "77 75\n") << both.err << place.read("first");
   expect_one_error({77, "", both.err}, 77, {"run/checkpoints", "in use by process", "run.output_dir"});
   EXPECT_EQ(place.run({"verify", "checkpoint", "run"}).exit_code, 0);

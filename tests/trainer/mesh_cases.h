@@ -14,6 +14,8 @@ struct TinyOptions {
   int64_t layers = 4, heads = 4, kv_heads = 2, vocab = 53;  // a vocabulary that nothing divides
   bool tied = true, biases = false;
   std::optional<int64_t> lora_rank = {};
+  int64_t experts = 0;  // more than 0: a Mixtral, two of its experts for each token
+  double z_loss = 0;    // coefficient
 };
 
 inline model::TransformerConfig tiny_config(const TinyOptions& options = {}) {
@@ -29,6 +31,13 @@ inline model::TransformerConfig tiny_config(const TinyOptions& options = {}) {
   c.attention_bias = c.mlp_bias = options.biases;
   c.initializer_range = 0.3;
   c.pad_token_id = 0;
+  if (options.experts == 0) return c;
+  c.model_type = "mixtral";
+  c.num_local_experts = options.experts;
+  c.num_experts_per_tok = 2;
+  c.output_router_logits = true;
+  c.router_aux_loss_coef = 0.1;
+  c.router_z_loss_coef = options.z_loss;
   return c;
 }
 
@@ -63,10 +72,12 @@ inline MeshRecipe tiny_recipe(const TinyOptions& options = {}) {
     TrainedModel trained{model::build(config), std::nullopt};
     const at::ScalarType masters = compute == at::kDouble ? at::kDouble : at::kFloat;
     if (rank) trained.adapter = lora::apply(*trained.model, {.r = *rank}, 3, masters);
-    if (rank) {  // B of a fresh adapter is zero, and with it the gradient of A
+    // B of a fresh adapter is zero, and with it the gradient of A. With equal rows a router would not notice
+    // either.
+    if (rank) {
       for (const lora::AdaptedLinear& m : trained.adapter->modules()) {
         const at::NoGradGuard no_grad;
-        at::Tensor(m.b).fill_(0.05);
+        at::Tensor(m.b).copy_(at::linspace(0.02, 0.08, m.b.numel(), m.b.options()).view_as(m.b));
       }
     }
     return trained;

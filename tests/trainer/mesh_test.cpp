@@ -143,6 +143,9 @@ TEST(MeshInvariantTraining, HasEqualBitsAfterTwentyStepsWithATiedEmbedding) {
 TEST(MeshInvariantTraining, HasEqualBitsAfterTwentyStepsInBf16) {
   expect_equal_bits({.tied = false}, at::kBFloat16);
 }
+TEST(MeshInvariantTraining, HasEqualBitsAfterTwentyStepsOfExpertsWhoseRoutersAreBalanced) {
+  expect_equal_bits({.experts = 4, .z_loss = 0.01}, at::kFloat);
+}
 TEST(MeshInvariantTraining, HasEqualBitsAfterTwentyStepsOfAnAdapter) {
   expect_equal_bits({.lora_rank = 3}, at::kFloat);
 }
