@@ -13,7 +13,8 @@ BlockGradSync::BlockGradSync(FlatParameters& parameters, const Mesh& mesh)
     : parameters_(parameters),
       mesh_(mesh),
       ready_(parameters, [this](size_t slot) { slot_ready(slot); }),
-      num_ready_(parameters.blocks().size(), 0) {}
+      num_ready_(parameters.blocks().size(), 0),
+      is_ready_(parameters.slots().size(), false) {}
 
 void BlockGradSync::begin_step(int64_t num_micro_steps) {
   num_micro_steps_ = num_micro_steps;
@@ -21,7 +22,12 @@ void BlockGradSync::begin_step(int64_t num_micro_steps) {
   parameters_.zero_grad();
   ready_.reset();
   next_block_ = 0;
+  forget_ready();
+}
+
+void BlockGradSync::forget_ready() {
   std::fill(num_ready_.begin(), num_ready_.end(), 0);
+  std::fill(is_ready_.begin(), is_ready_.end(), false);
 }
 
 void BlockGradSync::before_backward(int64_t micro_step) {
@@ -33,7 +39,7 @@ void BlockGradSync::after_backward(int64_t) {
   if (!reduces_every_micro_step()) return;
   while (next_block_ < num_ready_.size()) start_next();  // blocks with parameters that got no gradient
   next_block_ = 0;
-  std::fill(num_ready_.begin(), num_ready_.end(), 0);
+  forget_ready();
 }
 
 void BlockGradSync::finish() {
@@ -49,7 +55,8 @@ double BlockGradSync::grad_norm() {
 }
 
 void BlockGradSync::slot_ready(size_t slot) {
-  if (!is_active()) return;
+  if (!is_active() || is_ready_[slot]) return;
+  is_ready_[slot] = true;
   ++num_ready_[parameters_.slots()[slot].block];
   while (next_block_ < num_ready_.size()) {
     const ParameterBlock& block = parameters_.blocks()[next_block_];

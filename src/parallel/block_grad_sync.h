@@ -37,6 +37,7 @@ class BlockGradSync : public GradSync {
  private:
   void slot_ready(size_t slot);
   void start_next();
+  void forget_ready();
   void add_partial(size_t block);
   bool is_active() const { return is_last_ || reduces_every_micro_step(); }
 
@@ -47,6 +48,8 @@ class BlockGradSync : public GradSync {
   bool is_last_ = false;
   size_t next_block_ = 0;
   std::vector<size_t> num_ready_;  // slots, per block
+  std::vector<bool>
+      is_ready_;  // per slot; split backwards may complete one more than once before its block is
 };
 
 /// Sums the gradients of the slots with `traits.partial_over` of a block over these groups, in place.
