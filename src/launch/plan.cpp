@@ -28,7 +28,7 @@ int plan(const std::string& path, const std::vector<std::string>& sets) {
   std::printf("mesh: %s; zero_stage %ld\n", options.mesh_shape().text().c_str(),
               static_cast<long>(options.zero_stage));
   for (int64_t stage = 0; stage < plan.num_stages(); ++stage) {
-    const auto range = parallel::layers_of_stage(stage, plan.num_stages(), model.num_hidden_layers);
+    const auto range = parallel::layers_of_stage(stage, plan.num_stages(), model);
     std::printf("stage %ld on pp rank %ld: layers %ld to %ld%s%s\n", static_cast<long>(stage),
                 static_cast<long>(plan.rank_of(stage)), static_cast<long>(range.begin),
                 static_cast<long>(range.end - 1), stage == 0 ? ", embedding" : "",

@@ -4,6 +4,8 @@
 #include <c10/core/GradMode.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include <algorithm>
+#include <cmath>
 #include <set>
 
 #include "model/embedding.h"
@@ -43,8 +45,19 @@ std::string tied_name(model::CausalLm& model) {
 
 }  // namespace
 
-model::LayerRange layers_of_stage(int64_t stage, int64_t num_stages, int64_t num_layers) {
-  return {num_layers * stage / num_stages, num_layers * (stage + 1) / num_stages};
+model::LayerRange layers_of_stage(int64_t stage, int64_t num_stages, const model::TransformerConfig& c) {
+  const int64_t heads = c.num_attention_heads, keys = c.num_key_value_heads, layers = c.num_hidden_layers;
+  const int64_t attention = 2 * c.hidden_size * (heads + keys) * c.head_dim;
+  const int64_t feed_forward =
+      3 * c.hidden_size * c.intermediate_size * std::max<int64_t>(1, c.num_experts_per_tok);
+  const auto layer = static_cast<double>(attention + feed_forward);
+  const double head = static_cast<double>(c.vocab_size * c.hidden_size), total = layer * layers + head;
+  // First layer of stage s; one layer for every stage before and behind it.
+  const auto first = [&](int64_t s) {
+    const auto even = static_cast<int64_t>(std::llround(total * s / (num_stages * layer)));
+    return s == num_stages ? layers : std::clamp(even, s, layers - (num_stages - s));
+  };
+  return {first(stage), first(stage + 1)};
 }
 
 void apply_pipeline(model::CausalLm& model, const Mesh& mesh, const PipelineOptions& options, Traits& traits,
@@ -52,10 +65,10 @@ void apply_pipeline(model::CausalLm& model, const Mesh& mesh, const PipelineOpti
   const int64_t ranks = mesh.shape().pp, rank = mesh.position().pp;
   if (ranks == 1) return;
   const PipelinePlan plan = placement(options, ranks);
-  const int64_t num_stages = plan.num_stages(), num_layers = model.config().num_hidden_layers;
+  const int64_t num_stages = plan.num_stages();
   std::set<int64_t> own_layers;
   for (int64_t chunk = 0; chunk < plan.chunks_per_rank; ++chunk) {
-    const auto range = layers_of_stage(plan.stage_of(rank, chunk), num_stages, num_layers);
+    const auto range = layers_of_stage(plan.stage_of(rank, chunk), num_stages, model.config());
     for (int64_t layer = range.begin; layer < range.end; ++layer) own_layers.insert(layer);
   }
   const int64_t first = plan.rank_of(0), last = plan.rank_of(num_stages - 1);
@@ -97,7 +110,7 @@ const PipelinePlan& PipelineSchedule::plan(int64_t num_micro_steps) {
 }
 
 model::LayerRange PipelineSchedule::range_of(int64_t stage, const PipelinePlan& plan) const {
-  return layers_of_stage(stage, plan.num_stages(), model_.config().num_hidden_layers);
+  return layers_of_stage(stage, plan.num_stages(), model_.config());
 }
 
 model::LayersOutput PipelineSchedule::receive(const PipelineMessage& message, const PipelinePlan& plan,

@@ -17,9 +17,10 @@ struct PipelineOptions {
   int64_t chunks_per_rank = 1;
 };
 
-/// Layers of stage s: num_layers x (s, s + 1) / num_stages, so that stages differ by one layer at most. The
-/// first has the embedding too, the last one the norm and the head.
-model::LayerRange layers_of_stage(int64_t stage, int64_t num_stages, int64_t num_layers);
+/// The layers of a stage, at least one: boundaries fall where the products of a forward are shared out
+/// evenly. A layer costs its matrices (the experts that a token visits), the last stage has the head's V h as
+/// well, the first one the embedding, which costs nothing.
+model::LayerRange layers_of_stage(int64_t stage, int64_t num_stages, const model::TransformerConfig& config);
 
 /// Takes the layers of other stages out of the model. A tied embedding stays on the first and on the last
 /// stage, which add their gradients at the end of each step. Call before weights are read; collective over
