@@ -12,13 +12,6 @@ namespace {
 
 constexpr double kSlack = 4;
 
-// |a - b| / |b|
-double distance(const at::Tensor& a, const at::Tensor& b) {
-  const at::Tensor wide = b.to(at::kDouble);
-  const double apart = (a.to(at::kDouble) - wide).norm().item<double>();
-  return apart == 0 ? 0 : apart / std::max(wide.norm().item<double>(), 1e-300);
-}
-
 // The factor f with the least |a - f b|, and what is left of it relative to |b|.
 struct Projection {
   double factor, rest;
@@ -71,13 +64,14 @@ MeshBound rounding_bound(const MeshRun& reference, const MeshRun& exact, at::Sca
 
 MeshDiagnosis diagnose(const MeshRun& run, const MeshRun& reference, const MeshBound& bound) {
   for (const std::string& name : reference.order) {
-    const double apart = distance(run.initial_weights.at(name), reference.initial_weights.at(name));
+    const double apart = relative_distance(run.initial_weights.at(name), reference.initial_weights.at(name));
     if (apart > 0) return {name, 0, apart, "wrong slice"};
   }
   for (size_t step = 0; step < reference.losses.size(); ++step) {
     std::vector<std::string> wrong;
     for (const std::string& name : reference.order) {
-      const double apart = distance(run.gradients[step].at(name), reference.gradients[step].at(name));
+      const double apart =
+          relative_distance(run.gradients[step].at(name), reference.gradients[step].at(name));
       // Later steps start from weights that differ by rounding, which a step can magnify.
       if (!(apart <= bound.gradient * (step == 0 ? 1 : 1e3))) wrong.push_back(name);
     }
@@ -85,14 +79,14 @@ MeshDiagnosis diagnose(const MeshRun& run, const MeshRun& reference, const MeshB
         is_off(run.losses[step], reference.losses[step], bound.loss * (step == 0 ? 1 : 1e3));
     if (wrong.empty() && !is_loss_off) continue;
     const std::string name = wrong.empty() ? "the loss" : wrong.front();
-    const double apart = wrong.empty()
-                             ? std::abs(run.losses[step] / reference.losses[step] - 1)
-                             : distance(run.gradients[step].at(name), reference.gradients[step].at(name));
+    const double apart =
+        wrong.empty() ? std::abs(run.losses[step] / reference.losses[step] - 1)
+                      : relative_distance(run.gradients[step].at(name), reference.gradients[step].at(name));
     const std::string kind = step > 0 ? "stale parameter" : kind_of_first_step(run, reference, wrong, bound);
     return {name, static_cast<int64_t>(step) + 1, apart, kind};
   }
   for (const std::string& name : reference.order) {
-    const double apart = distance(run.weights.at(name), reference.weights.at(name));
+    const double apart = relative_distance(run.weights.at(name), reference.weights.at(name));
     if (!(apart <= bound.gradient * 1e3))
       return {name, static_cast<int64_t>(reference.losses.size()), apart, "stale parameter"};
   }

@@ -16,13 +16,6 @@ namespace {
 
 constexpr double kTimeoutSeconds = 3600;
 
-double relative(const at::Tensor& a, const at::Tensor& b) {
-  const at::Tensor wide = b.to(at::kDouble);
-  const double scale = wide.norm().item<double>(),
-               distance = (a.to(at::kDouble) - wide).norm().item<double>();
-  return distance == 0 ? 0 : distance / std::max(scale, 1e-300);
-}
-
 /// One rank's part of a run; rank 0 fills `run`.
 void record(const MeshRank& rank, int64_t num_steps, MeshRun& run) {
   const bool is_main = rank.world.rank() == 0;
@@ -164,18 +157,25 @@ MeshRun run_on_mesh(const MeshRecipe& recipe, const MeshCase& mesh_case, at::Sca
   return run;
 }
 
+double relative_distance(const at::Tensor& a, const at::Tensor& b) {
+  const at::Tensor wide = b.to(at::kDouble);
+  const double apart = (a.to(at::kDouble) - wide).norm().item<double>();
+  return apart == 0 ? 0 : apart / std::max(wide.norm().item<double>(), 1e-300);
+}
+
 MeshDifference difference(const MeshRun& run, const MeshRun& reference) {
   MeshDifference result;
   for (size_t i = 0; i < reference.losses.size(); ++i)
     result.loss =
         std::max(result.loss, std::abs(run.losses[i] - reference.losses[i]) / std::abs(reference.losses[i]));
   for (const std::string& name : reference.order) {
-    const double gradient = relative(run.gradients[0].at(name), reference.gradients[0].at(name));
+    const double gradient = relative_distance(run.gradients[0].at(name), reference.gradients[0].at(name));
     if (gradient > result.gradient || result.worst_gradient.empty()) {
       result.gradient = gradient;
       result.worst_gradient = name;
     }
-    result.weight = std::max(result.weight, relative(run.weights.at(name), reference.weights.at(name)));
+    result.weight =
+        std::max(result.weight, relative_distance(run.weights.at(name), reference.weights.at(name)));
   }
   return result;
 }

@@ -65,6 +65,9 @@ void on_mesh(const MeshRecipe& recipe, const MeshCase& mesh_case, at::ScalarType
 MeshRun run_on_mesh(const MeshRecipe& recipe, const MeshCase& mesh_case, at::ScalarType compute,
                     int64_t num_steps, const Sabotage& sabotage = {});
 
+/// |a - b| / |b|, formed in fp64; 0 for equal tensors, whatever b is.
+double relative_distance(const at::Tensor& a, const at::Tensor& b);
+
 /// How far two runs are apart.
 struct MeshDifference {
   double loss = 0;             // relative, worst step
