@@ -4,7 +4,6 @@
 
 #include <cmath>
 #include <nlohmann/json.hpp>
-#include <sstream>
 
 #include "launch/program.h"
 
@@ -23,14 +22,7 @@ Outcome train(const Workplace& place, const std::string& name, const Sets& sets)
 }
 
 std::vector<double> losses(const Workplace& place, const std::string& name) {
-  std::vector<double> values;
-  std::istringstream lines(place.read(name + "/metrics.jsonl"));
-  for (std::string line; std::getline(lines, line);) {
-    const auto row = nlohmann::json::parse(line);
-    if (row.contains("loss")) values.push_back(row["loss"]);
-    if (row.contains("eval_loss")) values.push_back(row["eval_loss"]);
-  }
-  return values;
+  return test::metrics(place, name, {"loss", "eval_loss"});
 }
 
 const std::vector<Sets> kMeshes = {

@@ -2,7 +2,6 @@
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
-#include <sstream>
 
 #include "launch/program.h"
 
@@ -28,13 +27,7 @@ Outcome train(const Workplace& place, const std::string& name, const std::vector
 }
 
 std::vector<double> losses(const Workplace& place, const std::string& name) {
-  std::vector<double> values;
-  std::istringstream lines(place.read(name + "/metrics.jsonl"));
-  for (std::string line; std::getline(lines, line);) {
-    const auto row = nlohmann::json::parse(line);
-    if (row.contains("loss")) values.push_back(row["loss"]);
-  }
-  return values;
+  return test::metrics(place, name, {"loss"});
 }
 
 TEST(MixtralRun, LearnsInTwentySteps) {

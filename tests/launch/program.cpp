@@ -8,6 +8,7 @@
 
 #include <chrono>
 #include <fstream>
+#include <nlohmann/json.hpp>
 #include <sstream>
 #include <thread>
 
@@ -93,6 +94,19 @@ Outcome Workplace::run_command(const std::vector<std::string>& words, const std:
   outcome.out = read_all(files / "stdout");
   outcome.err = read_all(files / "stderr");
   return outcome;
+}
+
+std::vector<double> metrics(const Workplace& place, const std::string& run,
+                            const std::vector<std::string>& keys) {
+  std::vector<double> values;
+  std::istringstream lines(place.read(run + "/metrics.jsonl"));
+  for (std::string line; std::getline(lines, line);) {
+    const auto row = nlohmann::json::parse(line);
+    for (const std::string& key : keys) {
+      if (row.contains(key)) values.push_back(row[key]);
+    }
+  }
+  return values;
 }
 
 std::string tiny_config() {

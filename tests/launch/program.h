@@ -37,6 +37,10 @@ class Workplace {
   std::filesystem::path folder_;
 };
 
+/// The values of these keys in a run's metrics.jsonl, row by row.
+std::vector<double> metrics(const Workplace& place, const std::string& run,
+                            const std::vector<std::string>& keys);
+
 /// The tiny run of these tests: a new two-layer Llama on the fixture's chat records, 6 steps of 8 sequences.
 std::string tiny_config();
 
