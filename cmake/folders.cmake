@@ -15,6 +15,18 @@ phalanx_headers(command LINKS libtorch HEADERS <ATen/core/Tensor.h> <CLI/CLI.hpp
 phalanx_headers(tests LINKS GTest::gtest nlohmann_json::nlohmann_json HEADERS <gtest/gtest.h> <fmt/format.h> <nlohmann/json.hpp>)
 target_compile_options(phx_tests_headers PRIVATE -O0)  # as the tests that use it
 
+# Several files of a target are compiled as one: what they share of templates is then instantiated once, which halves the time
+# of a build from nothing. So names in anonymous namespaces are unique in a folder. Apart stay files that are compiled
+# for other instruction sets, and those of the interpreter of templates, which repeat names on purpose.
+function(phalanx_unity target)
+  if(PHALANX_UNITY)
+    set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 8)
+    get_target_property(sources ${target} SOURCES)
+    list(FILTER sources INCLUDE REGEX "/ops/cpu/|/data/jinja_")
+    set_source_files_properties(${sources} TARGET_DIRECTORY ${target} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
+  endif()
+endfunction()
+
 # phalanx_folder(NAME [TORCH aten|autograd|command] [USES folder...]): src/NAME/**.cpp as the object library phx_NAME; TORCH names the
 # precompiled headers of a folder that knows LibTorch.
 # Object libraries are linked straight into each binary, so that self-registering files are never dropped by the linker.
@@ -40,6 +52,7 @@ function(phalanx_folder name)
     list(APPEND sources "${CMAKE_SOURCE_DIR}/cmake/sanitizer_options.cpp")
   endif()
   add_library(phx_${name} OBJECT ${sources})
+  phalanx_unity(phx_${name})
   target_include_directories(phx_${name} PUBLIC "${CMAKE_SOURCE_DIR}/src")
   target_link_libraries(phx_${name} PUBLIC fmt::fmt spdlog::spdlog nlohmann_json::nlohmann_json yaml-cpp
     simdjson::simdjson ZLIB::ZLIB PkgConfig::PCRE2 PkgConfig::UTF8PROC PkgConfig::XXHASH PkgConfig::ZSTD

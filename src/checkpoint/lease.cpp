@@ -24,7 +24,7 @@ namespace phalanx::checkpoint {
 
 namespace {
 
-using Json = nlohmann::ordered_json;
+using OrderedJson = nlohmann::ordered_json;
 
 constexpr std::string_view kLeaseName = "LEASE";
 constexpr uint64_t kMaxLeaseBytes = 64 * 1024;
@@ -83,13 +83,13 @@ LeaseHolder this_process(int64_t incarnation) {
 }
 
 std::string to_text(const LeaseHolder& holder) {
-  return Json{{"incarnation", holder.incarnation},
-              {"host", holder.host},
-              {"pid", holder.pid},
-              {"started", holder.started},
-              {"machine", holder.machine},
-              {"process_start", holder.process_start},
-              {"released", holder.released}}
+  return OrderedJson{{"incarnation", holder.incarnation},
+                     {"host", holder.host},
+                     {"pid", holder.pid},
+                     {"started", holder.started},
+                     {"machine", holder.machine},
+                     {"process_start", holder.process_start},
+                     {"released", holder.released}}
              .dump(1) +
          "\n";
 }
@@ -98,7 +98,7 @@ std::string to_text(const LeaseHolder& holder) {
 std::optional<LeaseHolder> read_holder(const std::string& path) {
   if (!exists(path)) return std::nullopt;
   try {
-    const Json json = Json::parse(read_whole_file(path, kMaxLeaseBytes));
+    const OrderedJson json = OrderedJson::parse(read_whole_file(path, kMaxLeaseBytes));
     return LeaseHolder{.incarnation = json.at("incarnation").get<int64_t>(),
                        .host = json.at("host").get<std::string>(),
                        .machine = json.at("machine").get<std::string>(),
@@ -106,7 +106,7 @@ std::optional<LeaseHolder> read_holder(const std::string& path) {
                        .process_start = json.at("process_start").get<std::string>(),
                        .started = json.at("started").get<std::string>(),
                        .released = json.at("released").get<bool>()};
-  } catch (const Json::exception&) {
+  } catch (const OrderedJson::exception&) {
     return std::nullopt;
   }
 }

@@ -10,7 +10,7 @@ namespace phalanx::checkpoint {
 
 namespace {
 
-using Json = nlohmann::ordered_json;
+using OrderedJson = nlohmann::ordered_json;
 
 constexpr std::string_view kFormat = "phalanx-checkpoint";
 constexpr int64_t kVersion = 1;
@@ -20,13 +20,13 @@ constexpr size_t kTailBytes = kTailBegin.size() + 32 + kTailEnd.size();
 constexpr int64_t kMaxElements = int64_t{1} << 53;
 constexpr size_t kMaxDimensions = 16;
 
-std::string lines(const std::vector<Json>& items) {
+std::string lines(const std::vector<OrderedJson>& items) {
   std::vector<std::string> texts;
-  for (const Json& item : items) texts.push_back(item.dump());
+  for (const OrderedJson& item : items) texts.push_back(item.dump());
   return texts.empty() ? "[]" : fmt::format("[\n{}\n]", fmt::join(texts, ",\n"));
 }
 
-Json file_json(const FileEntry& file) {
+OrderedJson file_json(const FileEntry& file) {
   std::string blocks;
   for (const Digest& block : file.blocks) blocks += to_hex(block);
   return {{"name", file.name},
@@ -35,8 +35,8 @@ Json file_json(const FileEntry& file) {
           {"block_digests", blocks}};
 }
 
-Json tensor_json(const TensorEntry& tensor) {
-  Json pieces = Json::array();
+OrderedJson tensor_json(const TensorEntry& tensor) {
+  OrderedJson pieces = OrderedJson::array();
   for (const Piece& piece : tensor.pieces) {
     pieces.push_back({{"offset", piece.box.offset},
                       {"shape", piece.box.shape},
@@ -60,14 +60,14 @@ class Reader {
     core::fail(core::ExitCode::kBadInput, "{}: {}", path_, fmt::format(format, std::forward<Args>(args)...));
   }
 
-  const Json& member(const Json& object, const char* key) const {
+  const OrderedJson& member(const OrderedJson& object, const char* key) const {
     if (!object.is_object()) refuse("an object with \"{}\" was expected", key);
     const auto it = object.find(key);
     if (it == object.end()) refuse("\"{}\" is missing", key);
     return *it;
   }
-  int64_t count(const Json& object, const char* key) const {
-    const Json& value = member(object, key);
+  int64_t count(const OrderedJson& object, const char* key) const {
+    const OrderedJson& value = member(object, key);
     if (!value.is_number_integer() ||
         (value.is_number_unsigned() && value.get<uint64_t>() > uint64_t{1} << 62) ||
         value.get<int64_t>() < 0) {
@@ -75,23 +75,23 @@ class Reader {
     }
     return value.get<int64_t>();
   }
-  std::string text(const Json& object, const char* key) const {
-    const Json& value = member(object, key);
+  std::string text(const OrderedJson& object, const char* key) const {
+    const OrderedJson& value = member(object, key);
     if (!value.is_string()) refuse("\"{}\" is {} but must be a string", key, core::printable(value.dump()));
     return value.get<std::string>();
   }
-  const Json& list(const Json& object, const char* key) const {
-    const Json& value = member(object, key);
+  const OrderedJson& list(const OrderedJson& object, const char* key) const {
+    const OrderedJson& value = member(object, key);
     if (!value.is_array()) refuse("\"{}\" must be a list", key);
     return value;
   }
-  std::vector<int64_t> sizes(const Json& object, const char* key) const {
-    const Json& value = list(object, key);
+  std::vector<int64_t> sizes(const OrderedJson& object, const char* key) const {
+    const OrderedJson& value = list(object, key);
     if (value.size() > kMaxDimensions)
       refuse("\"{}\" has {} dimensions; {} are allowed", key, value.size(), kMaxDimensions);
     std::vector<int64_t> numbers;
     int64_t product = 1;
-    for (const Json& item : value) {
+    for (const OrderedJson& item : value) {
       if (!item.is_number_unsigned() || item.get<uint64_t>() > static_cast<uint64_t>(kMaxElements)) {
         refuse("\"{}\" holds {} but sizes are whole numbers of at most 2^53", key,
                core::printable(item.dump()));
@@ -103,13 +103,13 @@ class Reader {
     }
     return numbers;
   }
-  Digest digest(const Json& object, const char* key) const {
+  Digest digest(const OrderedJson& object, const char* key) const {
     Digest digest;
     if (!from_hex(text(object, key), digest)) refuse("\"{}\" must be 32 hexadecimal digits", key);
     return digest;
   }
 
-  FileEntry file(const Json& json) const {
+  FileEntry file(const OrderedJson& json) const {
     FileEntry file{
         .name = text(json, "name"), .size_bytes = static_cast<uint64_t>(count(json, "bytes")), .blocks = {}};
     if (file.name.empty() || file.name.find('/') != std::string::npos ||
@@ -129,11 +129,11 @@ class Reader {
     return file;
   }
 
-  TensorEntry tensor(const Json& json, const Manifest& manifest) const {
+  TensorEntry tensor(const OrderedJson& json, const Manifest& manifest) const {
     TensorEntry tensor{.name = text(json, "name"), .dtype = {}, .shape = sizes(json, "shape"), .pieces = {}};
     tensor.dtype = dtype(text(json, "dtype"), tensor.name);
     std::vector<Box> boxes;
-    for (const Json& item : list(json, "pieces")) {
+    for (const OrderedJson& item : list(json, "pieces")) {
       tensor.pieces.push_back(piece(item, tensor, manifest));
       boxes.push_back(tensor.pieces.back().box);
     }
@@ -151,7 +151,7 @@ class Reader {
     refuse("tensor {}: dtype {} is not known", core::printable(tensor), core::printable(name));
   }
 
-  Piece piece(const Json& json, const TensorEntry& tensor, const Manifest& manifest) const {
+  Piece piece(const OrderedJson& json, const TensorEntry& tensor, const Manifest& manifest) const {
     Piece piece{.box = {sizes(json, "offset"), sizes(json, "shape")},
                 .file = text(json, "file"),
                 .offset_bytes = static_cast<uint64_t>(count(json, "byte")),
@@ -216,7 +216,7 @@ uint64_t Manifest::tensor_bytes() const {
 }
 
 std::string to_text(const Manifest& manifest) {
-  std::vector<Json> files, tensors;
+  std::vector<OrderedJson> files, tensors;
   for (const FileEntry& file : manifest.files) files.push_back(file_json(file));
   for (const TensorEntry& tensor : manifest.tensors) tensors.push_back(tensor_json(tensor));
   std::string text = fmt::format(
@@ -231,7 +231,7 @@ std::string to_text(const Manifest& manifest) {
 Manifest parse_manifest(std::string_view text, const std::string& path) {
   const Reader reader(path);
   checked_body(text, reader);
-  const Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+  const OrderedJson json = OrderedJson::parse(text, nullptr, /*allow_exceptions=*/false);
   if (json.is_discarded()) reader.refuse("is not JSON");
   if (reader.text(json, "format") != kFormat) reader.refuse("is not a checkpoint of this program");
   if (const int64_t version = reader.count(json, "version"); version != kVersion) {
@@ -246,13 +246,13 @@ Manifest parse_manifest(std::string_view text, const std::string& path) {
                     .scalars = reader.member(json, "scalars"),
                     .files = {},
                     .tensors = {}};
-  for (const Json& item : reader.list(json, "files")) {
+  for (const OrderedJson& item : reader.list(json, "files")) {
     manifest.files.push_back(reader.file(item));
     const size_t count = manifest.files.size();
     if (count > 1 && !(manifest.files[count - 2].name < manifest.files[count - 1].name))
       reader.refuse("\"files\" are not sorted");
   }
-  for (const Json& item : reader.list(json, "tensors")) {
+  for (const OrderedJson& item : reader.list(json, "tensors")) {
     manifest.tensors.push_back(reader.tensor(item, manifest));
     const size_t count = manifest.tensors.size();
     if (count > 1 && !(manifest.tensors[count - 2].name < manifest.tensors[count - 1].name)) {

@@ -16,7 +16,7 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr int64_t kSplitBytes = int64_t{1} << 20;  // a smaller slice is not worth a second dataset
-[[noreturn]] void refuse(const std::string& name, const std::string& why) {
+[[noreturn]] void refuse_tensor(const std::string& name, const std::string& why) {
   core::fail(core::ExitCode::kBug, "checkpoint: tensor {}: {}", core::printable(name), why);
 }
 
@@ -42,7 +42,7 @@ void check_partition(const std::string& name, const SharedTensor& tensor) {
   std::vector<Box> boxes;
   for (const auto& [box, holders] : tensor.slices) boxes.push_back(box);
   const std::string problem = why_no_partition(boxes, tensor.shape);
-  if (!problem.empty()) refuse(name, problem);
+  if (!problem.empty()) refuse_tensor(name, problem);
 }
 
 /// Ranges of the first dimension, one for each holder.

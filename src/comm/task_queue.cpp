@@ -1,20 +1,17 @@
 #include "comm/task_queue.h"
 
 namespace phalanx::comm {
-namespace {
 
-struct Task {
+struct QueuedTask {
   std::function<void()> run;
   bool done = false;
   std::exception_ptr error;
 };
 
-}  // namespace
-
 struct TaskQueue::State {
   mutable std::mutex mutex;
   std::condition_variable changed;
-  std::deque<std::shared_ptr<Task>> waiting;
+  std::deque<std::shared_ptr<QueuedTask>> waiting;
   bool running = false;
   bool stopping = false;
   std::exception_ptr broken;  // what the first failing task threw
@@ -23,7 +20,7 @@ struct TaskQueue::State {
 
   /// Runs the first waiting task, with the lock released meanwhile.
   void run_next(std::unique_lock<std::mutex>& lock) {
-    const std::shared_ptr<Task> task = std::move(waiting.front());
+    const std::shared_ptr<QueuedTask> task = std::move(waiting.front());
     waiting.pop_front();
     running = true;
     std::exception_ptr error = broken;
@@ -51,7 +48,7 @@ struct TaskQueue::State {
     }
   }
 
-  void wait(const Task& task) {
+  void wait(const QueuedTask& task) {
     std::unique_lock lock(mutex);
     while (!task.done) {
       changed.wait(lock, [&] { return task.done || stopping || can_run(); });
@@ -69,13 +66,13 @@ namespace {
 template <typename State>
 class TaskWork : public Work {
  public:
-  TaskWork(std::shared_ptr<State> state, std::shared_ptr<Task> task)
+  TaskWork(std::shared_ptr<State> state, std::shared_ptr<QueuedTask> task)
       : state_(std::move(state)), task_(std::move(task)) {}
   void wait() override { state_->wait(*task_); }
 
  private:
   std::shared_ptr<State> state_;
-  std::shared_ptr<Task> task_;
+  std::shared_ptr<QueuedTask> task_;
 };
 
 }  // namespace
@@ -94,7 +91,7 @@ TaskQueue::~TaskQueue() {
 }
 
 std::unique_ptr<Work> TaskQueue::push(std::function<void()> run) {
-  auto task = std::make_shared<Task>();
+  auto task = std::make_shared<QueuedTask>();
   task->run = std::move(run);
   {
     const std::lock_guard lock(state_->mutex);

@@ -26,12 +26,12 @@ constexpr std::array<std::string_view, 16> kOldBool = {"y",  "Y",  "n",  "N",  "
 constexpr std::array<std::string_view, 12> kNotFinite = {".inf",  ".Inf",  ".INF",  "+.inf", "+.Inf", "+.INF",
                                                          "-.inf", "-.Inf", "-.INF", ".nan",  ".NaN",  ".NAN"};
 
-bool is_digit(char c) {
+bool is_decimal_digit(char c) {
   return c >= '0' && c <= '9';
 }
 
 size_t skip_digits(std::string_view text, size_t place) {
-  while (place < text.size() && is_digit(text[place])) ++place;
+  while (place < text.size() && is_decimal_digit(text[place])) ++place;
   return place;
 }
 
@@ -88,7 +88,7 @@ std::string reason_leading_zero(std::string_view text) {
 
 bool has_leading_zero(std::string_view text) {
   text = without_sign(text);
-  return text.size() > 1 && text[0] == '0' && is_digit(text[1]);
+  return text.size() > 1 && text[0] == '0' && is_decimal_digit(text[1]);
 }
 
 std::string_view for_from_chars(std::string_view text) {
@@ -149,7 +149,8 @@ std::string format_number(double value) {
 
 std::string format_string(std::string_view text) {
   constexpr std::string_view kSafe = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./+-";
-  const bool starts_like_number = !text.empty() && (is_digit(text[0]) || text[0] == '-' || text[0] == '+');
+  const bool starts_like_number =
+      !text.empty() && (is_decimal_digit(text[0]) || text[0] == '-' || text[0] == '+');
   const bool is_safe = text.find_first_not_of(kSafe) == std::string_view::npos && !starts_like_number &&
                        classify_scalar(text) == ScalarKind::kString && !is_any(text, kOldBool);
   if (is_safe) return std::string(text);

@@ -6,7 +6,7 @@ namespace phalanx::data {
 
 namespace {
 
-constexpr size_t kMaxFileBytes = size_t{256} << 20;
+constexpr size_t kMaxJsonBytes = size_t{256} << 20;
 constexpr size_t kMaxDepth = 64;
 
 void refuse_duplicate_keys(simdjson::dom::element element, const std::string& file) {
@@ -96,9 +96,9 @@ void JsonValue::wrong(std::string_view wanted) const {
 }
 
 JsonDocument::JsonDocument(std::string_view json, std::string file) : file_(std::move(file)) {
-  if (json.size() > kMaxFileBytes) {
+  if (json.size() > kMaxJsonBytes) {
     fail_tokenizer(TokenizerErrorKind::kTooLarge, "{}: has {} bytes, {} at most are read", file_, json.size(),
-                   kMaxFileBytes);
+                   kMaxJsonBytes);
   }
   if (json.starts_with("\xEF\xBB\xBF")) {
     fail_tokenizer(TokenizerErrorKind::kJson,

@@ -7,7 +7,7 @@ namespace phalanx::formats {
 namespace {
 
 constexpr uint64_t kAlignment = 32;
-constexpr size_t kMaxNameBytes = 63, kMaxDims = 4;
+constexpr size_t kMaxWrittenNameBytes = 63, kMaxWrittenDims = 4;
 
 template <typename T>
 void append(std::string& out, T value) {
@@ -25,12 +25,12 @@ uint64_t padded(uint64_t bytes) {
 
 uint64_t checked_bytes(const TensorSpec& tensor) {
   const std::string name = core::printable(tensor.name);
-  if (tensor.name.empty() || tensor.name.size() > kMaxNameBytes)
+  if (tensor.name.empty() || tensor.name.size() > kMaxWrittenNameBytes)
     core::fail(core::ExitCode::kBadConfig, "tensor name {} has {} bytes; GGUF allows 1 to {}", name,
-               tensor.name.size(), kMaxNameBytes);
-  if (tensor.shape.empty() || tensor.shape.size() > kMaxDims)
+               tensor.name.size(), kMaxWrittenNameBytes);
+  if (tensor.shape.empty() || tensor.shape.size() > kMaxWrittenDims)
     core::fail(core::ExitCode::kBadConfig, "tensor {} has {} dimensions; GGUF allows 1 to {}", name,
-               tensor.shape.size(), kMaxDims);
+               tensor.shape.size(), kMaxWrittenDims);
   if (tensor.shape.back() % core::block_elements(tensor.dtype) != 0)
     core::fail(core::ExitCode::kBadConfig,
                "tensor {} has rows of {} values, and {} needs a multiple of {}; export it as F16 or F32",

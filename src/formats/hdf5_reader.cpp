@@ -12,7 +12,7 @@ using core::DType;
 using hdf5::Handle;
 using Kind = FormatErrorKind;
 
-constexpr int kMaxDims = 32, kMaxGroupDepth = 16;
+constexpr int kMaxDatasetDims = 32, kMaxGroupDepth = 16;
 constexpr size_t kMaxDatasets = 1'000'000;
 constexpr std::array kDTypes = {DType::kF64, DType::kF32, DType::kF16, DType::kBF16, DType::kI64,
                                 DType::kI32, DType::kI16, DType::kI8,  DType::kU8};
@@ -82,7 +82,7 @@ class Lister {
     const H5S_class_t kind = H5Sget_simple_extent_type(space.get());
     if (kind == H5S_SCALAR) return {};
     const int rank = H5Sget_simple_extent_ndims(space.get());
-    if (kind != H5S_SIMPLE || rank < 1 || rank > kMaxDims) refuse(name, "has no simple shape");
+    if (kind != H5S_SIMPLE || rank < 1 || rank > kMaxDatasetDims) refuse(name, "has no simple shape");
     std::vector<hsize_t> dims(static_cast<size_t>(rank));
     H5Sget_simple_extent_dims(space.get(), dims.data(), nullptr);
     return {dims.begin(), dims.end()};

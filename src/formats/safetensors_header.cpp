@@ -16,7 +16,7 @@ using core::DType;
 using Kind = FormatErrorKind;
 
 constexpr uint64_t kMaxHeaderBytes = 100'000'000, kMaxMetadataBytes = 16u << 20;
-constexpr size_t kMaxDims = 16, kMaxJsonDepth = 64;
+constexpr size_t kMaxTensorDims = 16, kMaxJsonDepth = 64;
 constexpr std::array kDTypes = {DType::kF64, DType::kF32, DType::kF16, DType::kBF16, DType::kI64,
                                 DType::kI32, DType::kI16, DType::kI8,  DType::kU8,   DType::kBool};
 
@@ -141,8 +141,8 @@ class HeaderHandler : public JsonHandler {
   void add_dimension(uint64_t value) {
     if (value > uint64_t(std::numeric_limits<int64_t>::max()))
       fail_in(Kind::kShape, path_, "{} has a dimension of {}", tensor(), value);
-    if (entry_.shape.size() == kMaxDims)
-      fail_in(Kind::kShape, path_, "{} has more than {} dimensions", tensor(), kMaxDims);
+    if (entry_.shape.size() == kMaxTensorDims)
+      fail_in(Kind::kShape, path_, "{} has more than {} dimensions", tensor(), kMaxTensorDims);
     entry_.shape.push_back(int64_t(value));
   }
 

@@ -32,13 +32,13 @@ constexpr OutType kOutTypes[] = {{"f32", core::DType::kF32},
                                  {"bf16", core::DType::kBF16},
                                  {"q8_0", core::DType::kQ8_0}};
 
-struct Arguments {
+struct ConvertArguments {
   std::string source, destination, to = "hf", outtype;
   std::vector<std::string> sets;
 };
 
 /// The type of the written weights: as asked, else the base's own where a file can hold it, else bf16.
-core::DType out_type(const Arguments& arguments, const LoadedModel& loaded) {
+core::DType out_type(const ConvertArguments& arguments, const LoadedModel& loaded) {
   if (arguments.outtype.empty()) {
     const core::DType own = loaded.source.files.dtype();
     return own == core::DType::kF32 || own == core::DType::kF16 ? own : core::DType::kBF16;
@@ -103,7 +103,7 @@ void refuse_existing(const std::string& path) {
   }
 }
 
-int write_hf(const LoadedModel& source, const Arguments& arguments, const core::Config& config) {
+int write_hf(const LoadedModel& source, const ConvertArguments& arguments, const core::Config& config) {
   const core::DType dtype = out_type(arguments, source);
   if (core::is_quantised(dtype))
     core::fail(ExitCode::kBadConfig,
@@ -115,7 +115,7 @@ int write_hf(const LoadedModel& source, const Arguments& arguments, const core::
   return 0;
 }
 
-int write_gguf(const LoadedModel& source, const Arguments& arguments, const core::Config& config) {
+int write_gguf(const LoadedModel& source, const ConvertArguments& arguments, const core::Config& config) {
   const core::DType dtype = out_type(arguments, source);
   model::save_gguf(arguments.destination, *source.model, source.weights(), dtype,
                    gguf_metadata(source, fs::path(arguments.destination).stem().string()));
@@ -123,7 +123,7 @@ int write_gguf(const LoadedModel& source, const Arguments& arguments, const core
   return 0;
 }
 
-int write_peft(const LoadedModel& source, const Arguments& arguments, const core::Config& config) {
+int write_peft(const LoadedModel& source, const ConvertArguments& arguments, const core::Config& config) {
   if (!source.adapter)
     core::fail(ExitCode::kBadInput, "{}: has no adapter, which --to peft writes; use --to hf or gguf",
                arguments.source);
@@ -142,7 +142,7 @@ int write_peft(const LoadedModel& source, const Arguments& arguments, const core
   return 0;
 }
 
-int convert(const Arguments& arguments) {
+int convert(const ConvertArguments& arguments) {
   const core::Config config = core::Config::defaults(arguments.sets);
   if (arguments.to != "hf" && arguments.to != "gguf" && arguments.to != "peft") {
     core::fail(ExitCode::kBadConfig, "--to is {}; known are hf, gguf, peft",
@@ -186,7 +186,7 @@ int verify_export(const std::string& a, const std::string& b, const std::vector<
 
 Command converter(const std::string& name, const std::string& help, const std::string& to) {
   return {name, help, [to](CLI::App& app) {
-            auto arguments = std::make_shared<Arguments>();
+            auto arguments = std::make_shared<ConvertArguments>();
             arguments->to = to;
             app.add_option("source", arguments->source,
                            "Hugging Face folder, .gguf file, adapter, checkpoint or run")
@@ -209,7 +209,7 @@ const bool import_registered =
 
 const bool merge_registered = register_command(
     {"merge", "Merges ADAPTER into BASE and verifies the result", [](CLI::App& app) {
-       auto arguments = std::make_shared<Arguments>();
+       auto arguments = std::make_shared<ConvertArguments>();
        auto base = std::make_shared<std::string>();
        app.add_option("base", *base, "Hugging Face folder or .gguf file")->required();
        app.add_option("adapter", arguments->source, "PEFT folder or run")->required();

@@ -73,7 +73,7 @@ int doctor_rank() {
   return 0;
 }
 
-const bool registered = register_command(
+const bool doctor_registered = register_command(
     {"doctor", "Shows what this machine has and runs a self-test over 2 ranks", [](CLI::App&) {
        return [] {
          return environment("OMPI_COMM_WORLD_SIZE") || environment("PMIX_RANK") ? doctor_rank() : doctor();

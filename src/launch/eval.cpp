@@ -33,7 +33,7 @@ int evaluate(const std::string& path, const std::string& config_path, const std:
   return 0;
 }
 
-const bool registered = register_command(
+const bool eval_registered = register_command(
     {"eval", "Loss and perplexity of MODEL on data.eval of CONFIG", [](CLI::App& app) {
        auto path = std::make_shared<std::string>(), config = std::make_shared<std::string>();
        auto sets = std::make_shared<std::vector<std::string>>();

@@ -13,7 +13,7 @@
 namespace phalanx::launch {
 namespace {
 
-struct Arguments {
+struct GenerateArguments {
   std::string model;
   std::vector<std::string> sets;
   generate::GenerateOptions options;
@@ -21,7 +21,7 @@ struct Arguments {
   std::string stats;
 };
 
-void declare(CLI::App& app, Arguments& arguments) {
+void declare(CLI::App& app, GenerateArguments& arguments) {
   app.add_option("model", arguments.model, "Hugging Face folder, .gguf file, adapter, checkpoint or run")
       ->required();
   app.add_option("--max-new-tokens", arguments.options.max_new_tokens, "Longest answer, tokens")
@@ -49,7 +49,7 @@ nlohmann::ordered_json to_json(const generate::GenerateStats& stats) {
           {"decode_tokens_per_s", stats.tpot_s > 0 ? 1.0 / stats.tpot_s : 0.0}};
 }
 
-int generate_rows(const Arguments& arguments) {
+int generate_rows(const GenerateArguments& arguments) {
   const core::Config config = core::Config::defaults(arguments.sets);
   arguments.options.sampling.validate();
   set_threads(config);
@@ -77,7 +77,7 @@ int generate_rows(const Arguments& arguments) {
 }
 
 /// A conversation on the terminal: a line of the user, the answer as it comes.
-int chat(const Arguments& arguments) {
+int chat(const GenerateArguments& arguments) {
   using data::jinja::Value;
   const core::Config config = core::Config::defaults(arguments.sets);
   arguments.options.sampling.validate();
@@ -116,11 +116,11 @@ int chat(const Arguments& arguments) {
   return 0;
 }
 
-using Body = int (*)(const Arguments&);
+using Body = int (*)(const GenerateArguments&);
 
 Command command(const std::string& name, const std::string& help, Body body) {
   return {name, help, [body](CLI::App& app) {
-            auto arguments = std::make_shared<Arguments>();
+            auto arguments = std::make_shared<GenerateArguments>();
             declare(app, *arguments);
             return [arguments, body] { return body(*arguments); };
           }};

@@ -121,7 +121,7 @@ void inspect(const fs::path& path) {
              path.string());
 }
 
-const bool registered = register_command(
+const bool inspect_registered = register_command(
     {"inspect", "Shows what is in a model, adapter, checkpoint, tokenizer or data file, checking all of it",
      [](CLI::App& app) {
        auto path = std::make_shared<std::string>();

@@ -38,7 +38,7 @@ int plan(const std::string& path, const std::vector<std::string>& sets) {
   return 0;
 }
 
-const bool registered = register_command(
+const bool plan_registered = register_command(
     {"plan", "Shows the mesh of CONFIG: stages, and the order of their forwards and backwards",
      [](CLI::App& app) {
        auto config = std::make_shared<std::string>();

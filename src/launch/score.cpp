@@ -37,7 +37,7 @@ int score(const std::string& path, const std::vector<std::string>& sets) {
   return 0;
 }
 
-const bool registered = register_command(
+const bool score_registered = register_command(
     {"score", "log p of every token (JSONL on stdin) given those before it, in nats", [](CLI::App& app) {
        auto path = std::make_shared<std::string>();
        auto sets = std::make_shared<std::vector<std::string>>();

@@ -18,7 +18,7 @@ int tokenize(const std::string& path, const std::vector<std::string>& sets) {
   return 0;
 }
 
-const bool registered = register_command(
+const bool tokenize_registered = register_command(
     {"tokenize", "Text or messages (JSONL on stdin) to token ids and the mask of targets", [](CLI::App& app) {
        auto path = std::make_shared<std::string>();
        auto sets = std::make_shared<std::vector<std::string>>();

@@ -94,13 +94,13 @@ int dry_run(const core::Config& config) {
   return 0;
 }
 
-struct Arguments {
+struct TrainArguments {
   std::string config;
   std::vector<std::string> sets;
   bool print_config = false, dry_run = false;
 };
 
-int train(const Arguments& arguments) {
+int train(const TrainArguments& arguments) {
   const core::Config config = core::Config::load(arguments.config, arguments.sets);
   if (arguments.print_config) {
     std::cout << config.print(/*with_origins=*/true);
@@ -121,9 +121,9 @@ int train(const Arguments& arguments) {
   return run_alone(config);
 }
 
-const bool registered = register_command(
+const bool train_registered = register_command(
     {"train", "Runs the training that CONFIG describes", [](CLI::App& app) {
-       auto arguments = std::make_shared<Arguments>();
+       auto arguments = std::make_shared<TrainArguments>();
        app.add_option("config", arguments->config, "YAML file; see docs/config.md")->required();
        app.add_flag("--print-config", arguments->print_config,
                     "Shows the resolved config with the origin of each value, and stops");
@@ -132,7 +132,7 @@ const bool registered = register_command(
        return [arguments] { return train(*arguments); };
      }});
 
-int prepare(const Arguments& arguments) {
+int prepare(const TrainArguments& arguments) {
   const core::Config config = core::Config::load(arguments.config, arguments.sets);
   set_up_log(config, 0);
   auto group = comm::make_single_communicator();
@@ -144,7 +144,7 @@ int prepare(const Arguments& arguments) {
 
 const bool prepare_registered = register_command(
     {"prepare", "Tokenises, masks and packs the data of CONFIG ahead of time", [](CLI::App& app) {
-       auto arguments = std::make_shared<Arguments>();
+       auto arguments = std::make_shared<TrainArguments>();
        app.add_option("config", arguments->config, "YAML file")->required();
        add_set_option(app, arguments->sets);
        return [arguments] { return prepare(*arguments); };

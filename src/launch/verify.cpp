@@ -11,7 +11,7 @@ int run_verify_export(const std::string& a, const std::string& b,
 
 namespace {
 
-const bool registered = register_command(
+const bool verify_registered = register_command(
     {"verify", "Checks a mesh, a checkpoint, or two models against each other", [](CLI::App& app) {
        auto path = std::make_shared<std::string>(), a = std::make_shared<std::string>(),
             b = std::make_shared<std::string>();

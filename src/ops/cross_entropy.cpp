@@ -47,10 +47,8 @@ at::Tensor spread(const at::Tensor& values, const Rows& rows, int64_t total) {
   return at::zeros(sizes, values.options()).index_copy_(0, rows.index, values);
 }
 
-using Chunk = CrossEntropyRows;
-
 // Any device and dtype.
-void run_with_aten(const Chunk& c, const at::Tensor& weight) {
+void run_with_aten(const CrossEntropyRows& c, const at::Tensor& weight) {
   at::Tensor log_p = at::log_softmax(at::linear(c.hidden, weight).to(sum_type(c.hidden)), 1);
   const at::Tensor column = c.labels.unsqueeze(1);
   at::Tensor(c.losses).copy_(log_p.gather(1, column).squeeze(1).neg());
@@ -64,7 +62,7 @@ void run_with_aten(const Chunk& c, const at::Tensor& weight) {
 
 // Losses of the rows of `logits`, which become their gradients (from the start of each row) where wanted.
 template <class T, class Source, class Kernel>
-void differentiate_rows(const Chunk& c, Source* logits, int64_t vocab, const Kernel& kernel) {
+void differentiate_rows(const CrossEntropyRows& c, Source* logits, int64_t vocab, const Kernel& kernel) {
   const int64_t* labels = c.labels.data_ptr<int64_t>();
   float* losses = c.losses.data_ptr<float>();
   at::parallel_for(0, c.labels.size(0), 1, [&](int64_t begin, int64_t end) {
@@ -76,7 +74,7 @@ void differentiate_rows(const Chunk& c, Source* logits, int64_t vocab, const Ker
 
 // Logits stay fp32 in the reused buffer; their gradient overwrites them in the dtype of the weight.
 template <class T>
-void run_packed(const Chunk& c, const at::Tensor& weight) {
+void run_packed(const CrossEntropyRows& c, const at::Tensor& weight) {
   constexpr cpu::Element kElement = sizeof(T) == 2 ? cpu::Element::kBF16 : cpu::Element::kF32;
   const int64_t n = c.hidden.size(0), h = c.hidden.size(1), vocab = weight.size(0);
   auto* logits = static_cast<float*>(cpu::scratch(cpu::Scratch::kLogits, static_cast<size_t>(n * vocab) * 4));
@@ -109,7 +107,7 @@ void run_packed(const Chunk& c, const at::Tensor& weight) {
 
 // ATen's products into the reused buffer, logits in the dtype of the weight.
 template <class T>
-void run_on_cpu(const Chunk& c, const at::Tensor& weight) {
+void run_on_cpu(const CrossEntropyRows& c, const at::Tensor& weight) {
   const int64_t n = c.hidden.size(0), vocab = weight.size(0);
   void* buffer = cpu::scratch(cpu::Scratch::kLogits, static_cast<size_t>(n * vocab) * sizeof(T));
   at::Tensor logits = at::from_blob(buffer, {n, vocab}, weight.options().requires_grad(false));
@@ -119,7 +117,7 @@ void run_on_cpu(const Chunk& c, const at::Tensor& weight) {
   if (c.weight_grad.defined()) matmul_tn_add(c.weight_grad, logits, c.hidden);
 }
 
-void run_chunk(const Chunk& c, const at::Tensor& weight) {
+void run_chunk(const CrossEntropyRows& c, const at::Tensor& weight) {
   if (!cpu::has_kernels(c.hidden)) return run_with_aten(c, weight);
   const bool bf16 = c.hidden.scalar_type() == at::kBFloat16;
   const bool packed = cpu::can_multiply(bf16 ? cpu::Element::kBF16 : cpu::Element::kF32);

@@ -13,13 +13,13 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-at::ScalarType wide_type(const at::Tensor& t) {
+at::ScalarType sum_dtype(const at::Tensor& t) {
   return t.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
 }
 
 // sum_j y[positions[:, j]], each row times weights[:, j] where there are weights.
 at::Tensor sum_of_choices(const at::Tensor& y, const at::Tensor& positions, const at::Tensor& weights) {
-  const at::ScalarType wide = wide_type(y);
+  const at::ScalarType wide = sum_dtype(y);
   at::Tensor sum = at::zeros({positions.size(0), y.size(1)}, y.options().dtype(wide));
   for (int64_t j = 0; j < positions.size(1); ++j) {
     const at::Tensor rows = y.index_select(0, positions.select(1, j)).to(wide);
@@ -61,7 +61,7 @@ struct FromExpertOrder : torch::autograd::Function<FromExpertOrder> {
     const variable_list saved = ctx->get_saved_variables();
     const at::Tensor &y = saved[0], &weights = saved[1], &slots = saved[2], &positions = saved[3];
     const int64_t k = positions.size(1);
-    const at::Tensor out_gradient = grads[0].to(wide_type(y));
+    const at::Tensor out_gradient = grads[0].to(sum_dtype(y));
     variable_list out(4);
     if (ctx->needs_input_grad(0)) {
       const at::Tensor factors = weights.reshape(-1).index_select(0, slots).unsqueeze(1);  // [R, 1]

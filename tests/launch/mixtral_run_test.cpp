@@ -19,14 +19,14 @@ std::string mixtral_config() {
   return config;
 }
 
-Outcome train(const Workplace& place, const std::string& name, const std::vector<std::string>& sets) {
+Outcome train_mixtral(const Workplace& place, const std::string& name, const std::vector<std::string>& sets) {
   std::vector<std::string> arguments = {"train", "moe.yaml",     "--set", "run.output_dir=" + name,
                                         "--set", "run.threads=1"};
   for (const std::string& set : sets) arguments.insert(arguments.end(), {"--set", set});
   return place.run(arguments);
 }
 
-std::vector<double> losses(const Workplace& place, const std::string& name) {
+std::vector<double> mixtral_losses(const Workplace& place, const std::string& name) {
   return test::metrics(place, name, {"loss"});
 }
 
@@ -35,9 +35,9 @@ TEST(MixtralRun, LearnsInTwentySteps) {
   place.write("moe.yaml", mixtral_config());
   for (const char* precision : {"fp32", "bf16"}) {
     const Outcome outcome =
-        train(place, precision, {"train.max_steps=20", std::string("train.precision=") + precision});
+        train_mixtral(place, precision, {"train.max_steps=20", std::string("train.precision=") + precision});
     ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
-    const std::vector<double> all = losses(place, precision);
+    const std::vector<double> all = mixtral_losses(place, precision);
     ASSERT_EQ(all.size(), 20U);
     EXPECT_LT(all.back(), 0.8 * all.front()) << precision;
   }
@@ -58,10 +58,10 @@ TEST(MixtralRun, GivesEqualBitsForEverySplitOfTheBatchWhenMeshInvariant) {
   std::string reference;
   for (const auto& [dp, micro] : {std::pair{1, 8}, {1, 1}, {2, 4}}) {
     const std::string name = "dp" + std::to_string(dp) + "_" + std::to_string(micro);
-    const Outcome outcome =
-        train(place, name,
-              {"run.determinism=mesh_invariant", "model.dtype=fp32", "parallel.dp=" + std::to_string(dp),
-               "train.micro_batch_size=" + std::to_string(micro)});
+    const Outcome outcome = train_mixtral(
+        place, name,
+        {"run.determinism=mesh_invariant", "model.dtype=fp32", "parallel.dp=" + std::to_string(dp),
+         "train.micro_batch_size=" + std::to_string(micro)});
     ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
     const std::string weights = place.read(name + "/final/model.safetensors");
     ASSERT_FALSE(weights.empty());
@@ -75,9 +75,9 @@ TEST(MixtralRun, SharesOutExpertsOverRanksWithTheCurveOfOneAndGoesOnWithoutThem)
   place.write("moe.yaml", mixtral_config());
   const auto run = [&](const std::string& name, std::vector<std::string> sets) {
     sets.insert(sets.end(), {"train.precision=fp64", "schedule.name=constant", "checkpoint.every_steps=2"});
-    const Outcome outcome = train(place, name, sets);
+    const Outcome outcome = train_mixtral(place, name, sets);
     EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
-    return losses(place, name);
+    return mixtral_losses(place, name);
   };
   const std::vector<double> one = run("one", {});
   const std::vector<std::string> experts = {"parallel.dp=2", "parallel.ep=2"};
@@ -99,13 +99,13 @@ TEST(MixtralRun, SharesOutExpertsOverRanksWithTheCurveOfOneAndGoesOnWithoutThem)
 TEST(MixtralRun, TrainsAnAdapterOnAttentionExpertsAndRouter) {
   const Workplace place;
   place.write("moe.yaml", mixtral_config());
-  ASSERT_EQ(train(place, "base", {"model.dtype=fp32"}).exit_code, 0);
+  ASSERT_EQ(train_mixtral(place, "base", {"model.dtype=fp32"}).exit_code, 0);
   std::string config = mixtral_config();
   const size_t begin = config.find("model:"), end = config.find("data:");
   place.write("moe.yaml", config.replace(begin, end - begin, "model: {path: base/final}\nlora: {r: 4}\n"));
-  const Outcome outcome = train(place, "adapter", {"train.max_steps=20"});
+  const Outcome outcome = train_mixtral(place, "adapter", {"train.max_steps=20"});
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
-  const std::vector<double> all = losses(place, "adapter");
+  const std::vector<double> all = mixtral_losses(place, "adapter");
   EXPECT_LT(all.back(), all.front());
   const auto adapter = nlohmann::json::parse(place.read("adapter/final/adapter_config.json"));
   EXPECT_EQ(adapter["target_modules"],
@@ -117,7 +117,7 @@ TEST(MixtralRun, TrainsAnAdapterOnAttentionExpertsAndRouter) {
 TEST(MixtralRun, SaysThatKeysOfExpertsDoNotBelongToLlama) {
   const Workplace place;
   place.write("moe.yaml", test::tiny_config());
-  const Outcome outcome = train(place, "run", {"model.num_local_experts=4"});
+  const Outcome outcome = train_mixtral(place, "run", {"model.num_local_experts=4"});
   EXPECT_EQ(outcome.exit_code, 78);
   EXPECT_NE(outcome.err.find("model.num_local_experts is set but llama has no experts"), std::string::npos)
       << outcome.err;

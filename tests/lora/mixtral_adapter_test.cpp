@@ -14,20 +14,20 @@ namespace {
 using model::golden_path;
 using model::max_difference;
 
-const std::string kAdapter = std::string(PHALANX_SOURCE_DIR) + "/tests/lora/golden/mixtral_adapter";
+const std::string kMixtralAdapter = std::string(PHALANX_SOURCE_DIR) + "/tests/lora/golden/mixtral_adapter";
 
 class MixtralAdapter : public testing::Test {
  protected:
   std::shared_ptr<model::CausalLm> base(at::ScalarType dtype = at::kDouble) const {
     return model::load_model(golden_path("mixtral"), dtype);
   }
-  formats::SafetensorsFile golden_{kAdapter + ".safetensors"};
+  formats::SafetensorsFile golden_{kMixtralAdapter + ".safetensors"};
   model::ModelInput input_ = model::make_input(model::read_tensor(golden_, "ids"), model::kGoldenLengths);
 };
 
 TEST_F(MixtralAdapter, LogitsAndAuxiliaryLossEqualPeft) {
   const auto model = base();
-  const Adapter adapter = load_adapter(*model, open_adapter(kAdapter), at::kDouble);
+  const Adapter adapter = load_adapter(*model, open_adapter(kMixtralAdapter), at::kDouble);
   EXPECT_EQ(adapter.modules().size(), 2U * (4 + 1 + 4 * 3));
   const model::LayersOutput out = model->forward(input_);
   EXPECT_LT(
@@ -46,7 +46,7 @@ TEST_F(MixtralAdapter, AllLinearMeansAttentionExpertsAndRouterAsInPeft) {
 
 TEST_F(MixtralAdapter, GradientsAreThoseOfTheMergedWeightsAndReachEveryFactor) {
   const auto model = base();
-  const Adapter adapter = load_adapter(*model, open_adapter(kAdapter), at::kDouble);
+  const Adapter adapter = load_adapter(*model, open_adapter(kMixtralAdapter), at::kDouble);
   const auto plain = base();
   {
     const at::NoGradGuard no_grad;
@@ -79,7 +79,7 @@ TEST_F(MixtralAdapter, AnExpertWithoutTokensGetsZerosInEveryDtype) {
   const model::ModelInput input = model::make_input(model::read_tensor(file, "short.ids"), {2});
   for (const auto dtype : {at::kDouble, at::kFloat, at::kBFloat16}) {
     const auto model = base(dtype);
-    const Adapter adapter = load_adapter(*model, open_adapter(kAdapter), dtype);
+    const Adapter adapter = load_adapter(*model, open_adapter(kMixtralAdapter), dtype);
     model->forward(input).hidden.sum().backward();
     int idle = 0;
     for (const AdaptedLinear& m : adapter.modules()) {
@@ -94,7 +94,7 @@ TEST_F(MixtralAdapter, AnExpertWithoutTokensGetsZerosInEveryDtype) {
 TEST_F(MixtralAdapter, DecodesTokenByTokenLikeTheWholeForward) {
   const at::NoGradGuard no_grad;
   const auto model = base(at::kFloat);
-  load_adapter(*model, open_adapter(kAdapter), at::kFloat);
+  load_adapter(*model, open_adapter(kMixtralAdapter), at::kFloat);
   const at::Tensor whole = model->hidden(model::make_input(at::arange(30) % 48, {30}));
   const at::Tensor few = model->hidden(model::make_input(at::arange(3), {3}));
   EXPECT_LT(max_difference(whole.slice(0, 0, 3), few), 5e-5);

@@ -85,13 +85,13 @@ TEST(AttentionPieces, JoinRectanglesThatLieSideBySide) {
   EXPECT_EQ(attention_pieces(inner, outer, {0, 16}), early_keys);
 }
 
-struct Case {
+struct BlockCase {
   std::vector<int32_t> cu;
   int64_t heads, kv_heads, dim;
   std::vector<Ranges> key_blocks;  // together the whole axis; the queries are all rows
 };
 
-const std::vector<Case> kCases = {
+const std::vector<BlockCase> kBlockCases = {
     {{0, 30}, 4, 4, 16, {{{0, 30}}}},
     {{0, 70}, 4, 2, 16, {{{0, 9}, {60, 70}}, {{9, 60}}}},
     {{0, 5, 6, 38, 70}, 6, 3, 24, {{{38, 70}}, {{0, 5}, {30, 38}}, {{5, 30}}}},
@@ -114,7 +114,7 @@ void add_rows(const at::Tensor& whole, const Ranges& ranges, const at::Tensor& p
 }
 
 /// Output and gradients over all blocks of keys, one after the other; {out, dq, dk, dv}, wide.
-Tensors block_by_block(const Case& c, const Tensors& x, const at::Tensor& dout, double scale) {
+Tensors block_by_block(const BlockCase& c, const Tensors& x, const at::Tensor& dout, double scale) {
   const at::Tensor &q = x[0], &k = x[1], &v = x[2];
   const Ranges all = {{0, c.cu.back()}};
   AttentionState state = start_attention(q);
@@ -136,7 +136,7 @@ Tensors block_by_block(const Case& c, const Tensors& x, const at::Tensor& dout, 
 }
 
 void expect_blocks_equal_whole(at::ScalarType type) {
-  for (const Case& c : kCases) {
+  for (const BlockCase& c : kBlockCases) {
     SCOPED_TRACE(testing::Message() << toString(type) << ", " << c.cu.back() << " tokens, " << c.heads << "/"
                                     << c.kv_heads << " heads");
     const int64_t n = c.cu.back();
@@ -203,7 +203,7 @@ TEST(AttentionBlock, AFirstBlockThatHoldsAllKeysGivesTheBitsOfVarlenAttention) {
 
 TEST(AttentionBlock, KernelsGiveTheSameBitsWithAnyNumberOfThreads) {
   if (!cpu::isa().avx2) GTEST_SKIP() << "no kernels for this machine";
-  const Case c{{0, 700, 1500}, 6, 3, 32, {{{0, 300}, {900, 1500}}, {{300, 900}}}};
+  const BlockCase c{{0, 700, 1500}, 6, 3, 32, {{{0, 300}, {900, 1500}}, {{300, 900}}}};
   const int threads = at::get_num_threads();
   for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
     const Tensors x = {at::randn({1500, 6, 32}).to(type), at::randn({1500, 3, 32}).to(type),

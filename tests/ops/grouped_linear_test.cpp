@@ -14,7 +14,7 @@ using test::Tensors;
 
 const std::vector<int64_t> kOffsets = {0, 21, 21, 24, 60};  // many rows, none, fewer than a vector, many
 
-struct Case {
+struct GroupedCase {
   at::Tensor x;
   Tensors weights;
   Tensors all() const {
@@ -24,9 +24,9 @@ struct Case {
   }
 };
 
-Case make_case(at::ScalarType type, int64_t in = 50, int64_t out = 35) {
+GroupedCase make_case(at::ScalarType type, int64_t in = 50, int64_t out = 35) {
   at::manual_seed(1);
-  Case c{at::randn({kOffsets.back(), in}).to(type).requires_grad_(), {}};
+  GroupedCase c{at::randn({kOffsets.back(), in}).to(type).requires_grad_(), {}};
   for (size_t e = 0; e + 1 < kOffsets.size(); ++e) {
     c.weights.push_back((at::randn({out, in}) / 7).to(type).requires_grad_());
   }
@@ -41,8 +41,8 @@ at::Tensor loop_of_linears(const at::Tensor& x, const Tensors& weights) {
   return at::cat(parts);
 }
 
-struct RecordingSink : GradSink {
-  explicit RecordingSink(const at::Tensor& like)
+struct ExpertSink : GradSink {
+  explicit ExpertSink(const at::Tensor& like)
       : buffer(at::zeros(like.sizes(), like.scalar_type() == at::kDouble ? at::kDouble : at::kFloat)) {}
   at::Tensor main_grad() override { return buffer; }
   void ready() override { ++times_ready; }
@@ -53,7 +53,7 @@ struct RecordingSink : GradSink {
 TEST(GroupedLinear, GivesTheBitsOfALoopOfLinearsForwardAndBackward) {
   for (const at::ScalarType type : {at::kDouble, at::kFloat, at::kBFloat16}) {
     SCOPED_TRACE(toString(type));
-    const Case c = make_case(type);
+    const GroupedCase c = make_case(type);
     const at::Tensor y = grouped_linear(c.x, kOffsets, c.weights), expected = loop_of_linears(c.x, c.weights);
     EXPECT_TRUE(at::equal(y, expected));
     const at::Tensor seed = at::randn(y.sizes()).to(type);
@@ -67,7 +67,7 @@ TEST(GroupedLinear, GivesTheBitsOfALoopOfLinearsForwardAndBackward) {
 }
 
 TEST(GroupedLinear, HasTheGradientOfCentralDifferences) {
-  const Case c = make_case(at::kDouble, 3, 2);
+  const GroupedCase c = make_case(at::kDouble, 3, 2);
   test::gradcheck(
       [](const Tensors& t) {
         return grouped_linear(t[0], kOffsets, {t.begin() + 1, t.end()});
@@ -78,12 +78,12 @@ TEST(GroupedLinear, HasTheGradientOfCentralDifferences) {
 TEST(GroupedLinear, AddsWeightGradientsIntoTheirSinksAndIsDoneWithAnExpertWithoutRows) {
   for (const at::ScalarType type : {at::kDouble, at::kFloat, at::kBFloat16}) {
     SCOPED_TRACE(toString(type));
-    const Case c = make_case(type);
+    const GroupedCase c = make_case(type);
     const at::Tensor plain = loop_of_linears(c.x.detach(), c.weights);
     const Tensors wanted = torch::autograd::grad({plain.sum()}, c.weights);
-    std::vector<c10::intrusive_ptr<RecordingSink>> sinks;
+    std::vector<c10::intrusive_ptr<ExpertSink>> sinks;
     for (const at::Tensor& weight : c.weights) {
-      sinks.push_back(c10::make_intrusive<RecordingSink>(weight));
+      sinks.push_back(c10::make_intrusive<ExpertSink>(weight));
       set_grad_sink(weight, sinks.back());
     }
     grouped_linear(c.x, kOffsets, c.weights).sum().backward();
@@ -97,7 +97,7 @@ TEST(GroupedLinear, AddsWeightGradientsIntoTheirSinksAndIsDoneWithAnExpertWithou
 }
 
 TEST(GroupedLinear, TakesItsInputFromARecipe) {
-  const Case c = make_case(at::kDouble);
+  const GroupedCase c = make_case(at::kDouble);
   at::manual_seed(2);
   const at::Tensor up = at::randn(c.x.sizes(), at::kDouble).requires_grad_();
   const at::Tensor y = grouped_linear(swiglu(c.x, up), kOffsets, c.weights);
@@ -111,7 +111,7 @@ TEST(GroupedLinear, TakesItsInputFromARecipe) {
 }
 
 TEST(GroupedLinear, LeavesFrozenWeightsAndWorksWithoutAnyRow) {
-  Case c = make_case(at::kFloat);
+  GroupedCase c = make_case(at::kFloat);
   for (at::Tensor& weight : c.weights) weight = weight.detach();
   const at::Tensor gradient =
       torch::autograd::grad({grouped_linear(c.x, kOffsets, c.weights).sum()}, {c.x})[0];
@@ -123,7 +123,7 @@ TEST(GroupedLinear, LeavesFrozenWeightsAndWorksWithoutAnyRow) {
 }
 
 TEST(GroupedLinear, RefusesOffsetsThatDoNotFit) {
-  const Case c = make_case(at::kFloat);
+  const GroupedCase c = make_case(at::kFloat);
   EXPECT_THROW(grouped_linear(c.x, {0, 21, 24, 60}, c.weights), c10::Error);
   EXPECT_THROW(grouped_linear(c.x, {0, 21, 20, 24, 60}, c.weights), c10::Error);
   EXPECT_THROW(grouped_linear(c.x, {0, 21, 21, 24, 59}, c.weights), c10::Error);

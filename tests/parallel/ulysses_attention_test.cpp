@@ -8,11 +8,11 @@ namespace {
 using test::Case;
 using test::Tensors;
 
-ContextLayout layout_of(const Case& c, int ranks) {
+ContextLayout ulysses_layout(const Case& c, int ranks) {
   return make_context_layout(ContextKind::kUlysses, c.cu, ranks);
 }
 
-std::vector<Case> cases() {
+std::vector<Case> ulysses_cases() {
   std::vector<Case> all;
   for (const std::vector<int32_t>& cu : test::kAxes) {
     all.push_back({cu, 8, 2, 8});    // with 4 ranks, each pair of ranks shares a key head
@@ -25,12 +25,12 @@ std::vector<Case> cases() {
 
 template <class Check>
 void for_each_case(at::ScalarType type, const Check& check) {
-  for (const Case& c : cases()) {
+  for (const Case& c : ulysses_cases()) {
     const Tensors x = test::random_inputs(c, type);
     for (int ranks = 1; ranks <= 4; ++ranks) {
       if (c.heads % ranks != 0) continue;
       SCOPED_TRACE(test::name(c, ranks));
-      check(c, x, test::over_ranks(layout_of(c, ranks), x, ulysses_attention));
+      check(c, x, test::over_ranks(ulysses_layout(c, ranks), x, ulysses_attention));
     }
   }
 }
@@ -57,9 +57,9 @@ TEST(UlyssesAttention, GivesTheSameBitsInEveryRun) {
   const Case c{{0, 7, 150, 311}, 8, 2, 16};
   for (const at::ScalarType type : {at::kDouble, at::kFloat, at::kBFloat16}) {
     const Tensors x = test::random_inputs(c, type);
-    const Tensors first = test::over_ranks(layout_of(c, 4), x, ulysses_attention);
+    const Tensors first = test::over_ranks(ulysses_layout(c, 4), x, ulysses_attention);
     for (int repeat = 0; repeat < 5; ++repeat) {
-      const Tensors again = test::over_ranks(layout_of(c, 4), x, ulysses_attention);
+      const Tensors again = test::over_ranks(ulysses_layout(c, 4), x, ulysses_attention);
       for (size_t i = 0; i < 4; ++i) EXPECT_TRUE(at::equal(again[i], first[i])) << test::kNames[i];
     }
   }
@@ -70,7 +70,7 @@ TEST(UlyssesAttention, TheComparisonSeesSwappedHeads) {
   const Tensors x = test::random_inputs(c, at::kDouble), expected = test::serial(c, x);
   const auto swapped = [](const at::Tensor& t) { return t.flip({1}); };
   const Tensors actual = test::over_ranks(
-      layout_of(c, 2), x,
+      ulysses_layout(c, 2), x,
       [&](const auto& q, const auto& k, const auto& v, const auto& layout, double scale, auto& group) {
         return ulysses_attention(q, swapped(k), v, layout, scale, group);
       });
@@ -83,7 +83,7 @@ TEST(UlyssesAttention, SendsWhatItsFormulaSays) {
     const Tensors x = test::random_inputs(c, type);
     for (int ranks = 1; ranks <= 4; ++ranks) {
       std::vector<int64_t> sent;
-      test::over_ranks(layout_of(c, ranks), x, ulysses_attention, &sent);
+      test::over_ranks(ulysses_layout(c, ranks), x, ulysses_attention, &sent);
       const double rows = static_cast<double>(c.cu.back()) / ranks, heads = 2.0 * c.heads + 2.0 * c.kv_heads;
       const double one_way = (ranks - 1.0) / ranks * rows * heads * c.dim * c10::elementSize(type);
       for (const int64_t bytes : sent) EXPECT_NEAR(static_cast<double>(bytes), 2 * one_way, 0.02 * one_way);
@@ -124,7 +124,7 @@ TEST(UlyssesAttention, RefusesRanksThatDoNotDivideTheQueryHeads) {
   const Case c{{0, 9}, 4, 2, 8};
   const Tensors x = test::random_inputs(c, at::kFloat);
   try {
-    test::over_ranks(layout_of(c, 3), x, ulysses_attention);
+    test::over_ranks(ulysses_layout(c, 3), x, ulysses_attention);
     FAIL() << "three ranks for four heads";
   } catch (const std::exception& error) {
     EXPECT_NE(std::string(error.what()).find("parallel.cp is 3"), std::string::npos) << error.what();

@@ -42,7 +42,7 @@ void write_biases(const TransformerConfig& c, nlohmann::json& file) {
   file["mlp_bias"] = c.mlp_bias;
 }
 
-[[maybe_unused]] const bool registered = register_family({
+[[maybe_unused]] const bool llama_registered = register_family({
     .name = "llama",
     .architecture = "LlamaForCausalLM",
     .build = [](const TransformerConfig& c) { return std::make_shared<DecoderLm>(c, kMlp); },

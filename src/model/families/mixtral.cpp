@@ -105,7 +105,7 @@ void write_experts(const TransformerConfig& c, nlohmann::json& file) {
   if (c.router_z_loss_coef > 0) file["router_z_loss_coef"] = c.router_z_loss_coef;  // ours: others ignore it
 }
 
-[[maybe_unused]] const bool registered = register_family({
+[[maybe_unused]] const bool mixtral_registered = register_family({
     .name = "mixtral",
     .architecture = "MixtralForCausalLM",
     .defaults = kDefaults,
