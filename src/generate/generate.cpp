@@ -38,13 +38,12 @@ void check_prompt(const std::vector<int32_t>& prompt, size_t index, const model:
 /// The sequences that are running, one per cache entry, and those that wait.
 class Batch {
  public:
-  Batch(model::CausalLm& model, const std::vector<std::vector<int32_t>>& prompts,
-        const GenerateOptions& options, const TokenCallback& callback)
+  Batch(TokenModel& model, const std::vector<std::vector<int32_t>>& prompts, const GenerateOptions& options,
+        const TokenCallback& callback)
       : model_(model),
         prompts_(prompts),
         options_(options),
         callback_(callback),
-        device_(model.output_weight().device()),
         entries_(std::min<int64_t>(options.max_batch_size, static_cast<int64_t>(prompts.size()))),
         cache_(static_cast<int64_t>(entries_.size()), capacity()),
         completions_(prompts.size()) {}
@@ -62,14 +61,14 @@ class Batch {
   int64_t capacity() const;
   bool admit();
   void step(bool only_new);
+  void keep_company();
   void take_token(int64_t entry, std::span<float> logits, double logprob_base);
   void finish(int64_t entry, const char* reason);
 
-  model::CausalLm& model_;
+  TokenModel& model_;
   const std::vector<std::vector<int32_t>>& prompts_;
   const GenerateOptions& options_;
   const TokenCallback& callback_;
-  at::Device device_;
   std::vector<std::optional<Running>> entries_;
   model::KvCache cache_;
   std::vector<Completion> completions_;
@@ -114,13 +113,9 @@ void Batch::step(bool only_new) {
     }
     input.cu_seqlens.push_back(static_cast<int32_t>(ids.size()));
   }
-  input.input_ids = at::tensor(ids, at::kLong).to(device_);
-  input.position_ids = at::tensor(positions, at::kLong).to(device_);
-  at::Tensor hidden = model_.hidden_cached(input, cache_);
-  if (ids.size() != active.size())
-    hidden = hidden.index_select(0, at::tensor(last_rows, at::kLong).to(device_));
-  const at::Tensor logits =
-      model_.head().logits(hidden, model_.output_weight()).to(at::kFloat).cpu();  // [active, V]
+  input.input_ids = at::tensor(ids, at::kLong).to(model_.device());
+  input.position_ids = at::tensor(positions, at::kLong).to(model_.device());
+  const at::Tensor logits = model_.next_logits(input, last_rows, cache_);  // [active, V]
   const at::Tensor normaliser = logits.logsumexp(1);
   for (size_t i = 0; i < active.size(); ++i) {
     const int64_t row = static_cast<int64_t>(i);
@@ -128,6 +123,13 @@ void Batch::step(bool only_new) {
     take_token(active[i], {values, static_cast<size_t>(logits.size(1))},
                normaliser.const_data_ptr<float>()[row]);
   }
+}
+
+// A forward whose result nobody needs.
+void Batch::keep_company() {
+  const at::Tensor zero = at::zeros({1}, at::TensorOptions().dtype(at::kLong).device(model_.device()));
+  model::KvCache cache(1);
+  model_.next_logits({.input_ids = zero, .position_ids = zero, .cu_seqlens = {0, 1}}, {0}, cache);
 }
 
 void Batch::take_token(int64_t entry, std::span<float> logits, double normaliser) {
@@ -168,24 +170,51 @@ void Batch::finish(int64_t entry, const char* reason) {
 
 std::vector<Completion> Batch::run(GenerateStats& stats) {
   const auto is_running = [](const auto& entry) { return entry.has_value(); };
-  while (next_prompt_ < static_cast<int64_t>(prompts_.size()) ||
-         std::any_of(entries_.begin(), entries_.end(), is_running)) {
-    step(/*only_new=*/admit());
+  const auto has_work = [&] {
+    return next_prompt_ < static_cast<int64_t>(prompts_.size()) ||
+           std::any_of(entries_.begin(), entries_.end(), is_running);
+  };
+  for (bool mine = has_work(); model_.goes_on(mine); mine = has_work()) {
+    if (mine) {
+      step(/*only_new=*/admit());
+    } else {
+      keep_company();
+    }
   }
   stats.total_s = seconds_since(start_);
   for (const auto& prompt : prompts_) stats.prompt_tokens += static_cast<int64_t>(prompt.size());
   for (const Completion& completion : completions_)
     stats.new_tokens += static_cast<int64_t>(completion.ids.size());
-  stats.ttft_s = ttft_sum_s_ / static_cast<double>(prompts_.size());
+  stats.ttft_s = prompts_.empty() ? 0 : ttft_sum_s_ / static_cast<double>(prompts_.size());
   stats.tpot_s = tpot_tokens_ > 0 ? tpot_sum_s_ / static_cast<double>(tpot_tokens_) : 0;
   return std::move(completions_);
 }
 
+// The logits of the tokens that close their sequences.
+class LocalModel : public TokenModel {
+ public:
+  explicit LocalModel(model::CausalLm& model) : model_(model) {}
+  const model::TransformerConfig& config() const override { return model_.config(); }
+  at::Device device() const override { return model_.output_weight().device(); }
+  at::Tensor next_logits(const model::ModelInput& input, const std::vector<int64_t>& rows,
+                         model::KvCache& cache) override {
+    return logits_of_rows(model_, model_.hidden_cached(input, cache), rows).cpu();
+  }
+
+ private:
+  model::CausalLm& model_;
+};
+
 }  // namespace
 
-std::vector<Completion> generate(model::CausalLm& model, const std::vector<std::vector<int32_t>>& prompts,
-                                 const GenerateOptions& options, GenerateStats* stats,
-                                 const TokenCallback& callback) {
+at::Tensor logits_of_rows(model::CausalLm& model, at::Tensor hidden, const std::vector<int64_t>& rows) {
+  if (hidden.size(0) != static_cast<int64_t>(rows.size()))
+    hidden = hidden.index_select(0, at::tensor(rows, at::kLong).to(hidden.device()));
+  return model.head().logits(hidden, model.output_weight()).to(at::kFloat);
+}
+
+void check_prompts(const std::vector<std::vector<int32_t>>& prompts, const GenerateOptions& options,
+                   const model::TransformerConfig& config) {
   options.sampling.validate();
   if (options.max_new_tokens < 1) {
     core::fail(core::ExitCode::kBadConfig, "max_new_tokens is {} but must be at least 1",
@@ -195,11 +224,23 @@ std::vector<Completion> generate(model::CausalLm& model, const std::vector<std::
     core::fail(core::ExitCode::kBadConfig, "max_batch_size is {} but must be at least 1",
                options.max_batch_size);
   }
-  for (size_t i = 0; i < prompts.size(); ++i) check_prompt(prompts[i], i, model.config());
-  if (prompts.empty()) return {};
+  for (size_t i = 0; i < prompts.size(); ++i) check_prompt(prompts[i], i, config);
+}
+
+std::vector<Completion> generate(TokenModel& model, const std::vector<std::vector<int32_t>>& prompts,
+                                 const GenerateOptions& options, GenerateStats* stats,
+                                 const TokenCallback& callback) {
+  check_prompts(prompts, options, model.config());
   const at::NoGradGuard no_grad;
   GenerateStats own;
   return Batch(model, prompts, options, callback).run(stats ? *stats : own);
+}
+
+std::vector<Completion> generate(model::CausalLm& model, const std::vector<std::vector<int32_t>>& prompts,
+                                 const GenerateOptions& options, GenerateStats* stats,
+                                 const TokenCallback& callback) {
+  LocalModel local(model);
+  return generate(local, prompts, options, stats, callback);
 }
 
 }  // namespace phalanx::generate

@@ -1,9 +1,11 @@
 #include <iostream>
 
 #include "core/run_options.h"
-#include "data/prepare.h"
 #include "launch/command.h"
 #include "launch/json_stream.h"
+#include "launch/ranks.h"
+#include "launch/spread_model.h"
+#include "trainer/data_setup.h"
 #include "trainer/evaluate.h"
 #include "trainer/options.h"
 
@@ -15,22 +17,24 @@ int evaluate(const std::string& path, const std::string& config_path, const std:
   const auto& data = config.get<data::DataOptions>();
   if (data.eval.empty())
     core::fail(core::ExitCode::kBadConfig, "data.eval is empty; name at least one file to evaluate on");
-  set_threads(config);
-  // model.path of the config is the base under an adapter; PATH is what is evaluated.
-  const LoadedModel loaded = load_model(path, config);
-  const std::string folder = config.get<core::RunOptions>().output_dir;
-  const data::Dataset dataset =
-      data::prepare({data.eval, data, loaded.source.chat_template, data.cache_dir.value_or(folder + "/cache"),
-                     folder + "/quarantine.jsonl"},
-                    loaded.tokenizer());
-  const trainer::EvalResult result =
-      trainer::evaluate(*loaded.model, dataset, config.get<trainer::EvalOptions>().max_sequences);
-  print_row({{"eval_loss", result.loss},
-             {"eval_perplexity", result.perplexity()},
-             {"eval_target_tokens", result.target_tokens},
-             {"eval_sequences", result.num_sequences}});
-  std::cout << std::flush;
-  return 0;
+  return on_ranks(config, [&](comm::Communicator& group) {
+    // model.path of the config is the base under an adapter; PATH is what is evaluated.
+    SpreadModel spread(path, config, group);
+    const std::string folder = config.get<core::RunOptions>().output_dir;
+    const data::Dataset dataset =
+        trainer::prepare_on_ranks({data.eval, data, spread.source().chat_template,
+                                   data.cache_dir.value_or(folder + "/cache"), folder + "/quarantine.jsonl"},
+                                  spread.tokenizer(), group);
+    const trainer::EvalResult result =
+        trainer::evaluate(spread.model(), dataset, config.get<trainer::EvalOptions>().max_sequences);
+    if (group.rank() != 0) return 0;
+    print_row({{"eval_loss", result.loss},
+               {"eval_perplexity", result.perplexity()},
+               {"eval_target_tokens", result.target_tokens},
+               {"eval_sequences", result.num_sequences}});
+    std::cout << std::flush;
+    return 0;
+  });
 }
 
 const bool eval_registered = register_command(

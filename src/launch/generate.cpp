@@ -5,10 +5,14 @@
 #include <cstdio>
 #include <fstream>
 #include <iostream>
+#include <optional>
 
 #include "core/files.h"
 #include "launch/command.h"
 #include "launch/json_stream.h"
+#include "launch/ranks.h"
+#include "launch/spread_model.h"
+#include "trainer/generation.h"
 
 namespace phalanx::launch {
 namespace {
@@ -49,31 +53,55 @@ nlohmann::ordered_json to_json(const generate::GenerateStats& stats) {
           {"decode_tokens_per_s", stats.tpot_s > 0 ? 1.0 / stats.tpot_s : 0.0}};
 }
 
+using Prompts = std::vector<std::vector<int32_t>>;
+
+/// Rank 0 has read them; standard input is its alone.
+Prompts on_all_ranks(const Prompts& prompts, comm::Communicator& group) {
+  return nlohmann::json::parse(group.broadcast_string(nlohmann::json(prompts).dump())).get<Prompts>();
+}
+
 int generate_rows(const GenerateArguments& arguments) {
   const core::Config config = core::Config::defaults(arguments.sets);
   arguments.options.sampling.validate();
-  set_threads(config);
-  const LoadedModel loaded = load_model(arguments.model, config);
-  const data::ExampleBuilder builder = example_builder(loaded.source, config);
-  generate::GenerateOptions options = arguments.options;
-  if (!arguments.ignore_eos) options.stop_ids = loaded.tokenizer().stop_ids();
-  std::vector<std::vector<int32_t>> prompts;
-  for_each_row([&](const InputRow& row) {
-    prompts.push_back(tokens_of(row, loaded.tokenizer(), builder, /*for_prompt=*/true).ids);
+  return on_ranks(config, [&](comm::Communicator& group) {
+    SpreadModel spread(arguments.model, config, group);
+    const data::ExampleBuilder builder = example_builder(spread.source(), config);
+    generate::GenerateOptions options = arguments.options;
+    if (!arguments.ignore_eos) options.stop_ids = spread.tokenizer().stop_ids();
+    Prompts prompts;
+    if (group.rank() == 0) {
+      for_each_row([&](const InputRow& row) {
+        prompts.push_back(tokens_of(row, spread.tokenizer(), builder, /*for_prompt=*/true).ids);
+      });
+    }
+    generate::GenerateStats stats;
+    const std::vector<generate::Completion> completions =
+        trainer::generate(spread.model(), on_all_ranks(prompts, group), options, &stats);
+    if (group.rank() != 0) return 0;
+    for (const generate::Completion& completion : completions) {
+      print_row({{"text", spread.tokenizer().decode(completion.ids, /*skip_special_tokens=*/true)},
+                 {"ids", completion.ids},
+                 {"logprobs", completion.logprobs},
+                 {"finish_reason", completion.finish_reason}});
+    }
+    std::cout << std::flush;
+    std::fprintf(stderr, "%ld new tokens, %.1f tok/s, TTFT %.0f ms, TPOT %.1f ms\n",
+                 static_cast<long>(stats.new_tokens), stats.tokens_per_s(), 1e3 * stats.ttft_s,
+                 1e3 * stats.tpot_s);
+    if (!arguments.stats.empty()) core::write_file_atomic(arguments.stats, to_json(stats).dump() + "\n");
+    return 0;
   });
-  generate::GenerateStats stats;
-  for (const generate::Completion& completion : generate::generate(*loaded.model, prompts, options, &stats)) {
-    print_row({{"text", loaded.tokenizer().decode(completion.ids, /*skip_special_tokens=*/true)},
-               {"ids", completion.ids},
-               {"logprobs", completion.logprobs},
-               {"finish_reason", completion.finish_reason}});
+}
+
+/// A line of the terminal on every rank; none where the conversation ends.
+std::optional<std::string> next_line(comm::Communicator& group) {
+  std::string line;
+  if (group.rank() == 0) {
+    std::fprintf(stderr, "> ");
+    if (!std::getline(std::cin, line)) line.clear();
   }
-  std::cout << std::flush;
-  std::fprintf(stderr, "%ld new tokens, %.1f tok/s, TTFT %.0f ms, TPOT %.1f ms\n",
-               static_cast<long>(stats.new_tokens), stats.tokens_per_s(), 1e3 * stats.ttft_s,
-               1e3 * stats.tpot_s);
-  if (!arguments.stats.empty()) core::write_file_atomic(arguments.stats, to_json(stats).dump() + "\n");
-  return 0;
+  line = group.broadcast_string(line);
+  return line.empty() ? std::nullopt : std::optional(line);
 }
 
 /// A conversation on the terminal: a line of the user, the answer as it comes.
@@ -81,39 +109,44 @@ int chat(const GenerateArguments& arguments) {
   using data::jinja::Value;
   const core::Config config = core::Config::defaults(arguments.sets);
   arguments.options.sampling.validate();
-  set_threads(config);
-  const LoadedModel loaded = load_model(arguments.model, config);
-  const data::ExampleBuilder builder = example_builder(loaded.source, config);
-  generate::GenerateOptions options = arguments.options;
-  options.stop_ids = loaded.tokenizer().stop_ids();
-  std::vector<Value> messages;
-  const auto say = [&](const char* role, std::string text) {
-    data::jinja::Dict message;
-    message.set("role", Value(role));
-    message.set("content", Value(std::move(text)));
-    messages.emplace_back(std::move(message));
-  };
-  std::fprintf(stderr, "One line is one turn; an empty line or end of input ends the conversation.\n");
-  for (std::string line; std::fprintf(stderr, "> "), std::getline(std::cin, line) && !line.empty();) {
-    say("user", line);
-    data::StreamDecoder decoder(loaded.tokenizer());
-    std::string answer;
-    const auto show = [&](const std::string& piece) {
-      answer += piece;
-      std::cout << piece << std::flush;
+  return on_ranks(config, [&](comm::Communicator& group) {
+    SpreadModel spread(arguments.model, config, group);
+    const bool is_main = group.rank() == 0;
+    const data::ExampleBuilder builder = example_builder(spread.source(), config);
+    generate::GenerateOptions options = arguments.options;
+    options.stop_ids = spread.tokenizer().stop_ids();
+    std::vector<Value> messages;
+    const auto say = [&](const char* role, std::string text) {
+      data::jinja::Dict message;
+      message.set("role", Value(role));
+      message.set("content", Value(std::move(text)));
+      messages.emplace_back(std::move(message));
     };
-    generate::GenerateStats stats;
-    generate::generate(*loaded.model, {builder.build_prompt(Value(messages), Value()).ids}, options, &stats,
-                       [&](int64_t, int32_t id, double) {
-                         show(decoder.push(id));
-                         return true;
-                       });
-    show(decoder.finish() + "\n");
-    say("assistant", answer.substr(0, answer.find_last_not_of('\n') + 1));
-    std::fprintf(stderr, "(%ld tokens, %.1f tok/s, TTFT %.0f ms)\n", static_cast<long>(stats.new_tokens),
-                 stats.tokens_per_s(), 1e3 * stats.ttft_s);
-  }
-  return 0;
+    if (is_main)
+      std::fprintf(stderr, "One line is one turn; an empty line or end of input ends the conversation.\n");
+    while (const std::optional<std::string> line = next_line(group)) {
+      say("user", *line);
+      data::StreamDecoder decoder(spread.tokenizer());
+      std::string answer;
+      const auto show = [&](const std::string& piece) {
+        answer += piece;
+        if (is_main) std::cout << piece << std::flush;
+      };
+      generate::GenerateStats stats;
+      trainer::generate(spread.model(), {builder.build_prompt(Value(messages), Value()).ids}, options, &stats,
+                        [&](int64_t, int32_t id, double) {
+                          show(decoder.push(id));
+                          return true;
+                        });
+      show(decoder.finish() + "\n");
+      answer = group.broadcast_string(answer);
+      say("assistant", answer.substr(0, answer.find_last_not_of('\n') + 1));
+      if (is_main)
+        std::fprintf(stderr, "(%ld tokens, %.1f tok/s, TTFT %.0f ms)\n", static_cast<long>(stats.new_tokens),
+                     stats.tokens_per_s(), 1e3 * stats.ttft_s);
+    }
+    return 0;
+  });
 }
 
 using Body = int (*)(const GenerateArguments&);

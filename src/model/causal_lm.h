@@ -68,7 +68,10 @@ class CausalLm : public Module {
   LayersOutput forward(const ModelInput& input) { return run_layers(input, {}, all_layers()); }
   /// A part of forward(): from what stands before `range.begin` to what stands behind `range.end`. Joined
   /// parts have the bits of the whole, forward and backward.
-  virtual LayersOutput run_layers(const ModelInput& input, const LayersOutput& before, LayerRange range) = 0;
+  /// @param cache  where given, `input` holds the next tokens of its entries, and attention sees what they
+  /// hold; without a gradient. Whoever has run all layers calls cache->advance(input.cu_seqlens).
+  virtual LayersOutput run_layers(const ModelInput& input, const LayersOutput& before, LayerRange range,
+                                  KvCache* cache = nullptr) = 0;
   /// What joins the mean training loss besides the losses of targets, coefficients included (the load balance
   /// of routers): a scalar from the sums behind the last layer, undefined where the model has none.
   virtual at::Tensor auxiliary_loss(const at::Tensor& router_sums) const;
@@ -76,7 +79,7 @@ class CausalLm : public Module {
   virtual int64_t num_router_sums() const { return 0; }
   /// As hidden() for the next tokens of sequences whose earlier tokens are in `cache` (one sequence per cache
   /// entry).
-  virtual at::Tensor hidden_cached(const ModelInput& input, KvCache& cache) = 0;
+  at::Tensor hidden_cached(const ModelInput& input, KvCache& cache);
   /// Output matrix [vocab_size, hidden_size]; the embedding's own tensor where tied.
   virtual at::Tensor output_weight() = 0;
   virtual const TransformerConfig& config() const = 0;

@@ -36,6 +36,12 @@ CausalLm::CausalLm()
       layer_runner_([](int64_t, const Stream& stream, const LayerBody& body) { return body(stream); }),
       attention_(ops::varlen_attention) {}
 
+at::Tensor CausalLm::hidden_cached(const ModelInput& input, KvCache& cache) {
+  at::Tensor hidden = run_layers(input, {}, all_layers(), &cache).hidden;
+  cache.advance(input.cu_seqlens);
+  return hidden;
+}
+
 at::Tensor CausalLm::auxiliary_loss(const at::Tensor&) const {
   return {};
 }
@@ -103,7 +109,6 @@ LayersOutput Decoder::run(const CausalLm& model, const ModelInput& input, const 
           return layer->forward(in, *pass);
         });
   }
-  if (cache) cache->advance(input.cu_seqlens);
   const bool is_last = range.end == static_cast<int64_t>(layers_.size());
   return {.hidden = is_last ? normalise(*norm_, stream).first : add(stream.residual, stream.update),
           .router_sums = stream.router_sums};

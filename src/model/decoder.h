@@ -64,7 +64,7 @@ class DecoderLayer : public Module {
 class Decoder : public Module {
  public:
   Decoder(const TransformerConfig& config, const FeedForwardKind& kind);
-  /// CausalLm::run_layers with the seams of `model`; `cache` for hidden_cached(), else null.
+  /// CausalLm::run_layers with the seams of `model`.
   LayersOutput run(const CausalLm& model, const ModelInput& input, const LayersOutput& before,
                    LayerRange range, KvCache* cache) const;
   at::Tensor embedding_weight() const { return embed_tokens_->weight; }
@@ -80,11 +80,9 @@ class Decoder : public Module {
 class DecoderLm : public CausalLm {
  public:
   DecoderLm(const TransformerConfig& config, const FeedForwardKind& kind);
-  LayersOutput run_layers(const ModelInput& input, const LayersOutput& before, LayerRange range) override {
-    return model_->run(*this, input, before, range, nullptr);
-  }
-  at::Tensor hidden_cached(const ModelInput& input, KvCache& cache) override {
-    return model_->run(*this, input, {}, all_layers(), &cache).hidden;
+  LayersOutput run_layers(const ModelInput& input, const LayersOutput& before, LayerRange range,
+                          KvCache* cache = nullptr) override {
+    return model_->run(*this, input, before, range, cache);
   }
   at::Tensor output_weight() override { return lm_head_ ? lm_head_->weight : model_->embedding_weight(); }
   const TransformerConfig& config() const override { return config_; }

@@ -83,10 +83,8 @@ DistributedModel::DistributedModel(std::shared_ptr<model::CausalLm> model, const
     core::fail(core::ExitCode::kBadConfig, "{} ({})", fmt::join(reasons, "; "), mesh.shape().text());
   for (const auto& [name, parameter] : model::all_parameters(*model_)) {
     shapes_.emplace(name, parameter.sizes().vec());
-    if (parameter.requires_grad()) trained_order_.emplace_back(name, at::Tensor());
+    if (parameter.requires_grad()) trained_names_.push_back(name);
   }
-  if (trained_order_.empty())
-    core::fail(core::ExitCode::kBadConfig, "there is no trainable parameter: check lora.target_modules");
   // The order is a decision: stages first, so that the others see what is here; gradients last.
   apply_pipeline(*model_, mesh, options.pipeline, traits_, groups_);
   apply_expert_parallel(*model_, mesh, traits_);
@@ -96,7 +94,7 @@ DistributedModel::DistributedModel(std::shared_ptr<model::CausalLm> model, const
   const PipelinePlan placement =
       make_pipeline_plan(mesh.shape().pp > 1 ? options.pipeline.kind : PipelineScheduleKind::k1F1B,
                          mesh.shape().pp, mesh.shape().pp > 1 ? options.pipeline.chunks_per_rank : 1, 1);
-  has_output_ = placement.rank_of(placement.num_stages() - 1) == mesh.position().pp;
+  output_stage_rank_ = placement.rank_of(placement.num_stages() - 1);
 }
 
 void DistributedModel::take_weights(at::ScalarType compute_dtype) {
@@ -126,7 +124,8 @@ void DistributedModel::take_weights(at::ScalarType compute_dtype) {
   for (const ParameterSlot& slot : trained_->slots()) {
     if (model_->config().tie_word_embeddings && slot.param.is_same(model_->output_weight())) tied = slot.name;
   }
-  grad_sync_ = make_grad_sync(*trained_, mesh_, {options_.mesh_invariant, trained_order_, tied});
+  if (!trained_names_.empty())
+    grad_sync_ = make_grad_sync(*trained_, mesh_, {options_.mesh_invariant, trained_names_, tied});
   if (mesh_.shape().pp > 1) {
     schedule_ = std::make_unique<PipelineSchedule>(*model_, mesh_, options_.pipeline,
                                                    options_.tensor.sequence_parallel);
@@ -137,6 +136,10 @@ void DistributedModel::take_weights(at::ScalarType compute_dtype) {
     schedule_ = std::make_unique<RouterTotals>(std::move(schedule_), *model_, mesh_);
 }
 
+bool DistributedModel::needs_company() const {
+  return sharded_ != nullptr || mesh_.shape().ep > 1;
+}
+
 int64_t DistributedModel::num_parameters() const {
   int64_t sum = 0;
   for (const auto& [name, shape] : shapes_) sum += c10::multiply_integers(shape);
@@ -145,7 +148,7 @@ int64_t DistributedModel::num_parameters() const {
 
 int64_t DistributedModel::num_trained() const {
   int64_t sum = 0;
-  for (const auto& [name, nothing] : trained_order_) sum += c10::multiply_integers(shapes_.at(name));
+  for (const std::string& name : trained_names_) sum += c10::multiply_integers(shapes_.at(name));
   return sum;
 }
 
@@ -190,8 +193,8 @@ at::Tensor DistributedModel::collect(const std::string& name, at::ScalarType dty
 }
 
 at::Tensor DistributedModel::whole_weight(const std::string& name) {
-  const bool is_trained = std::any_of(trained_order_.begin(), trained_order_.end(),
-                                      [&](const auto& item) { return item.first == name; });
+  const bool is_trained =
+      std::find(trained_names_.begin(), trained_names_.end(), name) != trained_names_.end();
   const at::ScalarType dtype = is_trained ? trained_->master_dtype() : trained_->compute_dtype();
   return collect(name, dtype,
                  [](const FlatParameters& holder, const OwnedPiece& piece) { return holder.master(piece); });

@@ -35,7 +35,8 @@ std::vector<std::string> why_not(const model::TransformerConfig& config, const M
                                  const DistributedOptions& options);
 
 /// A model as this rank runs it: the schemes applied from outside, in one visible order. Two steps, so that a
-/// rank reads only its own weights:
+/// rank reads only its own weights (those that need no gradient are frozen; without any other, the model can
+/// only answer):
 ///
 ///     DistributedModel distributed(model, mesh, options);   // an unallocated model, adapters on it: cut
 ///     model::load_weights(*model, ...);
@@ -54,8 +55,12 @@ class DistributedModel {
   Schedule& schedule() { return *schedule_; }
   /// What this rank computes on of its data-parallel rank's micro-batch.
   data::Batch local(const data::Batch& batch) const { return context_->local(batch); }
-  bool has_output() const { return has_output_; }  ///< the last layers are here
-  int64_t num_parameters() const;                  ///< of the whole model
+  /// The place on mesh.pp() that has the last layers.
+  int64_t output_stage_rank() const { return output_stage_rank_; }
+  bool has_output() const { return mesh_.position().pp == output_stage_rank_; }
+  /// Whether copies of the model lend each other weights or experts in a forward, so that all must run one.
+  bool needs_company() const;
+  int64_t num_parameters() const;  ///< of the whole model
   int64_t num_trained() const;
   /// After a step's backwards and after evaluations: memory of gathered weights goes back.
   void drop_gathered() {
@@ -77,15 +82,15 @@ class DistributedModel {
   std::shared_ptr<model::CausalLm> model_;
   const Mesh& mesh_;
   DistributedOptions options_;
-  bool has_output_;
+  int64_t output_stage_rank_;
   std::map<std::string, std::vector<int64_t>> shapes_;  // of all parameters of the whole model
-  model::NamedTensors trained_order_;                   // names of the trained ones; no tensors
+  std::vector<std::string> trained_names_;              // in execution order
   Traits traits_;
   std::vector<std::unique_ptr<comm::Communicator>> groups_;
   std::unique_ptr<ContextParallel> context_;
   std::unique_ptr<FlatParameters> trained_, frozen_;
   std::unique_ptr<ShardedWeights> sharded_;
-  std::unique_ptr<GradSync> grad_sync_;
+  std::unique_ptr<GradSync> grad_sync_;  // null where nothing is trained
   std::unique_ptr<Schedule> schedule_;
 };
 

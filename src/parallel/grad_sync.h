@@ -1,6 +1,8 @@
 #pragma once
 #include <cstdint>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "comm/communicator.h"
 #include "parallel/flat_parameters.h"
@@ -29,8 +31,8 @@ class GradSync {
 struct GradSyncOptions {
   bool mesh_invariant = false;
   // For mesh_invariant:
-  model::NamedTensors all_parameters = {};  ///< trained ones of the whole model, in execution order
-  std::string tied_weight = {};             ///< the embedding's, where the head uses it too
+  std::vector<std::string> trained_names = {};  ///< of the whole model, in execution order
+  std::string tied_weight = {};                 ///< the embedding's, where the head uses it too
 };
 
 /// What stands behind `parameters.options().zero_stage`; `parameters` and `mesh` must outlive the result.

@@ -9,6 +9,7 @@
 #include <set>
 
 #include "model/embedding.h"
+#include "model/kv_cache.h"
 #include "ops/deferred_gradients.h"
 #include "parallel/collective_ops.h"
 
@@ -273,7 +274,7 @@ std::vector<double> PipelineSchedule::forward_backward(const StepWork& work, Gra
   return Run(*this, plan(work.num_micro_steps), work, grad_sync).run();
 }
 
-model::LayersOutput PipelineSchedule::forward(const model::ModelInput& input) {
+model::LayersOutput PipelineSchedule::forward(const model::ModelInput& input, model::KvCache* cache) {
   const c10::NoGradGuard no_grad;
   const PipelinePlan& p = plan(1);
   model::LayersOutput last;
@@ -283,7 +284,7 @@ model::LayersOutput PipelineSchedule::forward(const model::ModelInput& input) {
     model::LayersOutput before;
     if (const auto message = p.input_of(mesh_.position().pp, step))
       before = receive(*message, p, input.position_ids.size(0));
-    const model::LayersOutput output = model_.run_layers(input, before, range_of(stage, p));
+    const model::LayersOutput output = model_.run_layers(input, before, range_of(stage, p), cache);
     if (const auto message = p.output_of(mesh_.position().pp, step)) {
       send(*message, p, output);
     } else {
@@ -291,6 +292,7 @@ model::LayersOutput PipelineSchedule::forward(const model::ModelInput& input) {
     }
   }
   wait_for_sends();
+  if (cache) cache->advance(input.cu_seqlens);
   return last;
 }
 

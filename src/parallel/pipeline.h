@@ -37,7 +37,7 @@ class PipelineSchedule : public Schedule {
   PipelineSchedule(model::CausalLm& model, const Mesh& mesh, const PipelineOptions& options,
                    bool sequence_parallel);
   std::vector<double> forward_backward(const StepWork& work, GradSync& grad_sync) override;
-  model::LayersOutput forward(const model::ModelInput& input) override;
+  model::LayersOutput forward(const model::ModelInput& input, model::KvCache* cache = nullptr) override;
 
  private:
   class Run;

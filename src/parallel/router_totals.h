@@ -25,7 +25,9 @@ class RouterTotals : public Schedule {
   RouterTotals& operator=(const RouterTotals&) = delete;
 
   std::vector<double> forward_backward(const StepWork& work, GradSync& grad_sync) override;
-  model::LayersOutput forward(const model::ModelInput& input) override { return inner_->forward(input); }
+  model::LayersOutput forward(const model::ModelInput& input, model::KvCache* cache = nullptr) override {
+    return inner_->forward(input, cache);
+  }
 
  private:
   at::Tensor over_all_ranks(const at::Tensor& sums) const;

@@ -2,6 +2,8 @@
 
 #include <c10/core/GradMode.h>
 
+#include "model/kv_cache.h"
+
 namespace phalanx::parallel {
 
 std::vector<double> PlainSchedule::forward_backward(const StepWork& work, GradSync& grad_sync) {
@@ -17,9 +19,11 @@ std::vector<double> PlainSchedule::forward_backward(const StepWork& work, GradSy
   return losses;
 }
 
-model::LayersOutput PlainSchedule::forward(const model::ModelInput& input) {
+model::LayersOutput PlainSchedule::forward(const model::ModelInput& input, model::KvCache* cache) {
   const c10::NoGradGuard no_grad;
-  return model_.forward(input);
+  model::LayersOutput output = model_.run_layers(input, {}, model_.all_layers(), cache);
+  if (cache) cache->advance(input.cu_seqlens);
+  return output;
 }
 
 }  // namespace phalanx::parallel

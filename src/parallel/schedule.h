@@ -26,7 +26,8 @@ class Schedule {
   virtual std::vector<double> forward_backward(const StepWork& work, GradSync& grad_sync) = 0;
   /// What the last layer leaves, without a gradient; undefined where it is not on this rank. Collective over
   /// the stages.
-  virtual model::LayersOutput forward(const model::ModelInput& input) = 0;
+  /// @param cache  where given, as in CausalLm::hidden_cached(): the keys and values of this rank's layers.
+  virtual model::LayersOutput forward(const model::ModelInput& input, model::KvCache* cache = nullptr) = 0;
 };
 
 /// One micro-step after the other: forward, then backward.
@@ -34,7 +35,7 @@ class PlainSchedule : public Schedule {
  public:
   explicit PlainSchedule(model::CausalLm& model) : model_(model) {}
   std::vector<double> forward_backward(const StepWork& work, GradSync& grad_sync) override;
-  model::LayersOutput forward(const model::ModelInput& input) override;
+  model::LayersOutput forward(const model::ModelInput& input, model::KvCache* cache = nullptr) override;
 
  private:
   model::CausalLm& model_;

@@ -33,9 +33,9 @@ std::vector<int> tree_merges(int64_t num_leaves) {
 TreeGradSync::TreeGradSync(FlatParameters& parameters, const Mesh& mesh, const GradSyncOptions& options)
     : parameters_(parameters),
       mesh_(mesh),
+      order_(options.trained_names),
       tied_weight_(options.tied_weight),
       ready_(parameters, [](size_t) {}) {
-  for (const auto& [name, parameter] : options.all_parameters) order_.push_back(name);
   all_.sum = parameters.whole_grad();
   if (const ParameterSlot* slot = tied_slot()) head_.sum = at::zeros_like(parameters.grad(*slot));
   const auto size = static_cast<unsigned>(mesh.batch().size());

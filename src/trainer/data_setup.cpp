@@ -41,6 +41,14 @@ void check_data_header(const data::SourceOptions& source) {
   }
 }
 
+data::Dataset prepare_on_ranks(const data::PrepareOptions& options, const data::Tokenizer& tokenizer,
+                               comm::Communicator& group, bool* built) {
+  if (group.rank() != 0) group.barrier();  // after rank 0 has written the cache
+  data::Dataset dataset = data::prepare(options, tokenizer, built);
+  if (group.rank() == 0) group.barrier();
+  return dataset;
+}
+
 TrainingData set_up_data(const core::Config& config, const ModelSetup& model, comm::Communicator& group,
                          std::string& report) {
   const auto& options = config.get<data::DataOptions>();
@@ -48,13 +56,10 @@ TrainingData set_up_data(const core::Config& config, const ModelSetup& model, co
     core::fail(core::ExitCode::kBadConfig,
                "data.train is empty; name at least one file: data: {{train: [{{path: FILE}}]}}");
   const auto build = [&](const std::vector<data::SourceOptions>& sources, const char* name) {
-    if (group.rank() != 0) group.barrier();  // after rank 0 has written the cache
     bool built = false;
-    data::Dataset dataset = data::prepare(prepare_options(config, sources, model), model.tokenizer(), &built);
-    if (group.rank() == 0) {
-      report += summary(dataset, model.tokenizer(), name, built);
-      group.barrier();
-    }
+    data::Dataset dataset =
+        prepare_on_ranks(prepare_options(config, sources, model), model.tokenizer(), group, &built);
+    if (group.rank() == 0) report += summary(dataset, model.tokenizer(), name, built);
     return dataset;
   };
   TrainingData data{build(options.train, "data.train"), std::nullopt};

@@ -6,6 +6,7 @@
 #include "core/config.h"
 #include "data/data_options.h"
 #include "data/dataset.h"
+#include "data/prepare.h"
 #include "trainer/model_setup.h"
 
 namespace phalanx::trainer {
@@ -15,10 +16,13 @@ struct TrainingData {
   std::optional<data::Dataset> eval;
 };
 
-/// Tokenises or maps data.train and data.eval: rank 0 builds what is not cached, then the others map it.
-/// Collective. `report` gets the start-up text on rank 0.
+/// Tokenises or maps data.train and data.eval. Collective. `report` gets the start-up text on rank 0.
 TrainingData set_up_data(const core::Config& config, const ModelSetup& model, comm::Communicator& group,
                          std::string& report);
+
+/// data::prepare() on several ranks: rank 0 builds what is not cached, then the others map it. Collective.
+data::Dataset prepare_on_ranks(const data::PrepareOptions& options, const data::Tokenizer& tokenizer,
+                               comm::Communicator& group, bool* built = nullptr);
 
 /// Reads the first record of a source. @throws core::Error (65) if the file is missing or the record has no
 /// known format.

@@ -44,20 +44,6 @@ void add(Sums& sums, int64_t sequence, const at::Tensor& logprobs, const data::B
 
 }  // namespace
 
-EvalResult evaluate(model::CausalLm& model, const data::Dataset& dataset,
-                    std::optional<int64_t> max_sequences) {
-  at::NoGradGuard no_grad;
-  const int64_t count = num_evaluated(dataset, max_sequences);
-  const at::Device device = model.output_weight().device();
-  Sums sums = zero_sums(count);
-  for (int64_t i = 0; i < count; ++i) {
-    const data::Batch batch = data::join({dataset.sequence(i)});
-    const at::Tensor hidden = model.hidden(model_input(batch, device));
-    add(sums, i, model.head().logprobs(hidden, model.output_weight(), labels(batch, device)), batch);
-  }
-  return result_of(sums);
-}
-
 EvalResult evaluate(parallel::DistributedModel& model, const data::Dataset& dataset,
                     std::optional<int64_t> max_sequences) {
   at::NoGradGuard no_grad;

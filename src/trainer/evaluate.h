@@ -16,10 +16,8 @@ struct EvalResult {
 };
 
 /// Loss on the first `max_sequences` (or all) sequences of `dataset`. Sequences are run one by one and summed
-/// in their order, so that the figure has the same bits for every number of data-parallel ranks.
-EvalResult evaluate(model::CausalLm& model, const data::Dataset& dataset,
-                    std::optional<int64_t> max_sequences);
-/// Collective over the mesh; sequences are shared out over mesh.dp(), the result is the same on every rank.
+/// in their order, so that the figure has the same bits for every number of data-parallel ranks. Collective
+/// over the mesh; sequences are shared out over mesh.dp(), the result is the same on every rank.
 EvalResult evaluate(parallel::DistributedModel& model, const data::Dataset& dataset,
                     std::optional<int64_t> max_sequences);
 

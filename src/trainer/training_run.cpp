@@ -127,6 +127,8 @@ class TrainingRun {
 
 /// Each rank reads its own part.
 std::unique_ptr<Optimizer> TrainingRun::take_weights() {
+  if (distributed_.num_trained() == 0)
+    core::fail(core::ExitCode::kBadConfig, "there is no trainable parameter: check lora.target_modules");
   model_setup_.fill(*trained_.model, filled_dtype(trained_, compute_), static_cast<uint64_t>(run_.seed));
   distributed_.take_weights(compute_);
   return make_optimizer(config_.get<OptimizerOptions>(), distributed_.parameters());

@@ -1,0 +1,85 @@
+#include "trainer/generation.h"
+
+#include <ATen/ATen.h>
+
+#include <nlohmann/json.hpp>
+
+namespace phalanx::trainer {
+namespace {
+
+using generate::Completion;
+
+/// One copy of the model, as each of its ranks sees it.
+class SpreadTokenModel : public generate::TokenModel {
+ public:
+  explicit SpreadTokenModel(parallel::DistributedModel& model) : model_(model) {}
+  const model::TransformerConfig& config() const override { return model_.model().config(); }
+  at::Device device() const override { return model_.parameters().options().device; }
+
+  at::Tensor next_logits(const model::ModelInput& input, const std::vector<int64_t>& rows,
+                         model::KvCache& cache) override {
+    const at::Tensor hidden = model_.schedule().forward(input, &cache).hidden;
+    at::Tensor logits = model_.has_output()
+                            ? generate::logits_of_rows(model_.model(), hidden, rows).contiguous()
+                            : at::empty({static_cast<int64_t>(rows.size()), config().vocab_size},
+                                        at::TensorOptions().dtype(at::kFloat).device(device()));
+    comm::Communicator& pp = model_.mesh().pp();
+    if (pp.size() > 1) pp.broadcast(logits, static_cast<int>(model_.output_stage_rank()));
+    model_.drop_gathered();
+    return logits.cpu();
+  }
+
+  bool goes_on(bool has_work) override {
+    if (!model_.needs_company()) return has_work;
+    return model_.mesh().batch().all_reduce_scalar(static_cast<int64_t>(has_work), comm::ReduceOp::kMax) > 0;
+  }
+
+ private:
+  parallel::DistributedModel& model_;
+};
+
+std::string to_text(const std::vector<Completion>& completions) {
+  nlohmann::json rows = nlohmann::json::array();
+  for (const Completion& c : completions) rows.push_back({c.ids, c.logprobs, c.finish_reason});
+  return rows.dump();
+}
+
+void append(std::vector<Completion>& all, const std::string& text) {
+  for (const nlohmann::json& row : nlohmann::json::parse(text))
+    all.push_back({row[0].get<std::vector<int32_t>>(), row[1].get<std::vector<double>>(), row[2]});
+}
+
+}  // namespace
+
+std::vector<Completion> generate(parallel::DistributedModel& model,
+                                 const std::vector<std::vector<int32_t>>& prompts,
+                                 const generate::GenerateOptions& options, generate::GenerateStats* stats,
+                                 const generate::TokenCallback& callback) {
+  SpreadTokenModel tokens(model);
+  generate::check_prompts(prompts, options, tokens.config());
+  comm::Communicator& copies = model.mesh().batch();
+  const int64_t count = static_cast<int64_t>(prompts.size()), rank = copies.rank();
+  const auto begin_of = [&](int64_t copy) { return (count * copy + copies.size() - 1) / copies.size(); };
+  const int64_t first = begin_of(rank), end = begin_of(rank + 1);
+  generate::GenerateOptions own = options;
+  own.first_sample += static_cast<uint64_t>(first);
+  generate::TokenCallback own_callback;
+  if (callback)
+    own_callback = [&](int64_t prompt, int32_t id, double logprob) {
+      return callback(first + prompt, id, logprob);
+    };
+  generate::GenerateStats own_stats;
+  const std::vector<Completion> completions = generate::generate(
+      tokens, {prompts.begin() + first, prompts.begin() + end}, own, &own_stats, own_callback);
+  if (stats) {
+    *stats = own_stats;
+    stats->prompt_tokens = copies.all_reduce_scalar(own_stats.prompt_tokens);
+    stats->new_tokens = copies.all_reduce_scalar(own_stats.new_tokens);
+  }
+  if (copies.size() == 1) return completions;
+  std::vector<Completion> all;
+  for (const std::string& text : copies.all_gather_strings(to_text(completions))) append(all, text);
+  return all;
+}
+
+}  // namespace phalanx::trainer
