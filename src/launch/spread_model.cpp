@@ -17,7 +17,7 @@ parallel::MeshShape shape_for_answers(const core::Config& config) {
 
 parallel::DistributedOptions options_for_answers(const core::Config& config) {
   parallel::DistributedOptions options = parallel::distributed_options(
-      config.get<parallel::ParallelOptions>(), /*mesh_invariant=*/false, /*recompute=*/false);
+      config.get<parallel::ParallelOptions>(), /*mesh_invariant=*/false, parallel::Recompute::kNone);
   options.tensor.sequence_parallel = false;  // one token is not to be cut
   return options;
 }

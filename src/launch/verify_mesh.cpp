@@ -60,7 +60,7 @@ void set_part(const std::string& spec, const std::string& key, const std::string
   } else if (key == "uneven") {
     options.tensor.allow_uneven = true;
   } else if (key == "recompute") {
-    options.recompute = true;
+    options.recompute = parallel::Recompute::kFull;
   } else if (key == "ring" || key == "ulysses") {
     options.context = key == "ring" ? parallel::ContextKind::kRing : parallel::ContextKind::kUlysses;
   } else {

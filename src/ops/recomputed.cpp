@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 
+#include <utility>
+
 namespace phalanx::ops {
 namespace {
 
@@ -40,9 +42,17 @@ struct RecipeMeta : c10::BackendMeta {
   variable_list ingredients;
 };
 
+thread_local bool keeps_activations = false;
+
 }  // namespace
 
+KeptActivations::KeptActivations() : outer_(std::exchange(keeps_activations, true)) {}
+KeptActivations::~KeptActivations() {
+  keeps_activations = outer_;
+}
+
 void set_recipe(const at::Tensor& tensor, variable_list ingredients, Recipe recipe) {
+  if (keeps_activations) return;
   auto meta = c10::make_intrusive<RecipeMeta>();
   meta->shared = c10::make_intrusive<Shared>(std::move(recipe));
   meta->ingredients = std::move(ingredients);

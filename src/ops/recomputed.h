@@ -8,6 +8,19 @@
 /// saves anyway, instead of the tensor.
 namespace phalanx::ops {
 
+/// While one lives, outputs of this thread's forwards get no recipe: they are kept for the backward
+/// themselves.
+class KeptActivations {
+ public:
+  KeptActivations();
+  ~KeptActivations();
+  KeptActivations(const KeptActivations&) = delete;
+  KeptActivations& operator=(const KeptActivations&) = delete;
+
+ private:
+  bool outer_;
+};
+
 using Recipe = std::function<at::Tensor(const torch::autograd::variable_list& ingredients)>;
 
 /// Attaches a recipe to this very tensor; aliases do not inherit it. `recipe` must return the same bits on

@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "model/parameter.h"
+#include "ops/recomputed.h"
 #include "parallel/expert_parallel.h"
 #include "parallel/router_totals.h"
 #include "parallel/stream_ops.h"
@@ -20,7 +21,15 @@ model::NamedTensors frozen_parameters(const model::CausalLm& model) {
   return parameters;
 }
 
-void apply_recompute(model::CausalLm& model) {
+void keep_activations(model::CausalLm& model) {
+  model.set_layer_runner([inner = model.layer_runner()](int64_t layer, const model::Stream& stream,
+                                                        const model::LayerBody& body) {
+    const ops::KeptActivations scope;
+    return inner(layer, stream, body);
+  });
+}
+
+void recompute_layers(model::CausalLm& model) {
   model.set_layer_runner([inner = model.layer_runner()](int64_t layer, const model::Stream& stream,
                                                         const model::LayerBody& body) {
     return inner(layer, stream, [body](const model::Stream& in) { return recomputed(in, body); });
@@ -56,6 +65,10 @@ void check_pipeline(const model::TransformerConfig& config, const MeshShape& sha
 
 }  // namespace
 
+Recompute parse_recompute(const std::string& name) {
+  return name == "none" ? Recompute::kNone : name == "full" ? Recompute::kFull : Recompute::kSelective;
+}
+
 std::vector<std::string> why_not(const model::TransformerConfig& config, const MeshShape& shape,
                                  const DistributedOptions& options) {
   std::vector<std::string> reasons = why_no_tensor_parallel(config, shape.tp, options.tensor.allow_uneven);
@@ -90,7 +103,8 @@ DistributedModel::DistributedModel(std::shared_ptr<model::CausalLm> model, const
   apply_expert_parallel(*model_, mesh, traits_);
   apply_tensor_parallel(*model_, mesh, options.tensor, traits_, groups_);
   context_ = std::make_unique<ContextParallel>(*model_, mesh, options.context);
-  if (options.recompute) apply_recompute(*model_);
+  if (options.recompute == Recompute::kNone) keep_activations(*model_);
+  if (options.recompute == Recompute::kFull) recompute_layers(*model_);
   const PipelinePlan placement =
       make_pipeline_plan(mesh.shape().pp > 1 ? options.pipeline.kind : PipelineScheduleKind::k1F1B,
                          mesh.shape().pp, mesh.shape().pp > 1 ? options.pipeline.chunks_per_rank : 1, 1);

@@ -19,11 +19,15 @@
 
 namespace phalanx::parallel {
 
+/// What a backward computes again to save memory: nothing, norms and SwiGLU products, or whole layers.
+enum class Recompute { kNone, kSelective, kFull };
+Recompute parse_recompute(const std::string& name);
+
 struct DistributedOptions {
   int64_t zero_stage = 0;
   int64_t bucket_bytes = 32 << 20;  ///< of gradients per message, at least
   bool mesh_invariant = false;
-  bool recompute = false;  ///< keep only the inputs of layers
+  Recompute recompute = Recompute::kSelective;
   TensorParallelOptions tensor = {};
   PipelineOptions pipeline = {};
   ContextKind context = ContextKind::kRing;

@@ -103,7 +103,8 @@ const bool constraints_added = core::add_constraint("axes fit", check_axes) &&
 
 }  // namespace
 
-DistributedOptions distributed_options(const ParallelOptions& options, bool mesh_invariant, bool recompute) {
+DistributedOptions distributed_options(const ParallelOptions& options, bool mesh_invariant,
+                                       Recompute recompute) {
   return {.zero_stage = options.zero_stage,
           .bucket_bytes = options.bucket_mb << 20,
           .mesh_invariant = mesh_invariant,

@@ -25,6 +25,7 @@ struct ParallelOptions {
 };
 
 /// What these keys and those of other sections mean for a model.
-DistributedOptions distributed_options(const ParallelOptions& options, bool mesh_invariant, bool recompute);
+DistributedOptions distributed_options(const ParallelOptions& options, bool mesh_invariant,
+                                       Recompute recompute);
 
 }  // namespace phalanx::parallel

@@ -59,7 +59,7 @@ std::string MeshCase::text() const {
                     options.context == parallel::ContextKind::kRing ? "ring" : "ulysses"));
   if (shape.ep > 1) add(fmt::format("ep {}", shape.ep));
   if (shape.tp > 1) add(fmt::format("tp {}{}", shape.tp, options.tensor.sequence_parallel ? " sp" : ""));
-  if (options.recompute) add("recompute");
+  if (options.recompute == parallel::Recompute::kFull) add("recompute");
   return text.empty() ? "1 rank" : text;
 }
 

@@ -77,8 +77,9 @@ std::shared_ptr<model::CausalLm> ModelSetup::load(at::ScalarType dtype, uint64_t
 void check_mesh(const core::Config& config, const model::TransformerConfig& model) {
   const auto& options = config.get<parallel::ParallelOptions>();
   const bool mesh_invariant = config.get<core::RunOptions>().determinism == "mesh_invariant";
-  const auto reasons = parallel::why_not(model, options.mesh_shape(),
-                                         parallel::distributed_options(options, mesh_invariant, false));
+  const auto reasons = parallel::why_not(
+      model, options.mesh_shape(),
+      parallel::distributed_options(options, mesh_invariant, parallel::Recompute::kSelective));
   std::vector<std::string> lines;
   for (const std::string& reason : reasons) {
     const std::string key = reason.substr(0, reason.find(' '));

@@ -61,9 +61,9 @@ const bool train_registered = core::register_section<TrainOptions>(
       s.field(
           "recompute", &TrainOptions::recompute,
           {.help =
-               "What the backward computes again to save memory. selective: norms and SwiGLU products; full: "
-               "whole layers.",
-           .one_of = {"selective", "full"}});
+               "What the backward computes again to save memory. none: nothing; selective: norms and SwiGLU "
+               "products; full: whole layers.",
+           .one_of = {"none", "selective", "full"}});
     });
 
 const bool eval_registered = core::register_section<EvalOptions>(

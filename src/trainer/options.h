@@ -34,7 +34,7 @@ struct TrainOptions {
   int64_t micro_batch_size = 1;
   double max_grad_norm = 1.0;
   std::string precision = "auto";
-  std::string recompute = "selective";  // selective | full
+  std::string recompute = "selective";  // none | selective | full
 };
 
 struct EvalOptions {

@@ -85,7 +85,7 @@ class TrainingRun {
   bool is_main() const { return group_.rank() == 0; }
   parallel::DistributedOptions distributed_options() const {
     return parallel::distributed_options(config_.get<parallel::ParallelOptions>(), mesh_invariant(),
-                                         train_.recompute == "full");
+                                         parallel::parse_recompute(train_.recompute));
   }
   parallel::MeshShape checked_shape() const {
     check_mesh(config_, model_setup_.config());

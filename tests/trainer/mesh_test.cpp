@@ -102,12 +102,15 @@ TEST(Mesh, UnevenHeadsAndFeaturesGiveTheGradientsOfOne) {
 
 TEST(Mesh, RecomputedLayersGiveTheBitsOfKeptOnes) {
   const MeshRecipe recipe = tiny_recipe();
-  const MeshRun kept = run_on_mesh(recipe, {}, at::kFloat, 3);
-  const MeshRun again = run_on_mesh(recipe, {{}, {.recompute = true}}, at::kFloat, 3);
-  EXPECT_EQ(again.losses, kept.losses);
-  for (const auto& [name, weight] : kept.weights)
-    EXPECT_TRUE(at::equal(again.weights.at(name), weight)) << name;
-  const MeshCase sharded{{.dp_shard = 2}, {.zero_stage = 3, .bucket_bytes = 4096, .recompute = true}};
+  const MeshRun kept = run_on_mesh(recipe, {{}, {.recompute = parallel::Recompute::kNone}}, at::kFloat, 3);
+  for (const auto recompute : {parallel::Recompute::kSelective, parallel::Recompute::kFull}) {
+    const MeshRun again = run_on_mesh(recipe, {{}, {.recompute = recompute}}, at::kFloat, 3);
+    EXPECT_EQ(again.losses, kept.losses);
+    for (const auto& [name, weight] : kept.weights)
+      EXPECT_TRUE(at::equal(again.weights.at(name), weight)) << name;
+  }
+  const MeshCase sharded{{.dp_shard = 2},
+                         {.zero_stage = 3, .bucket_bytes = 4096, .recompute = parallel::Recompute::kFull}};
   EXPECT_LE(difference(run_on_mesh(recipe, sharded, at::kDouble, 2), run_on_mesh(recipe, {}, at::kDouble, 2))
                 .gradient,
             1e-12);

@@ -62,8 +62,10 @@ TEST(MixtralMesh, EveryMicroBatchSizeGivesTheGradientsOfOneMicroStep) {
 TEST(MixtralMesh, RecomputedLayersGiveTheGradientsOfOneRank) {
   const MeshRecipe recipe = tiny_recipe({.experts = 4});
   const MeshRun reference = run_on_mesh(recipe, {}, at::kDouble, 2);
-  expect_equal(recipe, {{.pp = 2}, {.recompute = true}}, reference);
-  expect_equal(recipe, {{.dp_shard = 2, .tp = 2, .ep = 2}, {.zero_stage = 3, .recompute = true}}, reference);
+  expect_equal(recipe, {{.pp = 2}, {.recompute = parallel::Recompute::kFull}}, reference);
+  expect_equal(
+      recipe, {{.dp_shard = 2, .tp = 2, .ep = 2}, {.zero_stage = 3, .recompute = parallel::Recompute::kFull}},
+      reference);
 }
 
 TEST(MixtralMesh, MeshesOfFourRanksGiveTheGradientsOfOne) {
