@@ -39,7 +39,7 @@ MpiGroup::~MpiGroup() {
 void PoliteWait::pause() {
   if (++pauses_ <= kPollsAtFullSpeed) return;
   group_.control->check();
-  check_patience(group_, what_, start_, -1);
+  check_patience(group_, what_, start_, peer_);
   std::this_thread::sleep_for(std::min(kShortestSleep * (pauses_ - kPollsAtFullSpeed), kLongestSleep));
 }
 

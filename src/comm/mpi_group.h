@@ -30,7 +30,9 @@ struct MpiGroup {
 /// steps. pause() throws PeerFailure when a rank has failed, and core::Error after the group's timeout.
 class PoliteWait {
  public:
-  PoliteWait(const MpiGroup& group, const char* what) : group_(group), what_(what), start_(Clock::now()) {}
+  /// @param peer  the rank of the group that is waited for; -1: one of several
+  PoliteWait(const MpiGroup& group, const char* what, int peer = -1)
+      : group_(group), what_(what), peer_(peer), start_(Clock::now()) {}
   void pause();
   void progress() { pauses_ = 0; }  ///< something came: polls at full speed again
 
@@ -38,6 +40,7 @@ class PoliteWait {
   using Clock = std::chrono::steady_clock;
   const MpiGroup& group_;
   const char* what_;
+  int peer_;
   Clock::time_point start_;
   int pauses_ = 0;
 };

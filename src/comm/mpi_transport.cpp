@@ -10,9 +10,13 @@ namespace {
 /// A send or recv under way; MPI moves it on whenever any thread of this process is inside MPI.
 class MessageWork : public Work {
  public:
-  MessageWork(std::shared_ptr<MpiGroup> group, at::Tensor tensor, const char* what, int64_t expected_bytes,
-              std::vector<MPI_Request> requests)
-      : group_(std::move(group)), tensor_(std::move(tensor)), what_(what), expected_bytes_(expected_bytes) {
+  MessageWork(std::shared_ptr<MpiGroup> group, at::Tensor tensor, const char* what, int peer,
+              int64_t expected_bytes, std::vector<MPI_Request> requests)
+      : group_(std::move(group)),
+        tensor_(std::move(tensor)),
+        what_(what),
+        peer_(peer),
+        expected_bytes_(expected_bytes) {
     transfer_.add(std::move(requests));
   }
 
@@ -22,7 +26,7 @@ class MessageWork : public Work {
   }
 
   void wait() override {
-    PoliteWait wait(*group_, what_);
+    PoliteWait wait(*group_, what_, peer_);
     while (!transfer_.test()) wait.pause();
     if (expected_bytes_ >= 0 && transfer_.received_bytes() != expected_bytes_) {
       core::fail(core::ExitCode::kBug, "recv: the message has {} bytes, expected were {}",
@@ -34,6 +38,7 @@ class MessageWork : public Work {
   std::shared_ptr<MpiGroup> group_;
   at::Tensor tensor_;
   const char* what_;
+  int peer_;
   int64_t expected_bytes_;  // -1: a send
   Transfer transfer_;
 };
@@ -99,14 +104,15 @@ std::unique_ptr<Work> MpiTransport::send(at::Tensor tensor, int to, int tag) {
   group_->control->check();
   const Parcel parcel{to, const_cast<void*>(tensor.const_data_ptr()), static_cast<int64_t>(tensor.nbytes())};
   auto requests = start_sending(group_->messages, parcel, tag);
-  return std::make_unique<MessageWork>(group_, std::move(tensor), "send", -1, std::move(requests));
+  return std::make_unique<MessageWork>(group_, std::move(tensor), "send", to, -1, std::move(requests));
 }
 
 std::unique_ptr<Work> MpiTransport::recv(at::Tensor tensor, int from, int tag) {
   group_->control->check();
   const Parcel parcel{from, tensor.mutable_data_ptr(), static_cast<int64_t>(tensor.nbytes())};
   auto requests = start_receiving(group_->messages, parcel, tag);
-  return std::make_unique<MessageWork>(group_, std::move(tensor), "recv", parcel.bytes, std::move(requests));
+  return std::make_unique<MessageWork>(group_, std::move(tensor), "recv", from, parcel.bytes,
+                                       std::move(requests));
 }
 
 }  // namespace phalanx::comm

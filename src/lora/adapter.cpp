@@ -10,12 +10,13 @@
 #include "lora/adapter_builder.h"
 #include "lora/targets.h"
 #include "model/keyed_random.h"
+#include "ops/sum_dtype.h"
 
 namespace phalanx::lora {
 namespace {
 
 at::Tensor merge_one(const AdaptedLinear& m) {
-  const at::ScalarType wide = m.linear->weight.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  const at::ScalarType wide = ops::sum_dtype(m.linear->weight);
   return at::addmm(m.linear->weight.to(wide), m.b.to(wide), m.a.to(wide), 1.0, m.scale);
 }
 

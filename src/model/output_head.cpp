@@ -8,6 +8,7 @@
 
 #include "model/few_rows.h"
 #include "ops/ops.h"
+#include "ops/sum_dtype.h"
 
 namespace phalanx::model {
 
@@ -25,7 +26,7 @@ at::Tensor OutputHead::logprobs(const at::Tensor& hidden, const at::Tensor& weig
 at::Tensor OutputHead::logits(const at::Tensor& hidden, const at::Tensor& weight) const {
   constexpr int64_t kRows = 16;
   const at::NoGradGuard no_grad;
-  const at::ScalarType wide = hidden.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  const at::ScalarType wide = ops::sum_dtype(hidden);
   std::vector<at::Tensor> parts;
   for (int64_t row = 0; row < hidden.size(0); row += kRows) {
     const at::Tensor rows = hidden.narrow(0, row, std::min(kRows, hidden.size(0) - row));

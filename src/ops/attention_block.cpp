@@ -7,6 +7,7 @@
 
 #include "ops/cpu/attention.h"
 #include "ops/cpu/attention_rectangle.h"
+#include "ops/sum_dtype.h"
 
 namespace phalanx::ops {
 namespace {
@@ -14,10 +15,6 @@ namespace {
 constexpr int64_t kChunkKeys = 1024;
 constexpr int64_t kChunkScores = int64_t{1} << 21;  // of all heads together: 8 MiB in fp32, 16 in fp64
 constexpr int64_t kMinChunkQueries = 16;
-
-at::ScalarType wide_type(const at::Tensor& t) {
-  return t.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-}
 
 /// The part of a range that lies in one sample, and the row of the block at which it starts.
 struct Part {
@@ -161,12 +158,12 @@ void attend_rectangle_backward(const AttentionQueries& queries, const at::Tensor
 
 /// [T, K, d] -> [K, T, d], wide; may be a view of `rows`.
 at::Tensor key_heads(const at::Tensor& rows) {
-  return rows.transpose(0, 1).to(wide_type(rows)).contiguous();
+  return rows.transpose(0, 1).to(sum_dtype(rows)).contiguous();
 }
 /// [T, H, d] -> [K, G T, d], wide; may be a view of `rows`.
 at::Tensor query_heads(const at::Tensor& rows, int64_t num_key_heads) {
   const int64_t group = rows.size(1) / num_key_heads;
-  return rows.to(wide_type(rows))
+  return rows.to(sum_dtype(rows))
       .view({rows.size(0), num_key_heads, group, rows.size(2)})
       .permute({1, 2, 0, 3})
       .reshape({num_key_heads, group * rows.size(0), rows.size(2)});
@@ -313,7 +310,7 @@ std::vector<AttentionPiece> attention_pieces(const std::vector<RowRange>& querie
 }
 
 AttentionState start_attention(const at::Tensor& q) {
-  const at::TensorOptions wide = q.options().dtype(wide_type(q));
+  const at::TensorOptions wide = q.options().dtype(sum_dtype(q));
   return {at::zeros(q.sizes(), wide),
           at::full({q.size(1), q.size(0)}, -std::numeric_limits<double>::infinity(), wide)};
 }
@@ -334,7 +331,7 @@ void attend_block(AttentionState& state, const at::Tensor& q, const at::Tensor& 
 }
 
 at::Tensor row_delta(const at::Tensor& out, const at::Tensor& dout) {
-  const at::ScalarType wide = wide_type(out);
+  const at::ScalarType wide = sum_dtype(out);
   return (out.to(wide) * dout.to(wide)).sum(2).t().contiguous();
 }
 

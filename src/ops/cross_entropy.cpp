@@ -14,6 +14,7 @@
 #include "ops/cpu/workspace.h"
 #include "ops/grad_sink.h"
 #include "ops/matmul.h"
+#include "ops/sum_dtype.h"
 
 namespace phalanx::ops {
 namespace {
@@ -23,10 +24,6 @@ using torch::autograd::variable_list;
 
 constexpr int64_t kIgnored = -100;
 constexpr int64_t kMaxChunkRows = 256;
-
-at::ScalarType sum_type(const at::Tensor& x) {
-  return x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-}
 
 // The labelled rows of a batch; the others cost nothing.
 struct Rows {
@@ -49,7 +46,7 @@ at::Tensor spread(const at::Tensor& values, const Rows& rows, int64_t total) {
 
 // Any device and dtype.
 void run_with_aten(const CrossEntropyRows& c, const at::Tensor& weight) {
-  at::Tensor log_p = at::log_softmax(at::linear(c.hidden, weight).to(sum_type(c.hidden)), 1);
+  at::Tensor log_p = at::log_softmax(at::linear(c.hidden, weight).to(sum_dtype(c.hidden)), 1);
   const at::Tensor column = c.labels.unsqueeze(1);
   at::Tensor(c.losses).copy_(log_p.gather(1, column).squeeze(1).neg());
   if (!c.wants_gradient()) return;
@@ -141,7 +138,7 @@ Result run(const CrossEntropyKernel& kernel, const at::Tensor& hidden, const at:
            const at::Tensor& labels, double grad_scale, bool want_hidden, const at::Tensor& weight_grad) {
   const Rows rows = labelled_rows(hidden, labels);
   const int64_t n = rows.labels.size(0), step = chunk_rows(weight.size(0));
-  at::Tensor losses = at::empty({n}, hidden.options().dtype(sum_type(hidden)));
+  at::Tensor losses = at::empty({n}, hidden.options().dtype(sum_dtype(hidden)));
   at::Tensor hidden_grad = want_hidden ? at::empty(rows.hidden.sizes(), hidden.options()) : at::Tensor();
   for (int64_t begin = 0; begin < n; begin += step) {
     const auto part = [&](const at::Tensor& t) {
@@ -162,7 +159,7 @@ struct LinearCrossEntropy : torch::autograd::Function<LinearCrossEntropy> {
     at::Tensor weight_grad;
     if (weight.requires_grad())
       weight_grad =
-          sink ? sink->main_grad() : at::zeros(weight.sizes(), weight.options().dtype(sum_type(weight)));
+          sink ? sink->main_grad() : at::zeros(weight.sizes(), weight.options().dtype(sum_dtype(weight)));
     const Result result =
         run(kernel, hidden, weight, labels, grad_scale, hidden.requires_grad(), weight_grad);
     ctx->save_for_backward({result.hidden_grad, weight, sink ? at::Tensor() : weight_grad});
@@ -248,7 +245,7 @@ at::Tensor wide_logits(const at::Tensor& hidden, const at::Tensor& weight) {
   const cpu::Element element =
       hidden.scalar_type() == at::kBFloat16 ? cpu::Element::kBF16 : cpu::Element::kF32;
   if (!cpu::has_kernels(hidden) || !cpu::can_multiply(element))
-    return at::linear(hidden, weight).to(sum_type(hidden));
+    return at::linear(hidden, weight).to(sum_dtype(hidden));
   const int64_t n = hidden.size(0), h = hidden.size(1), vocab = weight.size(0);
   at::Tensor logits = at::empty({n, vocab}, hidden.options().dtype(at::kFloat));
   cpu::multiply({n,

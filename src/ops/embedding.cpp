@@ -4,6 +4,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "ops/grad_sink.h"
+#include "ops/sum_dtype.h"
 
 namespace phalanx::ops {
 namespace {
@@ -38,7 +39,7 @@ struct Embedding : torch::autograd::Function<Embedding> {
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const variable_list saved = ctx->get_saved_variables();
     const at::Tensor &ids = saved[0], &weight = saved[1];
-    const at::ScalarType sum_type = weight.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+    const at::ScalarType sum_type = sum_dtype(weight);
     GradSink* sink = grad_sink(weight);
     at::Tensor total = sink ? sink->main_grad() : at::zeros(weight.sizes(), weight.options().dtype(sum_type));
     add_rows(total, ids, grads[0].to(sum_type).contiguous(), ctx->saved_data["skipped"].toInt());

@@ -6,16 +6,13 @@
 #include <numeric>
 
 #include "ops/recomputed.h"
+#include "ops/sum_dtype.h"
 
 namespace phalanx::ops {
 namespace {
 
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
-
-at::ScalarType sum_dtype(const at::Tensor& t) {
-  return t.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-}
 
 // sum_j y[positions[:, j]], each row times weights[:, j] where there are weights.
 at::Tensor sum_of_choices(const at::Tensor& y, const at::Tensor& positions, const at::Tensor& weights) {

@@ -8,6 +8,7 @@
 #include "ops/grad_sink.h"
 #include "ops/matmul.h"
 #include "ops/recomputed.h"
+#include "ops/sum_dtype.h"
 
 namespace phalanx::ops {
 namespace {
@@ -29,7 +30,7 @@ at::Tensor factor_gradient(const at::Tensor& parameter, const at::Tensor& a, con
 }
 
 at::Tensor bias_gradient(const at::Tensor& bias, const at::Tensor& dy) {
-  const at::ScalarType sum_type = dy.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  const at::ScalarType sum_type = sum_dtype(dy);
   return deliver_gradient(bias, dy.sum(0, false, sum_type));
 }
 

@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "ops/sum_dtype.h"
+
 namespace phalanx::ops {
 namespace {
 
@@ -16,7 +18,7 @@ at::Tensor softmax_gradient(const at::Tensor& p, const at::Tensor& dp) {
 
 struct Router : torch::autograd::Function<Router> {
   static variable_list forward(AutogradContext* ctx, const at::Tensor& logits, int64_t k) {
-    const at::Tensor wide = logits.to(logits.scalar_type() == at::kDouble ? at::kDouble : at::kFloat);
+    const at::Tensor wide = logits.to(sum_dtype(logits));
     const at::Tensor probabilities = wide.softmax(1), log_z = wide.logsumexp(1);
     // Stable, so that ties fall the same way everywhere, which topk does not promise.
     const auto [sorted, order] = probabilities.sort(/*stable=*/true, /*dim=*/1, /*descending=*/true);

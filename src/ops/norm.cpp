@@ -8,16 +8,13 @@
 #include "ops/cpu/kernels.h"
 #include "ops/grad_sink.h"
 #include "ops/recomputed.h"
+#include "ops/sum_dtype.h"
 
 namespace phalanx::ops {
 namespace {
 
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
-
-at::ScalarType sum_type(const at::Tensor& x) {
-  return x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-}
 
 constexpr int64_t kRowBlock =
     64;  // rows whose weight gradient is summed together; fixed, so threads change no bits
@@ -48,7 +45,7 @@ Normalised normalise_on_cpu(const at::Tensor& x, const at::Tensor& residual, con
 
 Normalised normalise(const at::Tensor& x, const at::Tensor& residual, const at::Tensor& weight, double eps) {
   if (cpu::has_kernels(x)) return normalise_on_cpu(x, residual, weight, eps);
-  const at::Tensor h = residual.defined() ? x + residual : x, wide = h.to(sum_type(h));
+  const at::Tensor h = residual.defined() ? x + residual : x, wide = h.to(sum_dtype(h));
   const at::Tensor inverse_rms = wide.square().mean(1, true).add_(eps).rsqrt_();  // [N, 1]
   return {(wide * inverse_rms * weight.to(wide.scalar_type())).to(h.scalar_type()), h, inverse_rms};
 }
@@ -90,7 +87,7 @@ NormGradients norm_gradients(const at::Tensor& dy, const at::Tensor& h, const at
     return gradients_on_cpu(dy.contiguous(), h, weight, r, extra.defined() ? extra.contiguous() : extra,
                             want_weight);
   }
-  const at::Tensor wide = h.to(sum_type(h)), g = dy.to(wide.scalar_type());
+  const at::Tensor wide = h.to(sum_dtype(h)), g = dy.to(wide.scalar_type());
   const at::Tensor wg = g * weight.to(wide.scalar_type());
   at::Tensor dx = r * (wg - wide * (r * r * (wg * wide).mean(1, true)));
   if (extra.defined()) dx = dx + extra;

@@ -6,6 +6,7 @@
 
 #include "ops/cpu/dispatch.h"
 #include "ops/cpu/kernels.h"
+#include "ops/sum_dtype.h"
 
 namespace phalanx::ops {
 namespace {
@@ -61,7 +62,7 @@ std::pair<at::Tensor, at::Tensor> rope_rows(const at::Tensor& position_ids,
                                             const at::Tensor& inverse_frequencies, at::ScalarType dtype) {
   const at::Tensor angles =
       at::outer(position_ids.to(at::kFloat), inverse_frequencies.to(at::kFloat));  // [N, d/2]
-  const at::ScalarType type = dtype == at::kDouble ? at::kDouble : at::kFloat;
+  const at::ScalarType type = sum_dtype(dtype);
   return {angles.cos().to(type), angles.sin().to(type)};
 }
 

@@ -7,6 +7,7 @@
 #include "ops/cpu/dispatch.h"
 #include "ops/cpu/kernels.h"
 #include "ops/recomputed.h"
+#include "ops/sum_dtype.h"
 
 namespace phalanx::ops {
 namespace {
@@ -30,7 +31,7 @@ at::Tensor product_on_cpu(const at::Tensor& gate, const at::Tensor& up) {
 
 at::Tensor product(const at::Tensor& gate, const at::Tensor& up) {
   if (cpu::has_kernels(gate)) return product_on_cpu(gate, up);
-  const at::ScalarType wide = gate.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  const at::ScalarType wide = sum_dtype(gate);
   return (at::silu(gate.to(wide)) * up.to(wide)).to(gate.scalar_type());
 }
 
@@ -57,7 +58,7 @@ struct SwiGlu : torch::autograd::Function<SwiGlu> {
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const variable_list saved = ctx->get_saved_variables();
     if (cpu::has_kernels(saved[0])) return gradients_on_cpu(saved[0], saved[1], grads[0].contiguous());
-    const at::ScalarType type = saved[0].scalar_type(), wide = type == at::kDouble ? at::kDouble : at::kFloat;
+    const at::ScalarType type = saved[0].scalar_type(), wide = sum_dtype(type);
     const at::Tensor g = saved[0].to(wide), u = saved[1].to(wide), dy = grads[0].to(wide);
     const at::Tensor s = at::sigmoid(g);
     return {(dy * u * s * (1 + g * (1 - s))).to(type), (dy * g * s).to(type)};

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "ops/split_weights.h"
+#include "ops/sum_dtype.h"
 
 namespace phalanx::parallel {
 namespace {
@@ -159,7 +160,7 @@ void FlatParameters::allocate(const at::TensorOptions& compute) {
 }
 
 at::ScalarType FlatParameters::master_dtype() const {
-  return options_.compute_dtype == at::kDouble ? at::kDouble : at::kFloat;
+  return ops::sum_dtype(options_.compute_dtype);
 }
 
 int64_t FlatParameters::num_parameters() const {

@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "ops/attention.h"
+#include "ops/sum_dtype.h"
 
 namespace phalanx::parallel {
 namespace {
@@ -31,10 +32,6 @@ struct Plan : torch::CustomClassHolder {
   std::vector<HeadShare> shares;  // per rank
   comm::Communicator& group;
 };
-
-at::ScalarType wide_type(const at::Tensor& t) {
-  return t.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-}
 
 /// The blocks of this rank's rows, each with the heads of one rank, [own_rows, heads of that rank, d], for
 /// all rows with the heads of this rank, [N, own_heads, d]. Ranks hold contiguous rows, so what arrives is in
@@ -105,7 +102,7 @@ struct ToHeads : torch::autograd::Function<ToHeads> {
     const at::ScalarType dtype = grads[0].scalar_type();
     const int64_t rows = plan->own_rows(), dim = grads[0].size(2);
     const at::Tensor dq = at::empty({rows, plan->num_query_heads, dim}, grads[0].options());
-    const at::Tensor dk = at::zeros({rows, plan->num_key_heads, dim}, dq.options().dtype(wide_type(dq)));
+    const at::Tensor dk = at::zeros({rows, plan->num_key_heads, dim}, dq.options().dtype(ops::sum_dtype(dq)));
     const at::Tensor dv = at::zeros_like(dk);
     for (int rank = 0; rank < plan->group.size(); ++rank) {
       const HeadShare& share = plan->shares[rank];
@@ -123,7 +120,7 @@ struct ToHeads : torch::autograd::Function<ToHeads> {
   static at::Tensor sum_runs(const HeadShare& own, const at::Tensor& grad) {
     if (static_cast<int64_t>(own.key_of_run.size()) == own.num_keys) return grad;
     const at::Tensor sum =
-        at::zeros({grad.size(0), own.num_keys, grad.size(2)}, grad.options().dtype(wide_type(grad)));
+        at::zeros({grad.size(0), own.num_keys, grad.size(2)}, grad.options().dtype(ops::sum_dtype(grad)));
     for (size_t run = 0; run < own.key_of_run.size(); ++run)
       sum.select(1, own.key_of_run[run]).add_(grad.select(1, static_cast<int64_t>(run)));
     return sum.to(grad.scalar_type());

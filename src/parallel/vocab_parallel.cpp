@@ -5,6 +5,7 @@
 
 #include "ops/cross_entropy.h"
 #include "ops/matmul.h"
+#include "ops/sum_dtype.h"
 
 namespace phalanx::parallel {
 namespace {
@@ -67,9 +68,7 @@ at::Tensor VocabParallelHead::logprobs(const at::Tensor& hidden, const at::Tenso
 
 at::Tensor VocabParallelHead::logits(const at::Tensor& hidden, const at::Tensor& weight) const {
   const at::NoGradGuard no_grad;
-  at::Tensor whole =
-      at::zeros({hidden.size(0), vocab_size_},
-                hidden.options().dtype(hidden.scalar_type() == at::kDouble ? at::kDouble : at::kFloat));
+  at::Tensor whole = at::zeros({hidden.size(0), vocab_size_}, hidden.options().dtype(ops::sum_dtype(hidden)));
   whole.narrow(1, first_, weight.size(0)).copy_(OutputHead::logits(hidden, weight));
   tp_.all_reduce(whole);  // a few rows; every element has one addend
   return whole;

@@ -9,6 +9,7 @@
 #include "lora/lora_options.h"
 #include "model/initialize.h"
 #include "model/model_options.h"
+#include "ops/sum_dtype.h"
 #include "parallel/parallel_options.h"
 
 namespace phalanx::trainer {
@@ -92,7 +93,7 @@ void check_mesh(const core::Config& config, const model::TransformerConfig& mode
 TrainedModel build_trained_model(const core::Config& config, const ModelSetup& setup,
                                  at::ScalarType compute) {
   const auto seed = static_cast<uint64_t>(config.get<core::RunOptions>().seed);
-  const at::ScalarType masters = compute == at::kDouble ? at::kDouble : at::kFloat;
+  const at::ScalarType masters = ops::sum_dtype(compute);
   TrainedModel trained{setup.build(), std::nullopt};
   if (!config.has("lora")) return trained;
   const auto& options = config.get<lora::LoraOptions>();
@@ -103,7 +104,7 @@ TrainedModel build_trained_model(const core::Config& config, const ModelSetup& s
 }
 
 at::ScalarType filled_dtype(const TrainedModel& trained, at::ScalarType compute) {
-  const at::ScalarType masters = compute == at::kDouble ? at::kDouble : at::kFloat;
+  const at::ScalarType masters = ops::sum_dtype(compute);
   return trained.adapter ? compute : masters;
 }
 

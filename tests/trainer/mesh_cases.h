@@ -16,6 +16,7 @@ struct TinyOptions {
   std::optional<int64_t> lora_rank = {};
   int64_t experts = 0;  // more than 0: a Mixtral, two of its experts for each token
   double z_loss = 0;    // coefficient
+  double initializer_range = 0.3;
 };
 
 inline model::TransformerConfig tiny_config(const TinyOptions& options = {}) {
@@ -29,7 +30,7 @@ inline model::TransformerConfig tiny_config(const TinyOptions& options = {}) {
   c.num_key_value_heads = options.kv_heads;
   c.tie_word_embeddings = options.tied;
   c.attention_bias = c.mlp_bias = options.biases;
-  c.initializer_range = 0.3;
+  c.initializer_range = options.initializer_range;
   c.pad_token_id = 0;
   if (options.experts == 0) return c;
   c.model_type = "mixtral";

@@ -63,8 +63,8 @@ TEST(Mesh, MeshesOfEightRanksGiveTheGradientsOfOne) {
 }
 
 /// In a narrower dtype: within the bound that rounding of the one-rank run against fp64 gives.
-void expect_within_bound(at::ScalarType compute) {
-  const MeshRecipe recipe = tiny_recipe();
+void expect_within_bound(at::ScalarType compute, const TinyOptions& options = {}) {
+  const MeshRecipe recipe = tiny_recipe(options);
   const MeshRun exact = run_on_mesh(recipe, {}, at::kDouble, 1),
                 reference = run_on_mesh(recipe, {}, compute, 1);
   const MeshBound bound = rounding_bound(reference, exact, compute);
@@ -84,7 +84,8 @@ TEST(Mesh, InSinglePrecisionStaysWithinTheCalibratedBound) {
 }
 
 TEST(Mesh, InBf16StaysWithinTheCalibratedBound) {
-  expect_within_bound(at::kBFloat16);
+  // With weights as small as real models have; larger ones magnify the rounding of bf16.
+  expect_within_bound(at::kBFloat16, {.initializer_range = 0.1});
 }
 
 TEST(Mesh, UnevenHeadsAndFeaturesGiveTheGradientsOfOne) {
