@@ -32,10 +32,14 @@ template <typename T, int kX, int kW>
   const T* w = static_cast<const T*>(p.weight) + w_row * p.in_features;
   wide::Floats first[kX][kW] = {}, second[kX][kW] = {};
   const auto accumulate = [&](int64_t step, const auto& load) __attribute__((always_inline)) {
+    // Unrolled whole, or the accumulators live in memory and not in registers.
     wide::Pair xs[kX];
+#pragma GCC unroll 8
     for (int i = 0; i < kX; ++i) xs[i] = wide::load(x + i * x_stride + step * wide::kStep);
+#pragma GCC unroll 8
     for (int j = 0; j < kW; ++j) {
       const wide::Pair ws = load(w + j * p.in_features + step * wide::kStep);
+#pragma GCC unroll 8
       for (int i = 0; i < kX; ++i) {
         first[i][j] += xs[i].first * ws.first;
         second[i][j] += xs[i].second * ws.second;
@@ -50,7 +54,9 @@ template <typename T, int kX, int kW>
     accumulate(
         steps, [&](const T* at) __attribute__((always_inline)) { return wide::load_tail(at, tail); });
   }
+#pragma GCC unroll 8
   for (int i = 0; i < kX; ++i) {
+#pragma GCC unroll 8
     for (int j = 0; j < kW; ++j) {
       p.y[(x_row + i) * p.out_features + w_row + j] = wide::sum(first[i][j] + second[i][j]);
     }
