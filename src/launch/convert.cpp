@@ -10,12 +10,13 @@
 #include "core/files.h"
 #include "core/log.h"
 #include "formats/gguf_mix.h"
-#include "formats/hf_config.h"
 #include "generate/importance.h"
 #include "generate/tokenizer_metadata.h"
+#include "generate/unverified.h"
 #include "generate/verify_export.h"
 #include "launch/command.h"
 #include "launch/loaded_model.h"
+#include "lora/gguf_adapter.h"
 #include "model/parameter.h"
 #include "model/save.h"
 
@@ -28,48 +29,8 @@ constexpr uint64_t kMaxCalibrationBytes = 64 << 20;
 
 struct ConvertArguments {
   std::string source, destination, to = "hf", outtype, imatrix;
+  bool adapter_alone = false;  // GGUF of the adapter, not of the model it makes
   std::vector<std::string> sets;
-};
-
-/// Where a result stands until it was read back and compared: beside its destination. What did not pass, or
-/// was left by an earlier process, is removed.
-class Unverified {
- public:
-  explicit Unverified(const fs::path& destination)
-      : destination_(fs::path(destination) / "" == destination ? destination.parent_path() : destination) {
-    const std::string name = destination_.filename().string();
-    const bool is_gguf = destination_.extension() == ".gguf";
-    path_ = destination_.parent_path() / fmt::format(".{}.unverified{}",
-                                                     is_gguf ? destination_.stem().string() : name,
-                                                     is_gguf ? ".gguf" : "");
-    fs::remove_all(path_);
-  }
-  ~Unverified() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-  Unverified(const Unverified&) = delete;
-  Unverified& operator=(const Unverified&) = delete;
-
-  const fs::path& path() const { return path_; }
-
-  /// verification.json goes into a folder, and beside a file under its name.
-  void publish(const nlohmann::json& verification) {
-    const bool is_folder = fs::is_directory(path_);
-    formats::write_hf_json(
-        is_folder ? path_ / "verification.json" : fs::path(destination_.string() + ".verification.json"),
-        verification);
-    std::error_code error;
-    fs::rename(path_, destination_, error);
-    if (error)
-      core::fail(ExitCode::kStorage, "{}: cannot be put in place: {}", destination_.string(),
-                 error.message());
-    const fs::path parent = destination_.parent_path();
-    core::fsync_directory(parent.empty() ? "." : parent.string());
-  }
-
- private:
-  fs::path destination_, path_;
 };
 
 /// The name of the written type: as asked, else the base's own where a file can hold it, else bf16.
@@ -103,7 +64,7 @@ void check_limits(const generate::Comparison& comparison, const generate::Limits
              100 * limits.top1_agreement);
 }
 
-nlohmann::json to_json(const generate::Comparison& comparison, const generate::Limits& limits) {
+nlohmann::json comparison_json(const generate::Comparison& comparison, const generate::Limits& limits) {
   return {{"num_tokens", comparison.num_tokens},
           {"max_logprob_difference", comparison.max_difference},
           {"mean_kl", comparison.mean_kl},
@@ -112,7 +73,7 @@ nlohmann::json to_json(const generate::Comparison& comparison, const generate::L
 }
 
 /// What was written, as verification.json begins.
-nlohmann::json record(const ConvertArguments& arguments, const std::string& type) {
+nlohmann::json begun_record(const ConvertArguments& arguments, const std::string& type) {
   nlohmann::json entry = {{"source", arguments.source}, {"format", arguments.to}, {"type", type}};
   if (!arguments.imatrix.empty()) entry["importance"] = arguments.imatrix;
   return entry;
@@ -158,7 +119,7 @@ nlohmann::json verify_written(const LoadedModel& source, const ConvertArguments&
   std::map<std::string, int64_t> counts;
   for (const auto& [name, parameter] : model::all_parameters(*expected))
     ++counts[std::string(core::name(how.types(name)))];
-  nlohmann::json result = to_json(comparison, limits);
+  nlohmann::json result = comparison_json(comparison, limits);
   result["tensor_types"] = counts;
   result["equals_rounded_source"] = true;
   return result;
@@ -192,10 +153,10 @@ int write_hf(const LoadedModel& source, const ConvertArguments& arguments, const
   if (core::is_quantised(dtype))
     core::fail(ExitCode::kBadConfig,
                "--outtype {} is for --to gguf; a Hugging Face folder takes f32, f16, bf16", type);
-  Unverified made(arguments.destination);
+  generate::Unverified made(arguments.destination);
   model::save_hf(made.path(), *source.model, source.weights(), dtype);
   source.tokenizer().save_hf(made.path());
-  nlohmann::json verification = record(arguments, type);
+  nlohmann::json verification = begun_record(arguments, type);
   verification.update(verify_written(source, arguments, made.path(),
                                      {dtype, [dtype](const std::string&) { return dtype; }}, config));
   made.publish(verification);
@@ -218,15 +179,42 @@ model::Importance importance_of(const LoadedModel& source, const ConvertArgument
   return importance;
 }
 
+void require_adapter(const LoadedModel& source, const ConvertArguments& arguments) {
+  if (!source.adapter)
+    core::fail(ExitCode::kBadInput, "{}: has no adapter, which {} writes; use --to hf or gguf",
+               arguments.source, arguments.adapter_alone ? "--adapter" : "--to peft");
+}
+
+int write_gguf_adapter(const LoadedModel& source, const ConvertArguments& arguments) {
+  refuse_importance(arguments, "an adapter");
+  require_adapter(source, arguments);
+  if (!arguments.outtype.empty() && arguments.outtype != "f32")
+    core::fail(ExitCode::kBadConfig, "--outtype is {}, but an adapter is written as f32", arguments.outtype);
+  generate::Unverified made(arguments.destination);
+  formats::GgufPairs metadata;
+  metadata.text("general.name", fs::path(arguments.destination).stem().string());
+  lora::save_gguf_adapter(made.path(), *source.model, *source.adapter, metadata);
+  const std::string wrong =
+      lora::first_difference_in_gguf_adapter(made.path(), *source.model, *source.adapter);
+  if (!wrong.empty())
+    core::fail(ExitCode::kBug, "{}: read back, it is not its source: {}", arguments.destination, wrong);
+  core::log_note("verified: {} read back equals the adapter to the bit", arguments.destination);
+  nlohmann::json verification = begun_record(arguments, "f32");
+  verification["equals_source"] = true;
+  made.publish(verification);
+  return 0;
+}
+
 int write_gguf(const LoadedModel& source, const ConvertArguments& arguments, const core::Config& config) {
+  if (arguments.adapter_alone) return write_gguf_adapter(source, arguments);
   const std::string type = out_type(arguments, source);
   const formats::GgufMix& mix = formats::gguf_mix(type);
   const model::Importance importance = importance_of(source, arguments, mix);
   const auto types = model::gguf_types(*source.model, mix, !importance.empty());
-  Unverified made(arguments.destination);
+  generate::Unverified made(arguments.destination);
   model::save_gguf(made.path(), *source.model, source.weights(), mix,
                    gguf_metadata(source, fs::path(arguments.destination).stem().string()), importance);
-  nlohmann::json verification = record(arguments, type);
+  nlohmann::json verification = begun_record(arguments, type);
   verification.update(verify_written(
       source, arguments, made.path(),
       {mix.base, [&types](const std::string& name) { return types.at(name); }, importance}, config));
@@ -238,10 +226,8 @@ int write_peft(const LoadedModel& source, const ConvertArguments& arguments) {
   constexpr generate::Limits kExact = {1e-6, 0.99};
   constexpr double kMaxDifference = 1e-3;  // nats
   refuse_importance(arguments, "an adapter");
-  if (!source.adapter)
-    core::fail(ExitCode::kBadInput, "{}: has no adapter, which --to peft writes; use --to hf or gguf",
-               arguments.source);
-  Unverified made(arguments.destination);
+  require_adapter(source, arguments);
+  generate::Unverified made(arguments.destination);
   lora::save_adapter(made.path(), *source.adapter, model::weights_of(*source.model), core::DType::kF32,
                      fs::absolute(source.source.files.path()).string());
   source.tokenizer().save_hf(made.path());
@@ -253,8 +239,8 @@ int write_peft(const LoadedModel& source, const ConvertArguments& arguments) {
     core::fail(ExitCode::kBug, "{}: read back, it differs from its source by {:.2e} nats",
                arguments.destination, same.max_difference);
   core::log_note("verified: {} read back: {}", arguments.destination, describe(same));
-  nlohmann::json verification = record(arguments, "f32");
-  verification.update(to_json(same, kExact));
+  nlohmann::json verification = begun_record(arguments, "f32");
+  verification.update(comparison_json(same, kExact));
   verification["limits"]["max_logprob_difference"] = kMaxDifference;
   made.publish(verification);
   return 0;
@@ -267,6 +253,8 @@ int convert(const ConvertArguments& arguments) {
                core::printable(arguments.to, 40));
   }
   if (!arguments.outtype.empty()) formats::gguf_mix(arguments.outtype);  // known, before anything is loaded
+  if (arguments.adapter_alone && arguments.to != "gguf")
+    core::fail(ExitCode::kBadConfig, "--adapter is for --to gguf; --to peft always writes the adapter alone");
   refuse_existing(arguments.destination);
   set_threads(config);
   const LoadedModel source = load_model(arguments.source, config, at::kFloat);
@@ -333,6 +321,8 @@ Command converter(const std::string& name, const std::string& help, const std::s
             app.add_option("--to", arguments->to, "hf, gguf or peft");
             app.add_option("--outtype", arguments->outtype, outtype_help("source's"));
             add_importance_option(app, *arguments);
+            app.add_flag("--adapter", arguments->adapter_alone,
+                         "(gguf) The adapter alone, to load beside its base");
             add_set_option(app, arguments->sets);
             return [arguments] { return convert(*arguments); };
           }};
