@@ -15,7 +15,7 @@ struct Layout {
 };
 
 // In the order of the enumeration.
-constexpr std::array<Layout, 17> kLayouts = {{
+constexpr std::array<Layout, 18> kLayouts = {{
     {"F64", 1, 8},
     {"F32", 1, 4},
     {"F16", 1, 2},
@@ -32,6 +32,7 @@ constexpr std::array<Layout, 17> kLayouts = {{
     {"Q5_0", 32, 22},
     {"Q5_1", 32, 24},
     {"Q4_K", 256, 144},
+    {"Q5_K", 256, 176},
     {"Q6_K", 256, 210},
 }};
 static_assert(kLayouts.size() == static_cast<size_t>(DType::kQ6_K) + 1);

@@ -22,6 +22,7 @@ enum class DType : uint8_t {
   kQ5_0,
   kQ5_1,
   kQ4_K,
+  kQ5_K,
   kQ6_K
 };
 

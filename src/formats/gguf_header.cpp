@@ -24,7 +24,7 @@ struct TypeNumber {
   uint32_t number;
   DType dtype;
 };
-constexpr std::array<TypeNumber, 15> kTensorTypes = {{
+constexpr std::array<TypeNumber, 16> kTensorTypes = {{
     {0, DType::kF32},
     {1, DType::kF16},
     {2, DType::kQ4_0},
@@ -33,6 +33,7 @@ constexpr std::array<TypeNumber, 15> kTensorTypes = {{
     {7, DType::kQ5_1},
     {8, DType::kQ8_0},
     {12, DType::kQ4_K},
+    {13, DType::kQ5_K},
     {14, DType::kQ6_K},
     {24, DType::kI8},
     {25, DType::kI16},

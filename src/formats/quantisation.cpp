@@ -11,6 +11,8 @@
 
 #include "core/error.h"
 #include "core/vector_clones.h"
+#include "formats/block_encoders.h"
+#include "formats/half_codec.h"
 #include "formats/tensor_file.h"
 
 namespace phalanx::formats {
@@ -24,38 +26,6 @@ T load(Bytes source) {
   T value;
   std::memcpy(&value, source, sizeof value);
   return value;
-}
-
-// Without branches, so that loops over it vectorise, and without fp32 subnormals, so that flush-to-zero
-// cannot hurt.
-inline float decode_half(uint16_t half) {
-  const uint32_t magnitude = uint32_t(half & 0x7fff) << 13;
-  const uint32_t exponent = magnitude & 0x0f800000;
-  const uint32_t normal = magnitude + (112u << 23);
-  const uint32_t infinite = magnitude + (224u << 23);
-  const uint32_t subnormal =
-      std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude + (113u << 23)) - 0x1p-14f);
-  const uint32_t bits = exponent == 0x0f800000 ? infinite : exponent == 0 ? subnormal : normal;
-  return std::bit_cast<float>(bits | uint32_t(half & 0x8000) << 16);
-}
-
-inline uint16_t encode_half(float value) {
-  const uint32_t bits = std::bit_cast<uint32_t>(value);
-  const uint32_t magnitude = bits & 0x7fffffff;
-  const uint32_t nan = 0x7e00 | (magnitude >> 13 & 0x3ff);
-  const uint32_t normal = (magnitude - (112u << 23) + 0xfff + (magnitude >> 13 & 1)) >> 13;
-  const uint32_t subnormal = std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude) + 0.5f) - 0x3f000000;
-  const uint32_t half = magnitude > 0x7f800000    ? nan
-                        : magnitude >= 0x47800000 ? 0x7c00
-                        : magnitude < 0x38800000  ? subnormal
-                                                  : normal;
-  return uint16_t(half | (bits >> 16 & 0x8000));
-}
-
-inline uint16_t encode_bfloat16(float value) {
-  const uint32_t bits = std::bit_cast<uint32_t>(value);
-  const uint32_t rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
-  return uint16_t((bits & 0x7fffffff) > 0x7f800000 ? bits >> 16 | 64 : rounded);
 }
 
 void decode_f64(Bytes source, int64_t count, float* out) {
@@ -112,17 +82,39 @@ void decode_q5_1(Bytes block, float* out) {
   }
 }
 
-// 8 groups of 32 with 6-bit scales and minima, packed into 12 bytes.
+struct GroupScale {
+  int scale, minimum;
+};
+
+// Of group j of 8: 6-bit scales and minima, packed into 12 bytes.
+inline GroupScale group_scale(Bytes s, int j) {
+  if (j < 4) return {s[j] & 63, s[j + 4] & 63};
+  return {(s[j + 4] & 15) | (s[j - 4] >> 6) << 4, (s[j + 4] >> 4) | (s[j] >> 6) << 4};
+}
+
+// 8 groups of 32 with a scale and a minimum each.
 void decode_q4_k(Bytes block, float* out) {
   const float d = decode_half(load<uint16_t>(block)), d_min = decode_half(load<uint16_t>(block + 2));
-  const Bytes s = block + 4;
   for (int j = 0; j < 8; ++j) {
-    const int scale = j < 4 ? s[j] & 63 : (s[j + 4] & 15) | (s[j - 4] >> 6) << 4;
-    const int minimum = j < 4 ? s[j + 4] & 63 : (s[j + 4] >> 4) | (s[j] >> 6) << 4;
-    const float group_d = d * float(scale), group_min = d_min * float(minimum);
+    const GroupScale group = group_scale(block + 4, j);
+    const float group_d = d * float(group.scale), group_min = d_min * float(group.minimum);
     const Bytes q = block + 16 + 32 * (j / 2);
     const int shift = 4 * (j % 2);
     for (int i = 0; i < 32; ++i) out[32 * j + i] = group_d * float(q[i] >> shift & 15) - group_min;
+  }
+}
+
+// Q4_K with a fifth bit: bit j of byte i is that of value i of group j.
+void decode_q5_k(Bytes block, float* out) {
+  const float d = decode_half(load<uint16_t>(block)), d_min = decode_half(load<uint16_t>(block + 2));
+  const Bytes high = block + 16;
+  for (int j = 0; j < 8; ++j) {
+    const GroupScale group = group_scale(block + 4, j);
+    const float group_d = d * float(group.scale), group_min = d_min * float(group.minimum);
+    const Bytes q = block + 48 + 32 * (j / 2);
+    const int shift = 4 * (j % 2);
+    for (int i = 0; i < 32; ++i)
+      out[32 * j + i] = group_d * float((q[i] >> shift & 15) | (high[i] >> j & 1) << 4) - group_min;
   }
 }
 
@@ -172,6 +164,8 @@ PHX_VECTOR_CLONES __attribute__((flatten)) void decode_range(DType dtype, Bytes 
       return decode_blocks<decode_q5_1>(source, count, out, elements, bytes);
     case DType::kQ4_K:
       return decode_blocks<decode_q4_k>(source, count, out, elements, bytes);
+    case DType::kQ5_K:
+      return decode_blocks<decode_q5_k>(source, count, out, elements, bytes);
     case DType::kQ6_K:
       return decode_blocks<decode_q6_k>(source, count, out, elements, bytes);
     default:
@@ -185,32 +179,12 @@ void check_has_values(DType dtype) {
     return;
   core::fail(core::ExitCode::kBadInput,
              "a tensor of type {} has no floating-point values; weights are F64, F32, F16, "
-             "BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K or Q6_K",
+             "BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K or Q6_K",
              core::name(dtype));
 }
 
-// d = max|x| / 127, q = x / d rounded half away from zero. A block with NaN or infinity keeps a NaN or
-// infinite scale.
-void encode_q8_0(const float* x, uint8_t* block) {
-  float largest = 0;
-  for (int i = 0; i < 32; ++i) {
-    const float magnitude = std::fabs(x[i]);
-    largest = magnitude > largest || magnitude != magnitude ? magnitude : largest;
-  }
-  const float d = largest / 127;
-  const float inverse = d == 0 ? 0 : 1 / d;
-  const uint16_t half = encode_half(d);
-  std::memcpy(block, &half, 2);
-  for (int i = 0; i < 32; ++i) {
-    const float scaled = x[i] * inverse;
-    const float magnitude = std::min(std::fabs(scaled), 127.0f);  // false for NaN: 127, whatever its sign
-    const float floored = std::floor(magnitude);
-    const float rounded = floored + std::floor(2 * (magnitude - floored));
-    block[2 + i] = uint8_t(int8_t(std::copysign(rounded, scaled)));
-  }
-}
-
-void encode_range(DType dtype, const float* source, int64_t count, uint8_t* out) {
+void encode_range(DType dtype, const float* source, int64_t count, uint8_t* out, int64_t columns,
+                  const float* importance) {
   switch (dtype) {
     case DType::kF32:
       std::memcpy(out, source, size_t(count) * 4);
@@ -227,14 +201,19 @@ void encode_range(DType dtype, const float* source, int64_t count, uint8_t* out)
         std::memcpy(out + 2 * i, &bits, 2);
       }
       return;
-    case DType::kQ8_0:
-      for (int64_t i = 0; i < count / 32; ++i) encode_q8_0(source + 32 * i, out + 34 * i);
-      return;
     default:
-      break;
+      return encode_blocks(dtype, source, count, out, columns, importance);  // check_is_written was called
   }
-  core::fail(core::ExitCode::kBadConfig,
-             "values cannot be written as {}; possible are F32, F16, BF16 and Q8_0", core::name(dtype));
+}
+
+void check_is_written(DType dtype) {
+  using enum DType;
+  if (core::is_quantised(dtype) || dtype == kF32 || dtype == kF16 || dtype == kBF16) return;
+  core::fail(
+      core::ExitCode::kBadConfig,
+      "values cannot be written as {}; possible are F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, "
+      "Q5_K and Q6_K",
+      core::name(dtype));
 }
 
 // Below this a thread costs more than it saves.
@@ -285,14 +264,19 @@ void to_float(DType dtype, const std::byte* source, int64_t num_elements, float*
   });
 }
 
-void from_float(DType dtype, const float* source, int64_t num_elements, std::byte* destination) {
-  check_whole_blocks(dtype, num_elements);
-  if (num_elements == 0) return;
-  encode_range(dtype, source, 0, reinterpret_cast<uint8_t*>(destination));
+void from_float(DType dtype, const float* source, int64_t num_elements, std::byte* destination,
+                std::span<const float> importance) {
+  const auto columns = int64_t(importance.size());
+  check_is_written(dtype);
+  check_whole_blocks(dtype, columns == 0 ? num_elements : columns);
+  if (columns != 0 && num_elements % columns != 0)
+    core::fail(core::ExitCode::kBug, "{} values are not rows of the {} that have an importance", num_elements,
+               columns);
   const int64_t elements = core::block_elements(dtype), bytes = core::block_bytes(dtype);
-  in_pieces(num_elements, elements, [&](int64_t first, int64_t count) {
+  in_pieces(num_elements, std::max(elements, columns), [&](int64_t first, int64_t count) {
     encode_range(dtype, source + first, count,
-                 reinterpret_cast<uint8_t*>(destination) + first / elements * bytes);
+                 reinterpret_cast<uint8_t*>(destination) + first / elements * bytes, columns,
+                 columns == 0 ? nullptr : importance.data());
   });
 }
 

@@ -5,7 +5,7 @@
 //
 // Every decoder gives the same bits as the Python package gguf 0.19.0: the products are formed in fp32, in
 // the order written in quantisation.cpp, and never fused. Encoders: F32, F16 and BF16 round to nearest even
-// (a NaN becomes quiet), Q8_0 is llama.cpp's reference encoder.
+// (a NaN becomes quiet); block_encoders.h has the block types.
 namespace phalanx::formats {
 
 float half_to_float(uint16_t half);       ///< exact

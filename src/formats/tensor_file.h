@@ -42,7 +42,11 @@ class TensorFile {
 /// Decodes `num_elements` values of any float or quantised type to fp32 (exact for all of them but F64).
 void to_float(core::DType dtype, const std::byte* source, int64_t num_elements, float* destination);
 
-/// Encodes fp32 values as F32, F16, BF16 (round to nearest even) or Q8_0 (reference rounding of llama.cpp).
-void from_float(core::DType dtype, const float* source, int64_t num_elements, std::byte* destination);
+/// Encodes fp32 values as F32, F16, BF16 (round to nearest even) or a block type (block_encoders.h).
+/// @param importance  how much an error in each column counts (finite, at least 0); the values are then whole
+/// rows of so many. Empty: all the same. Types that search for no scales (F32, F16, BF16, Q8_0) do not use
+/// it.
+void from_float(core::DType dtype, const float* source, int64_t num_elements, std::byte* destination,
+                std::span<const float> importance = {});
 
 }  // namespace phalanx::formats

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <map>
+#include <span>
 
 #include "core/error.h"
 #include "formats/tensor_file.h"
@@ -25,7 +26,7 @@ at::Tensor all_logprobs(model::CausalLm& model, const std::vector<int32_t>& ids)
   return at::log_softmax(at::matmul(hidden, model.output_weight().t()).to(at::kFloat), -1);
 }
 
-at::Tensor round_trip(const at::Tensor& tensor, core::DType dtype) {
+at::Tensor round_trip(const at::Tensor& tensor, core::DType dtype, std::span<const float> importance = {}) {
   const at::Tensor source = tensor.detach().to(at::kFloat).contiguous();
   const int64_t count = source.numel();
   const int64_t blocks = core::block_elements(dtype);
@@ -34,13 +35,35 @@ at::Tensor round_trip(const at::Tensor& tensor, core::DType dtype) {
                tensor.size(-1), core::name(dtype), blocks);
   }
   std::vector<std::byte> stored(static_cast<size_t>(count / blocks * core::block_bytes(dtype)));
-  formats::from_float(dtype, source.const_data_ptr<float>(), count, stored.data());
+  formats::from_float(dtype, source.const_data_ptr<float>(), count, stored.data(), importance);
   at::Tensor result = at::empty_like(source);
   formats::to_float(dtype, stored.data(), count, result.mutable_data_ptr<float>());
   return result;
 }
 
 }  // namespace
+
+Limits limits_of(core::DType dtype) {
+  switch (dtype) {
+    case core::DType::kF64:
+    case core::DType::kF32:
+      return {1e-6, 0.99};
+    case core::DType::kF16:
+      return {1e-4, 0.97};
+    case core::DType::kBF16:
+      return {3e-3, 0.9};
+    case core::DType::kQ8_0:
+      return {5e-3, 0.9};
+    case core::DType::kQ6_K:
+      return {0.02, 0.8};
+    case core::DType::kQ5_K:
+    case core::DType::kQ5_1:
+    case core::DType::kQ5_0:
+      return {0.1, 0.7};
+    default:  // four bits
+      return {0.3, 0.5};
+  }
+}
 
 Comparison compare(model::CausalLm& source, model::CausalLm& other,
                    const std::vector<std::vector<int32_t>>& prompts) {
@@ -67,16 +90,17 @@ Comparison compare(model::CausalLm& source, model::CausalLm& other,
   return result;
 }
 
-model::WeightSource rounded(model::WeightSource weights, core::DType matrices, core::DType vectors) {
-  return [weights = std::move(weights), matrices, vectors](const std::string& name) {
-    const at::Tensor weight = weights(name);
-    return round_trip(weight, weight.dim() >= 2 ? matrices : vectors);
+model::WeightSource rounded(model::WeightSource weights, StoredTypes types, model::Importance importance) {
+  return [weights = std::move(weights), types = std::move(types),
+          importance = std::move(importance)](const std::string& name) {
+    const auto weighed = importance.find(name);
+    return round_trip(weights(name), types(name),
+                      weighed == importance.end() ? std::span<const float>() : weighed->second);
   };
 }
 
-bool is_repeatable(core::DType dtype) {
-  using enum core::DType;
-  return dtype == kF64 || dtype == kF32 || dtype == kF16 || dtype == kBF16 || dtype == kQ8_0;
+model::WeightSource rounded(model::WeightSource weights, core::DType dtype) {
+  return rounded(std::move(weights), [dtype](const std::string&) { return dtype; });
 }
 
 std::string first_wrong_tensor(const StoredModel& source, const StoredModel& made) {
@@ -92,13 +116,13 @@ std::string first_wrong_tensor(const StoredModel& source, const StoredModel& mad
                          fmt::join(parameter.sizes(), ", "));
     }
     const at::Tensor a = source.weights(name).to(at::kFloat), b = made.weights(name).to(at::kFloat);
-    const auto rounding = [&](const at::Tensor& weight, core::DType dtype) {
-      const bool kept = !is_repeatable(dtype) || weight.size(-1) % core::block_elements(dtype) != 0 ||
-                        (weight.dim() < 2 && core::is_quantised(dtype));
-      return kept ? 0.0 : (round_trip(weight, dtype) - weight).abs().max().item<double>();
+    const auto rounding = [](const at::Tensor& weight, core::DType dtype) {
+      if (dtype == core::DType::kF64) return 0.0;
+      return (core::is_quantised(dtype) ? 2 : 1) *
+             (round_trip(weight, dtype) - weight).abs().max().item<double>();
     };
     const double off = (a - b).abs().max().item<double>();
-    const double explained = rounding(a, made.dtype) + rounding(b, source.dtype);
+    const double explained = rounding(a, made.types(name)) + rounding(b, source.types(name));
     const double allowed = 1.5 * explained + 1e-6 * a.abs().max().item<double>();
     if (!(off <= allowed)) {
       return fmt::format("{} is off by {:.2e}, of which rounding explains {:.2e}", name, off, explained);

@@ -17,28 +17,40 @@ struct Comparison {
   double top1_agreement = 0;  ///< share of positions with the same most likely token
 };
 
+/// What storing the weights in a type may cost.
+struct Limits {
+  double mean_kl;         ///< at most, nats a token
+  double top1_agreement;  ///< at least
+};
+/// For files whose matrices are mostly of this type: three times what it costs SmolLM2-135M, a small model
+/// that suffers more than large ones.
+Limits limits_of(core::DType dtype);
+
 /// Runs both models, loaded in fp32, on `prompts`.
 Comparison compare(model::CausalLm& source, model::CausalLm& other,
                    const std::vector<std::vector<int32_t>>& prompts);
 
-/// Weights as a file of this type holds them: every matrix encoded and decoded again, vectors in `vectors`.
-/// What an export must give back exactly.
-model::WeightSource rounded(model::WeightSource weights, core::DType matrices, core::DType vectors);
+/// The type that a file holds the tensor of this Hugging Face name in.
+using StoredTypes = std::function<core::DType(const std::string& name)>;
 
-/// A model's weights by Hugging Face's names, and the type that its files hold most of them in.
+/// Weights as a file of these types holds them: every tensor encoded and decoded again. What an export must
+/// give back exactly.
+model::WeightSource rounded(model::WeightSource weights, StoredTypes types,
+                            model::Importance importance = {});
+/// Every tensor in one type.
+model::WeightSource rounded(model::WeightSource weights, core::DType dtype);
+
+/// A model's weights by Hugging Face's names, and the types that its files hold them in.
 struct StoredModel {
   const model::TransformerConfig& config;
   model::WeightSource weights;
-  core::DType dtype;
+  StoredTypes types;
 };
-
-/// Whether the rounding of this type can be repeated here: all types that this program writes.
-bool is_repeatable(core::DType dtype);
 
 /// The first tensor, in execution order, in which `made` is not `source` stored in another type: one that
 /// only one of them has, of another shape, or with an element further off than rounding to both types takes
-/// it (and a half more). Empty if there is none; else what is wrong, as part of a sentence. `made.dtype` must
-/// be repeatable.
+/// it (and a half more; another program may choose the scales of a block type differently: then three times).
+/// Empty if there is none; else what is wrong, as part of a sentence.
 std::string first_wrong_tensor(const StoredModel& source, const StoredModel& made);
 
 /// The first tensor, in execution order, that does not have the same bits in both; empty if there is none.

@@ -2,16 +2,21 @@
 
 #include <cstdio>
 #include <filesystem>
-#include <optional>
+#include <map>
+#include <nlohmann/json.hpp>
 
 #include "core/config.h"
 #include "core/error.h"
+#include "core/files.h"
 #include "core/log.h"
-#include "formats/gguf.h"
+#include "formats/gguf_mix.h"
+#include "generate/importance.h"
 #include "generate/tokenizer_metadata.h"
+#include "generate/unverified.h"
 #include "generate/verify_export.h"
 #include "launch/command.h"
 #include "launch/loaded_model.h"
+#include "lora/gguf_adapter.h"
 #include "model/parameter.h"
 #include "model/save.h"
 
@@ -20,34 +25,19 @@ namespace {
 
 namespace fs = std::filesystem;
 using core::ExitCode;
-constexpr double kExactLimit = 1e-3;   // nats
-constexpr double kQuantisedKl = 0.05;  // nats a token: what four bits a weight cost at most
-
-struct OutType {
-  const char* name;
-  core::DType dtype;
-};
-constexpr OutType kOutTypes[] = {{"f32", core::DType::kF32},
-                                 {"f16", core::DType::kF16},
-                                 {"bf16", core::DType::kBF16},
-                                 {"q8_0", core::DType::kQ8_0}};
+constexpr uint64_t kMaxCalibrationBytes = 64 << 20;
 
 struct ConvertArguments {
-  std::string source, destination, to = "hf", outtype;
+  std::string source, destination, to = "hf", outtype, imatrix;
+  bool adapter_alone = false;  // GGUF of the adapter, not of the model it makes
   std::vector<std::string> sets;
 };
 
-/// The type of the written weights: as asked, else the base's own where a file can hold it, else bf16.
-core::DType out_type(const ConvertArguments& arguments, const LoadedModel& loaded) {
-  if (arguments.outtype.empty()) {
-    const core::DType own = loaded.source.files.dtype();
-    return own == core::DType::kF32 || own == core::DType::kF16 ? own : core::DType::kBF16;
-  }
-  for (const OutType& type : kOutTypes) {
-    if (arguments.outtype == type.name) return type.dtype;
-  }
-  core::fail(ExitCode::kBadConfig, "--outtype is {}; known are f32, f16, bf16, q8_0",
-             core::printable(arguments.outtype, 40));
+/// The name of the written type: as asked, else the base's own where a file can hold it, else bf16.
+std::string out_type(const ConvertArguments& arguments, const LoadedModel& loaded) {
+  if (!arguments.outtype.empty()) return arguments.outtype;
+  const core::DType own = loaded.source.files.dtype();
+  return own == core::DType::kF32 ? "f32" : own == core::DType::kF16 ? "f16" : "bf16";
 }
 
 std::vector<std::vector<int32_t>> verification_prompts(const data::Tokenizer& tokenizer) {
@@ -62,11 +52,47 @@ std::string describe(const generate::Comparison& comparison) {
       comparison.num_tokens, comparison.max_difference, comparison.mean_kl, 100 * comparison.top1_agreement);
 }
 
+/// @throws core::Error if the model that was made is further from its source than its type explains.
+void check_limits(const generate::Comparison& comparison, const generate::Limits& limits,
+                  const std::string& made, const std::string& source, ExitCode code) {
+  if (comparison.mean_kl <= limits.mean_kl && comparison.top1_agreement >= limits.top1_agreement) return;
+  core::fail(code,
+             "{}: is not the same model as {}: mean KL {:.2e} nats (limit {}), same most likely token {:.1f} "
+             "% (limit "
+             "{} %)",
+             made, source, comparison.mean_kl, limits.mean_kl, 100 * comparison.top1_agreement,
+             100 * limits.top1_agreement);
+}
+
+nlohmann::json comparison_json(const generate::Comparison& comparison, const generate::Limits& limits) {
+  return {{"num_tokens", comparison.num_tokens},
+          {"max_logprob_difference", comparison.max_difference},
+          {"mean_kl", comparison.mean_kl},
+          {"top1_agreement", comparison.top1_agreement},
+          {"limits", {{"mean_kl", limits.mean_kl}, {"top1_agreement", limits.top1_agreement}}}};
+}
+
+/// What was written, as verification.json begins.
+nlohmann::json begun_record(const ConvertArguments& arguments, const std::string& type) {
+  nlohmann::json entry = {{"source", arguments.source}, {"format", arguments.to}, {"type", type}};
+  if (!arguments.imatrix.empty()) entry["importance"] = arguments.imatrix;
+  return entry;
+}
+
+/// How the weights were written.
+struct Written {
+  core::DType base;             // of most matrices
+  generate::StoredTypes types;  // of each tensor
+  model::Importance importance = {};
+};
+
 /// Reads back what was written with a fresh loader: every tensor must be what rounding to the written types
-/// makes of the source's, to the bit; what the rounding itself costs is reported.
-void verify_written(const LoadedModel& source, const std::string& destination, core::DType matrices,
-                    core::DType vectors, const core::Config& config) {
-  const LoadedModel written = load_model(destination, config, at::kFloat);
+/// makes of the source's, to the bit; what the rounding itself costs is reported, and has limits.
+/// @return what verification.json says of it.
+nlohmann::json verify_written(const LoadedModel& source, const ConvertArguments& arguments,
+                              const fs::path& path, const Written& how, const core::Config& config) {
+  const std::string& destination = arguments.destination;
+  const LoadedModel written = load_model(path.string(), config, at::kFloat);
   const auto prompts = verification_prompts(source.tokenizer());
   for (size_t i = 0; i < prompts.size(); ++i) {
     if (written.tokenizer().encode(generate::verification_texts()[i]) != prompts[i]) {
@@ -77,16 +103,26 @@ void verify_written(const LoadedModel& source, const std::string& destination, c
   }
   auto expected = model::build(source.model->config());
   model::allocate(*expected, at::kFloat);
-  generate::assign(*expected, generate::rounded(source.weights(), matrices, vectors));
+  generate::assign(*expected, generate::rounded(source.weights(), how.types, how.importance));
   const std::string wrong = generate::first_different_tensor(*expected, *written.model);
   if (!wrong.empty()) {
     core::fail(ExitCode::kBug, "{}: read back, {} is not the source's in {}; the export is not usable",
-               destination, wrong, core::name(matrices));
+               destination, wrong, core::name(how.types(wrong)));
   }
   generate::assign(*expected, source.weights());
+  const generate::Comparison comparison = generate::compare(*expected, *written.model, prompts);
+  const generate::Limits limits = generate::limits_of(how.base);
+  check_limits(comparison, limits, destination, arguments.source, ExitCode::kBadInput);
   core::log_note(
       "verified: {} read back equals its source in these types to the bit; against the unrounded source: {}",
-      destination, describe(generate::compare(*expected, *written.model, prompts)));
+      destination, describe(comparison));
+  std::map<std::string, int64_t> counts;
+  for (const auto& [name, parameter] : model::all_parameters(*expected))
+    ++counts[std::string(core::name(how.types(name)))];
+  nlohmann::json result = comparison_json(comparison, limits);
+  result["tensor_types"] = counts;
+  result["equals_rounded_source"] = true;
+  return result;
 }
 
 formats::GgufPairs gguf_metadata(const LoadedModel& source, const std::string& name) {
@@ -103,42 +139,110 @@ void refuse_existing(const std::string& path) {
   }
 }
 
+void refuse_importance(const ConvertArguments& arguments, const std::string& type) {
+  if (!arguments.imatrix.empty())
+    core::fail(ExitCode::kBadConfig,
+               "--imatrix-data is for the quantised types of --to gguf, which search for scales; {} does not",
+               type);
+}
+
 int write_hf(const LoadedModel& source, const ConvertArguments& arguments, const core::Config& config) {
-  const core::DType dtype = out_type(arguments, source);
+  const std::string type = out_type(arguments, source);
+  refuse_importance(arguments, type);
+  const core::DType dtype = formats::gguf_mix(type).base;  // one name for a type in all formats
   if (core::is_quantised(dtype))
     core::fail(ExitCode::kBadConfig,
-               "--outtype {} is for --to gguf; a Hugging Face folder takes f32, f16, bf16",
-               arguments.outtype);
-  model::save_hf(arguments.destination, *source.model, source.weights(), dtype);
-  source.tokenizer().save_hf(arguments.destination);
-  verify_written(source, arguments.destination, dtype, dtype, config);
+               "--outtype {} is for --to gguf; a Hugging Face folder takes f32, f16, bf16", type);
+  generate::Unverified made(arguments.destination);
+  model::save_hf(made.path(), *source.model, source.weights(), dtype);
+  source.tokenizer().save_hf(made.path());
+  nlohmann::json verification = begun_record(arguments, type);
+  verification.update(verify_written(source, arguments, made.path(),
+                                     {dtype, [dtype](const std::string&) { return dtype; }}, config));
+  made.publish(verification);
+  return 0;
+}
+
+model::Importance importance_of(const LoadedModel& source, const ConvertArguments& arguments,
+                                const formats::GgufMix& mix) {
+  if (arguments.imatrix.empty()) return {};
+  if (!core::is_quantised(mix.base) || mix.base == core::DType::kQ8_0)
+    refuse_importance(arguments, std::string(mix.name));
+  if (fs::path(arguments.imatrix).extension() == ".gguf")
+    return generate::read_importance(arguments.imatrix, *source.model);
+  const std::string text = core::read_file(arguments.imatrix, kMaxCalibrationBytes);
+  const std::vector<int32_t> ids = source.tokenizer().encode(text);
+  if (ids.empty()) core::fail(ExitCode::kBadInput, "{}: holds no text to calibrate on", arguments.imatrix);
+  model::Importance importance = generate::gather_importance(*source.model, ids);
+  core::log_note("importance of the columns of {} matrices gathered on {} tokens", importance.size(),
+                 ids.size());
+  return importance;
+}
+
+void require_adapter(const LoadedModel& source, const ConvertArguments& arguments) {
+  if (!source.adapter)
+    core::fail(ExitCode::kBadInput, "{}: has no adapter, which {} writes; use --to hf or gguf",
+               arguments.source, arguments.adapter_alone ? "--adapter" : "--to peft");
+}
+
+int write_gguf_adapter(const LoadedModel& source, const ConvertArguments& arguments) {
+  refuse_importance(arguments, "an adapter");
+  require_adapter(source, arguments);
+  if (!arguments.outtype.empty() && arguments.outtype != "f32")
+    core::fail(ExitCode::kBadConfig, "--outtype is {}, but an adapter is written as f32", arguments.outtype);
+  generate::Unverified made(arguments.destination);
+  formats::GgufPairs metadata;
+  metadata.text("general.name", fs::path(arguments.destination).stem().string());
+  lora::save_gguf_adapter(made.path(), *source.model, *source.adapter, metadata);
+  const std::string wrong =
+      lora::first_difference_in_gguf_adapter(made.path(), *source.model, *source.adapter);
+  if (!wrong.empty())
+    core::fail(ExitCode::kBug, "{}: read back, it is not its source: {}", arguments.destination, wrong);
+  core::log_note("verified: {} read back equals the adapter to the bit", arguments.destination);
+  nlohmann::json verification = begun_record(arguments, "f32");
+  verification["equals_source"] = true;
+  made.publish(verification);
   return 0;
 }
 
 int write_gguf(const LoadedModel& source, const ConvertArguments& arguments, const core::Config& config) {
-  const core::DType dtype = out_type(arguments, source);
-  model::save_gguf(arguments.destination, *source.model, source.weights(), dtype,
-                   gguf_metadata(source, fs::path(arguments.destination).stem().string()));
-  verify_written(source, arguments.destination, dtype, core::DType::kF32, config);
+  if (arguments.adapter_alone) return write_gguf_adapter(source, arguments);
+  const std::string type = out_type(arguments, source);
+  const formats::GgufMix& mix = formats::gguf_mix(type);
+  const model::Importance importance = importance_of(source, arguments, mix);
+  const auto types = model::gguf_types(*source.model, mix, !importance.empty());
+  generate::Unverified made(arguments.destination);
+  model::save_gguf(made.path(), *source.model, source.weights(), mix,
+                   gguf_metadata(source, fs::path(arguments.destination).stem().string()), importance);
+  nlohmann::json verification = begun_record(arguments, type);
+  verification.update(verify_written(
+      source, arguments, made.path(),
+      {mix.base, [&types](const std::string& name) { return types.at(name); }, importance}, config));
+  made.publish(verification);
   return 0;
 }
 
-int write_peft(const LoadedModel& source, const ConvertArguments& arguments, const core::Config& config) {
-  if (!source.adapter)
-    core::fail(ExitCode::kBadInput, "{}: has no adapter, which --to peft writes; use --to hf or gguf",
-               arguments.source);
-  lora::save_adapter(arguments.destination, *source.adapter, model::weights_of(*source.model),
-                     core::DType::kF32, fs::absolute(source.source.files.path()).string());
-  source.tokenizer().save_hf(arguments.destination);
+int write_peft(const LoadedModel& source, const ConvertArguments& arguments) {
+  constexpr generate::Limits kExact = {1e-6, 0.99};
+  constexpr double kMaxDifference = 1e-3;  // nats
+  refuse_importance(arguments, "an adapter");
+  require_adapter(source, arguments);
+  generate::Unverified made(arguments.destination);
+  lora::save_adapter(made.path(), *source.adapter, model::weights_of(*source.model), core::DType::kF32,
+                     fs::absolute(source.source.files.path()).string());
+  source.tokenizer().save_hf(made.path());
   core::Config with_base = core::Config::defaults({"model.path=" + source.source.files.path().string()});
-  const LoadedModel written = load_model(arguments.destination, with_base, at::kFloat);
+  const LoadedModel written = load_model(made.path().string(), with_base, at::kFloat);
   const generate::Comparison same =
       generate::compare(*source.model, *written.model, verification_prompts(source.tokenizer()));
-  if (same.max_difference > kExactLimit)
+  if (same.max_difference > kMaxDifference)
     core::fail(ExitCode::kBug, "{}: read back, it differs from its source by {:.2e} nats",
                arguments.destination, same.max_difference);
   core::log_note("verified: {} read back: {}", arguments.destination, describe(same));
-  (void)config;
+  nlohmann::json verification = begun_record(arguments, "f32");
+  verification.update(comparison_json(same, kExact));
+  verification["limits"]["max_logprob_difference"] = kMaxDifference;
+  made.publish(verification);
   return 0;
 }
 
@@ -148,6 +252,9 @@ int convert(const ConvertArguments& arguments) {
     core::fail(ExitCode::kBadConfig, "--to is {}; known are hf, gguf, peft",
                core::printable(arguments.to, 40));
   }
+  if (!arguments.outtype.empty()) formats::gguf_mix(arguments.outtype);  // known, before anything is loaded
+  if (arguments.adapter_alone && arguments.to != "gguf")
+    core::fail(ExitCode::kBadConfig, "--adapter is for --to gguf; --to peft always writes the adapter alone");
   refuse_existing(arguments.destination);
   set_threads(config);
   const LoadedModel source = load_model(arguments.source, config, at::kFloat);
@@ -155,7 +262,15 @@ int convert(const ConvertArguments& arguments) {
   const core::Config alone = core::Config::defaults();
   if (arguments.to == "hf") return write_hf(source, arguments, alone);
   if (arguments.to == "gguf") return write_gguf(source, arguments, alone);
-  return write_peft(source, arguments, alone);
+  return write_peft(source, arguments);
+}
+
+/// The type that the model's files hold each tensor in.
+generate::StoredTypes types_of(const LoadedModel& loaded) {
+  return [&files = loaded.source.files](const std::string& name) {
+    const formats::TensorInfo* tensor = files.weights().find(name);
+    return tensor != nullptr ? tensor->dtype : files.dtype();
+  };
 }
 
 int verify_export(const std::string& a, const std::string& b, const std::vector<std::string>& sets) {
@@ -165,23 +280,32 @@ int verify_export(const std::string& a, const std::string& b, const std::vector<
   const auto prompts = verification_prompts(source.tokenizer());
   if (verification_prompts(other.tokenizer()) != prompts)
     core::fail(ExitCode::kBadInput, "{}: its tokenizer splits text differently from that of {}", b, a);
-  const core::DType made_dtype = other.source.files.dtype();
-  const bool repeatable = generate::is_repeatable(made_dtype);
-  if (repeatable) {
-    const std::string wrong =
-        generate::first_wrong_tensor({source.model->config(), source.weights(), source.source.files.dtype()},
-                                     {other.model->config(), other.weights(), made_dtype});
-    if (!wrong.empty())
-      core::fail(ExitCode::kBadInput, "{}: is not {} in {}: {}", b, a, core::name(made_dtype), wrong);
-  }
+  const std::string wrong =
+      generate::first_wrong_tensor({source.model->config(), source.weights(), types_of(source)},
+                                   {other.model->config(), other.weights(), types_of(other)});
+  if (!wrong.empty())
+    core::fail(ExitCode::kBadInput, "{}: is not {} in {}: {}", b, a, core::name(other.source.files.dtype()),
+               wrong);
   const generate::Comparison comparison = generate::compare(*source.model, *other.model, prompts);
-  std::printf("%s against %s: %s%s\n", a.c_str(), b.c_str(),
-              repeatable ? "every tensor is what rounding makes of its source; " : "",
+  std::printf("%s against %s: every tensor is what rounding makes of its source; %s\n", a.c_str(), b.c_str(),
               describe(comparison).c_str());
-  if (comparison.mean_kl > kQuantisedKl)
-    core::fail(ExitCode::kBadInput, "{}: is not the same model as {}: mean KL {:.2e} nats is above {}", b, a,
-               comparison.mean_kl, kQuantisedKl);
+  check_limits(comparison, generate::limits_of(other.source.files.dtype()), b, a, ExitCode::kBadInput);
   return 0;
+}
+
+/// What --outtype takes, in words.
+std::string outtype_help(const std::string& whose) {
+  std::string quantised;
+  for (const formats::GgufMix& mix : formats::gguf_mixes())
+    if (core::is_quantised(mix.base))
+      quantised += fmt::format("{}{}", quantised.empty() ? "" : ", ", mix.name);
+  return fmt::format("f32, f16, bf16 or (gguf) {}; default: the {} own type, else bf16", quantised, whose);
+}
+
+void add_importance_option(CLI::App& app, ConvertArguments& arguments) {
+  app.add_option("--imatrix-data", arguments.imatrix,
+                 "(gguf, quantised types) Text whose activations say which columns count, or a GGUF file of "
+                 "llama-imatrix");
 }
 
 Command converter(const std::string& name, const std::string& help, const std::string& to) {
@@ -195,8 +319,10 @@ Command converter(const std::string& name, const std::string& help, const std::s
                            "Folder (hf, peft) or file (gguf); must not exist")
                 ->required();
             app.add_option("--to", arguments->to, "hf, gguf or peft");
-            app.add_option("--outtype", arguments->outtype,
-                           "f32, f16, bf16 or (gguf) q8_0; default: the source's own type, else bf16");
+            app.add_option("--outtype", arguments->outtype, outtype_help("source's"));
+            add_importance_option(app, *arguments);
+            app.add_flag("--adapter", arguments->adapter_alone,
+                         "(gguf) The adapter alone, to load beside its base");
             add_set_option(app, arguments->sets);
             return [arguments] { return convert(*arguments); };
           }};
@@ -216,8 +342,8 @@ const bool merge_registered = register_command(
        app.add_option("destination", arguments->destination, "Folder (hf) or file (gguf); must not exist")
            ->required();
        app.add_option("--to", arguments->to, "hf or gguf");
-       app.add_option("--outtype", arguments->outtype,
-                      "f32, f16, bf16 or (gguf) q8_0; default: the base's own type, else bf16");
+       app.add_option("--outtype", arguments->outtype, outtype_help("base's"));
+       add_importance_option(app, *arguments);
        add_set_option(app, arguments->sets);
        return [arguments, base] {
          arguments->sets.push_back("model.path=" + *base);

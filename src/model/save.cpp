@@ -8,6 +8,7 @@
 #include "core/files.h"
 #include "formats/llama_gguf.h"
 #include "formats/llama_names.h"
+#include "formats/tensor_file.h"
 #include "model/config_json.h"
 #include "model/parameter.h"
 #include "model/rotary.h"
@@ -67,10 +68,45 @@ void write_generation_config(const std::filesystem::path& folder, const Transfor
   formats::write_generation_config(folder / "generation_config.json", generation);
 }
 
-// A matrix with rows that no block of 32 fits into is stored as F16, as llama.cpp's own converter does.
-DType gguf_dtype(const at::Tensor& parameter, DType wanted) {
-  if (parameter.dim() < 2) return DType::kF32;
-  return parameter.size(-1) % core::block_elements(wanted) == 0 ? wanted : DType::kF16;
+void check_gguf_family(const TransformerConfig& config) {
+  if (config.model_type == "llama") return;
+  core::fail(core::ExitCode::kBadConfig,
+             "a model of family {} cannot be written as GGUF yet, only llama; export it to hf instead",
+             config.model_type);
+}
+
+std::vector<TensorSpec> gguf_specs(const CausalLm& model, const NamedTensors& parameters,
+                                   const formats::GgufMix& mix, bool has_importance) {
+  const TransformerConfig& config = model.config();
+  const formats::GgufModel shape = {.architecture = "llama",
+                                    .num_layers = config.num_hidden_layers,
+                                    .num_heads = config.num_attention_heads,
+                                    .num_key_value_heads = config.num_key_value_heads,
+                                    .has_output = !config.tie_word_embeddings,
+                                    .has_importance = has_importance};
+  std::vector<TensorSpec> specs;
+  for (const auto& [name, parameter] : parameters) {
+    const std::string gguf_name = formats::gguf_name_of_llama(name).value();
+    specs.push_back({gguf_name, formats::dtype_in_mix(mix, shape, gguf_name, parameter.sizes()),
+                     parameter.sizes().vec()});
+  }
+  return specs;
+}
+
+// general.quantization_version: the block layouts of GGUF as they have been since 2023.
+constexpr uint32_t kQuantisationVersion = 2;
+
+void add_mix_metadata(formats::GgufPairs& metadata, const formats::GgufMix& mix) {
+  metadata.u32("general.file_type", mix.file_type);
+  if (core::is_quantised(mix.base)) metadata.u32("general.quantization_version", kQuantisationVersion);
+}
+
+void write_weighed(formats::TensorWriter& writer, const TensorSpec& spec, const at::Tensor& tensor,
+                   std::span<const float> importance) {
+  const at::Tensor values = tensor.to(at::kFloat);
+  std::vector<std::byte> stored(formats::count_bytes(spec.dtype, spec.shape).value());
+  formats::from_float(spec.dtype, values.const_data_ptr<float>(), values.numel(), stored.data(), importance);
+  writer.write(spec.name, stored);
 }
 
 // Rows of q and k: pairs (j, j + d/2) become neighbours.
@@ -108,44 +144,39 @@ void save_hf(const std::filesystem::path& folder, const CausalLm& model, const W
                          to_json(model.config(), dtype));  // last: a folder without it is no model
 }
 
+std::map<std::string, DType> gguf_types(const CausalLm& model, const formats::GgufMix& mix,
+                                        bool has_importance) {
+  check_gguf_family(model.config());
+  const NamedTensors parameters = base_parameters(model);
+  const std::vector<TensorSpec> specs = gguf_specs(model, parameters, mix, has_importance);
+  std::map<std::string, DType> types;
+  for (size_t i = 0; i < specs.size(); ++i) types.emplace(parameters[i].first, specs[i].dtype);
+  return types;
+}
+
 void save_gguf(const std::filesystem::path& file, const CausalLm& model, const WeightSource& weights,
-               DType dtype, formats::GgufPairs metadata) {
-  check_dtype(dtype, {DType::kF32, DType::kF16, DType::kBF16, DType::kQ8_0}, "a GGUF file");
+               const formats::GgufMix& mix, formats::GgufPairs metadata, const Importance& importance) {
   const TransformerConfig& config = model.config();
-  if (config.model_type != "llama") {
-    core::fail(core::ExitCode::kBadConfig,
-               "{}: a model of family {} cannot be written as GGUF yet, only llama; export it to hf instead",
-               file.string(), config.model_type);
-  }
+  check_gguf_family(config);
+  add_mix_metadata(metadata, mix);
   formats::add_llama_metadata(metadata, formats::HfConfig(to_json(config, DType::kF32), file));
   const NamedTensors parameters = base_parameters(model);
   const std::vector<float> divisors = rope_divisors(config);
-  std::vector<TensorSpec> specs;
-  for (const auto& [name, parameter] : parameters) {
-    specs.push_back(
-        {formats::gguf_name_of_llama(name).value(), gguf_dtype(parameter, dtype), parameter.sizes().vec()});
-  }
+  std::vector<TensorSpec> specs = gguf_specs(model, parameters, mix, !importance.empty());
   if (!divisors.empty()) specs.push_back({kRopeFreqs, DType::kF32, {static_cast<int64_t>(divisors.size())}});
   formats::GgufWriter writer(file, specs, metadata);
   for (size_t i = 0; i < parameters.size(); ++i) {
-    const at::Tensor weight = ask(weights, parameters[i].first, parameters[i].second.sizes());
-    write_weight(writer, specs[i], specs[i].name, in_gguf_order(weight, specs[i].name, config.head_dim));
+    const at::Tensor weight = in_gguf_order(ask(weights, parameters[i].first, parameters[i].second.sizes()),
+                                            specs[i].name, config.head_dim);
+    const auto weighed = importance.find(parameters[i].first);
+    if (weighed == importance.end()) {
+      write_weight(writer, specs[i], specs[i].name, weight);
+    } else {
+      write_weighed(writer, specs[i], weight, weighed->second);
+    }
   }
   if (!divisors.empty()) writer.write_floats(kRopeFreqs, divisors);
   writer.finish();
-}
-
-uint32_t gguf_file_type(DType dtype) {
-  switch (dtype) {
-    case DType::kF16:
-      return 1;
-    case DType::kQ8_0:
-      return 7;
-    case DType::kBF16:
-      return 32;
-    default:
-      return 0;
-  }
 }
 
 }  // namespace phalanx::model

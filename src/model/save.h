@@ -3,9 +3,12 @@
 
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <string>
+#include <vector>
 
 #include "core/dtype.h"
+#include "formats/gguf_mix.h"
 #include "formats/gguf_writer.h"
 #include "formats/hf_weights.h"
 #include "model/causal_lm.h"
@@ -23,13 +26,18 @@ WeightSource weights_of(const CausalLm& model);
 void save_hf(const std::filesystem::path& folder, const CausalLm& model, const WeightSource& weights,
              core::DType dtype, uint64_t max_shard_bytes = formats::kDefaultShardBytes);
 
-/// Writes a GGUF file of architecture llama. `metadata` comes with the general and tokenizer keys; the
-/// architecture's are added. Matrices get `dtype` (F32, F16, BF16 or Q8_0), norms and biases stay F32, a tied
-/// output is left out.
-void save_gguf(const std::filesystem::path& file, const CausalLm& model, const WeightSource& weights,
-               core::DType dtype, formats::GgufPairs metadata);
+/// How much an error in each input column of a matrix counts (formats/block_encoders.h), by Hugging Face's
+/// name of the matrix; matrices without an entry have no columns that count more.
+using Importance = std::map<std::string, std::vector<float>, std::less<>>;
 
-/// What `general.file_type` calls a file whose matrices have this type.
-uint32_t gguf_file_type(core::DType dtype);
+/// The type that save_gguf gives each tensor, by Hugging Face's name.
+/// @throws core::Error kBadConfig for a family that GGUF files are not written of.
+std::map<std::string, core::DType> gguf_types(const CausalLm& model, const formats::GgufMix& mix,
+                                              bool has_importance);
+
+/// Writes a GGUF file of architecture llama. `metadata` comes with the name and the tokenizer keys; the
+/// architecture's and those of the mix are added. A tied output is left out.
+void save_gguf(const std::filesystem::path& file, const CausalLm& model, const WeightSource& weights,
+               const formats::GgufMix& mix, formats::GgufPairs metadata, const Importance& importance = {});
 
 }  // namespace phalanx::model

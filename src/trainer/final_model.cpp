@@ -52,7 +52,7 @@ generate::Comparison compare_model(const fs::path& folder, const ModelSetup& set
                                    const model::WeightSource& masters) {
   auto expected = model::build(setup.config());
   model::allocate(*expected, at::kFloat);
-  generate::assign(*expected, generate::rounded(masters, setup.saved_dtype(), setup.saved_dtype()));
+  generate::assign(*expected, generate::rounded(masters, setup.saved_dtype()));
   auto written = model::load_model(folder, at::kFloat);
   return generate::compare(*expected, *written, prompts_of(setup.tokenizer()));
 }

@@ -53,6 +53,107 @@ TEST(Quantisation, EncodesToTheBytesOfTheReference) {
   EXPECT_EQ(encode(DType::kQ8_0, values_of<float>(file, "more")), values_of<uint8_t>(file, "Q8_0_more"));
 }
 
+std::vector<uint8_t> encode_rows(DType dtype, const std::vector<float>& values,
+                                 std::span<const float> importance = {}) {
+  std::vector<uint8_t> out(values.size() / size_t(core::block_elements(dtype)) *
+                           size_t(core::block_bytes(dtype)));
+  from_float(dtype, values.data(), int64_t(values.size()), reinterpret_cast<std::byte*>(out.data()),
+             importance);
+  return out;
+}
+
+/// sqrt(sum w (decoded - x)^2 / sum w x^2), w of the column or 1.
+double error_of(DType dtype, const std::vector<uint8_t>& bytes, const std::vector<float>& values,
+                const std::vector<float>& importance = {}) {
+  std::vector<float> decoded(values.size());
+  to_float(dtype, reinterpret_cast<const std::byte*>(bytes.data()), int64_t(values.size()), decoded.data());
+  double wrong = 0, all = 0;
+  for (size_t i = 0; i < values.size(); ++i) {
+    const double w = importance.empty() ? 1 : importance[i % importance.size()], off = decoded[i] - values[i];
+    wrong += w * off * off;
+    all += w * values[i] * values[i];
+  }
+  return all == 0 ? wrong : std::sqrt(wrong / all);
+}
+
+/// The rows of `values` from `first` on: those before and after are of other sizes.
+std::vector<float> rows_of(const std::vector<float>& values, size_t first, size_t count) {
+  return {values.begin() + long(first * 256), values.begin() + long((first + count) * 256)};
+}
+
+std::vector<uint8_t> bytes_of_rows(DType dtype, const std::vector<uint8_t>& bytes, size_t first,
+                                   size_t count) {
+  const size_t row = size_t(256 / core::block_elements(dtype) * core::block_bytes(dtype));
+  return {bytes.begin() + long(first * row), bytes.begin() + long((first + count) * row)};
+}
+
+TEST(Quantisation, EncodesTheOldBlockTypesToTheBytesOfTheReference) {
+  const SafetensorsFile file(golden("quants.safetensors"));
+  const std::vector<float> values = values_of<float>(file, "values");
+  for (const DType dtype : {DType::kQ4_0, DType::kQ4_1, DType::kQ5_0, DType::kQ5_1})
+    EXPECT_EQ(encode_rows(dtype, values), values_of<uint8_t>(file, std::string(core::name(dtype))))
+        << core::name(dtype);
+}
+
+TEST(Quantisation, DecodesQ5KToTheBitsOfTheReference) {
+  const SafetensorsFile file(golden("quants.safetensors"));
+  const std::vector<uint8_t> bytes = values_of<uint8_t>(file, "Q5_K");
+  std::vector<float> decoded(values_of<float>(file, "values").size());
+  to_float(DType::kQ5_K, reinterpret_cast<const std::byte*>(bytes.data()), int64_t(decoded.size()),
+           decoded.data());
+  EXPECT_EQ(bits(decoded), bits(values_of<float>(file, "Q5_K_decoded")));
+}
+
+TEST(Quantisation, SearchesScalesAsGoodAsTheReferences) {
+  const SafetensorsFile file(golden("quants.safetensors"));
+  const std::vector<float> values = values_of<float>(file, "values");
+  for (const DType dtype : {DType::kQ4_K, DType::kQ5_K, DType::kQ6_K}) {
+    const std::vector<uint8_t> ours = encode_rows(dtype, values),
+                               theirs = values_of<uint8_t>(file, std::string(core::name(dtype)));
+    for (const auto& [first, count] : {std::pair(0, 8), {8, 8}, {16, 4}, {20, 4}, {29, 1}, {30, 18}}) {
+      const std::vector<float> rows = rows_of(values, size_t(first), size_t(count));
+      const double mine = error_of(dtype, bytes_of_rows(dtype, ours, size_t(first), size_t(count)), rows);
+      const double other = error_of(dtype, bytes_of_rows(dtype, theirs, size_t(first), size_t(count)), rows);
+      EXPECT_LE(mine, 1.02 * other + 1e-7)
+          << core::name(dtype) << ", rows from " << first << ", ratio " << mine / other;
+    }
+  }
+}
+
+TEST(Quantisation, SpendsPrecisionWhereItIsImportantAsTheReferenceDoes) {
+  const SafetensorsFile file(golden("quants.safetensors"));
+  const std::vector<float> values = values_of<float>(file, "values"),
+                           importance = values_of<float>(file, "importance");
+  for (const DType dtype :
+       {DType::kQ4_0, DType::kQ4_1, DType::kQ5_0, DType::kQ5_1, DType::kQ4_K, DType::kQ5_K, DType::kQ6_K}) {
+    const std::vector<uint8_t> ours = encode_rows(dtype, values, importance),
+                               theirs =
+                                   values_of<uint8_t>(file, std::string(core::name(dtype)) + "_weighted"),
+                               plain = encode_rows(dtype, values);
+    for (const auto& [first, count] : {std::pair(0, 8), {8, 8}, {16, 4}, {20, 4}, {30, 18}}) {
+      const std::vector<float> rows = rows_of(values, size_t(first), size_t(count));
+      const auto error = [&](const std::vector<uint8_t>& bytes) {
+        return error_of(dtype, bytes_of_rows(dtype, bytes, size_t(first), size_t(count)), rows, importance);
+      };
+      EXPECT_LE(error(ours), 1.03 * error(theirs))
+          << core::name(dtype) << ", rows from " << first << ", ratio " << error(ours) / error(theirs);
+      EXPECT_LT(error(ours), error(plain)) << core::name(dtype) << ", rows from " << first;
+    }
+  }
+}
+
+TEST(Quantisation, EqualValuesAndZerosStayWhatTheyAre) {
+  for (const DType dtype : {DType::kQ4_1, DType::kQ5_1, DType::kQ4_K, DType::kQ5_K, DType::kQ6_K}) {
+    for (const float value : {0.0f, 0.5f, -0.5f}) {
+      const std::vector<float> values(256, value), ones(256, 1.0f), none(256, 0.0f);
+      EXPECT_LE(error_of(dtype, encode_rows(dtype, values), values), value == 0 ? 0 : 1e-3);
+      EXPECT_LE(error_of(dtype, encode_rows(dtype, values, ones), values), value == 0 ? 0 : 1e-3);
+      EXPECT_LE(error_of(dtype, encode_rows(dtype, values, none), values), value == 0 ? 0 : 1e-3)
+          << core::name(dtype) << " of a column that nothing depends on";
+    }
+  }
+}
+
 TEST(Quantisation, EveryHalfSurvivesTheWayToFloatAndBack) {
   for (uint32_t half = 0; half < 65536; ++half) {
     const float value = half_to_float(uint16_t(half));
@@ -87,15 +188,19 @@ TEST(Quantisation, ManyThreadsGiveTheValuesOfOne) {
 TEST(Quantisation, ScalesThatAreNotNumbersAreDecodedAndEncodedWithoutFault) {
   std::vector<std::byte> block(256, std::byte{0xff});
   std::vector<float> values(256);
-  for (const DType dtype :
-       {DType::kQ8_0, DType::kQ4_0, DType::kQ4_1, DType::kQ5_0, DType::kQ5_1, DType::kQ4_K, DType::kQ6_K}) {
+  for (const DType dtype : {DType::kQ8_0, DType::kQ4_0, DType::kQ4_1, DType::kQ5_0, DType::kQ5_1,
+                            DType::kQ4_K, DType::kQ5_K, DType::kQ6_K}) {
     to_float(dtype, block.data(), core::block_elements(dtype), values.data());
     EXPECT_TRUE(std::isnan(values[0])) << core::name(dtype);
   }
   for (const float value : {std::numeric_limits<float>::infinity(), std::nanf(""), 1e-45f, -3e38f}) {
-    std::vector<float> row(32, 1.0f);
+    std::vector<float> row(256, 1.0f), importance(256, 1.0f);
     row[5] = value;
-    from_float(DType::kQ8_0, row.data(), 32, block.data());
+    for (const DType dtype : {DType::kQ8_0, DType::kQ4_0, DType::kQ4_1, DType::kQ5_0, DType::kQ5_1,
+                              DType::kQ4_K, DType::kQ5_K, DType::kQ6_K}) {
+      encode_rows(dtype, row);
+      encode_rows(dtype, row, importance);
+    }
   }
 }
 
@@ -104,7 +209,7 @@ TEST(Quantisation, RefusesIntegersAndHalfBlocks) {
   std::vector<float> values(64);
   EXPECT_THROW(to_float(DType::kI32, bytes.data(), 4, values.data()), core::Error);
   EXPECT_THROW(to_float(DType::kQ8_0, bytes.data(), 16, values.data()), core::Error);
-  EXPECT_THROW(from_float(DType::kQ4_0, values.data(), 32, bytes.data()), core::Error);
+  EXPECT_THROW(from_float(DType::kI8, values.data(), 32, bytes.data()), core::Error);
 }
 
 }  // namespace

@@ -16,12 +16,30 @@ std::shared_ptr<model::CausalLm> load(const std::string& name) {
   return model::load_model(golden_path(name), at::kFloat);
 }
 
+StoredTypes all_in(DType dtype) {
+  return [dtype](const std::string&) { return dtype; };
+}
+
+/// Matrices in `dtype`, vectors in F32, as a GGUF file has them.
+StoredTypes matrices_in(const model::CausalLm& model, DType dtype) {
+  return [weights = model::weights_of(model), dtype](const std::string& name) {
+    return weights(name).dim() < 2 ? DType::kF32 : dtype;
+  };
+}
+
+/// A model whose rows are whole blocks of every type.
+std::shared_ptr<model::CausalLm> wide_model() {
+  model::TransformerConfig config = load("untied")->config();
+  config.hidden_size = config.intermediate_size = 256;
+  return model::new_model(config, at::kFloat, 3);
+}
+
 TEST(FirstWrongTensor, IsNoneForWhatRoundingMakesOfTheSource) {
   const auto model = load("untied");
   const model::WeightSource weights = model::weights_of(*model);
   for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
-    const StoredModel source{model->config(), weights, DType::kF32};
-    const StoredModel made{model->config(), rounded(weights, dtype, dtype), dtype};
+    const StoredModel source{model->config(), weights, all_in(DType::kF32)};
+    const StoredModel made{model->config(), rounded(weights, dtype), all_in(dtype)};
     EXPECT_EQ(first_wrong_tensor(source, made), "");
     EXPECT_EQ(first_wrong_tensor(made, source), "") << "an import of the rounded one's source";
   }
@@ -37,17 +55,69 @@ TEST(FirstWrongTensor, NamesTheTensorThatHoldsOneChangedElement) {
     return weight;
   };
   for (const DType dtype : {DType::kF32, DType::kBF16}) {
-    const std::string wrong = first_wrong_tensor({model->config(), weights, DType::kF32},
-                                                 {model->config(), rounded(other, dtype, dtype), dtype});
+    const std::string wrong = first_wrong_tensor({model->config(), weights, all_in(DType::kF32)},
+                                                 {model->config(), rounded(other, dtype), all_in(dtype)});
     EXPECT_EQ(wrong.substr(0, changed.size()), changed) << wrong;
     EXPECT_NE(wrong.find("is off by 1.0"), std::string::npos) << wrong;
   }
 }
 
+constexpr DType kBlockTypes[] = {DType::kQ8_0, DType::kQ6_K, DType::kQ5_K, DType::kQ5_1,
+                                 DType::kQ5_0, DType::kQ4_K, DType::kQ4_1, DType::kQ4_0};
+
+TEST(FirstWrongTensor, KnowsWhatEveryBlockTypeMakesOfAModel) {
+  const auto model = wide_model();
+  const model::WeightSource weights = model::weights_of(*model);
+  const std::string changed = "model.layers.1.self_attn.k_proj.weight";
+  const auto scaled = [&](const std::string& name) {
+    return name == changed ? weights(name) * 2 : weights(name);
+  };
+  const auto reordered = [&](const std::string& name) {
+    return name == changed ? weights(name).flip(0) : weights(name);
+  };
+  const StoredModel source{model->config(), weights, all_in(DType::kF32)};
+  for (const DType dtype : kBlockTypes) {
+    const StoredTypes types = matrices_in(*model, dtype);
+    EXPECT_EQ(first_wrong_tensor(source, {model->config(), rounded(weights, types), types}), "")
+        << core::name(dtype);
+    for (const model::WeightSource& fault : {model::WeightSource(scaled), model::WeightSource(reordered)}) {
+      const std::string wrong = first_wrong_tensor(source, {model->config(), rounded(fault, types), types});
+      EXPECT_EQ(wrong.substr(0, changed.size()), changed) << core::name(dtype) << ": " << wrong;
+    }
+  }
+}
+
+TEST(Rounded, WithImportanceIsAnotherModel) {
+  const auto model = wide_model();
+  const std::string name = "model.layers.1.self_attn.k_proj.weight";
+  std::vector<float> importance(256, 0.01f);
+  importance[7] = 1;
+  const StoredTypes types = matrices_in(*model, DType::kQ4_K);
+  const model::WeightSource weights = model::weights_of(*model), plain = rounded(weights, types),
+                            weighed = rounded(weights, types, {{name, importance}});
+  const auto error_of_column = [&](const model::WeightSource& source) {
+    return (source(name) - weights(name)).select(1, 7).square().sum().item<double>();
+  };
+  EXPECT_LT(error_of_column(weighed), 0.8 * error_of_column(plain));
+  EXPECT_TRUE(weighed("model.norm.weight").equal(plain("model.norm.weight")));
+}
+
+TEST(Limits, AreWiderForFewerBits) {
+  double kl = 0, agreement = 1;
+  for (const DType dtype :
+       {DType::kF32, DType::kF16, DType::kBF16, DType::kQ8_0, DType::kQ6_K, DType::kQ5_K, DType::kQ4_K}) {
+    const Limits limits = limits_of(dtype);
+    EXPECT_GT(limits.mean_kl, kl) << core::name(dtype);
+    EXPECT_LE(limits.top1_agreement, agreement) << core::name(dtype);
+    kl = limits.mean_kl;
+    agreement = limits.top1_agreement;
+  }
+}
+
 TEST(FirstWrongTensor, NamesATensorThatIsMissingOrTooMany) {
   const auto untied = load("untied"), tied = load("tied_llama3");
-  const StoredModel a{untied->config(), model::weights_of(*untied), DType::kF32};
-  const StoredModel b{tied->config(), model::weights_of(*tied), DType::kF32};
+  const StoredModel a{untied->config(), model::weights_of(*untied), all_in(DType::kF32)};
+  const StoredModel b{tied->config(), model::weights_of(*tied), all_in(DType::kF32)};
   EXPECT_NE(first_wrong_tensor(a, b), "");
   EXPECT_NE(first_wrong_tensor(b, a), "");
 }

@@ -65,8 +65,8 @@ TEST_F(ModelFilesTest, GgufFilesLoadToTheSameBits) {
     const auto model = load_model(golden_path(name), at::kFloat);
     const fs::path file = folder_ / (std::string(name) + ".gguf");
     formats::GgufPairs pairs;
-    pairs.text("general.name", "tiny").u32("general.file_type", gguf_file_type(core::DType::kF32));
-    save_gguf(file, *model, weights_of(*model), core::DType::kF32, pairs);
+    pairs.text("general.name", "tiny");
+    save_gguf(file, *model, weights_of(*model), formats::gguf_mix("f32"), pairs);
     const ModelFiles files = ModelFiles::open(file);
     EXPECT_TRUE(files.is_gguf());
     EXPECT_EQ(files.config().rope_scaling, model->config().rope_scaling);
@@ -80,7 +80,7 @@ TEST_F(ModelFilesTest, Q8GgufKeepsNormsAndStaysClose) {
   config.hidden_size = 32;
   config.intermediate_size = 64;
   const auto model = new_model(config, at::kFloat, 3);
-  save_gguf(folder_ / "q8.gguf", *model, weights_of(*model), core::DType::kQ8_0, {});
+  save_gguf(folder_ / "q8.gguf", *model, weights_of(*model), formats::gguf_mix("q8_0"), {});
   const ModelFiles files = ModelFiles::open(folder_ / "q8.gguf");
   EXPECT_EQ(files.weights().find("model.norm.weight")->dtype, core::DType::kF32);
   EXPECT_EQ(files.weights().find("model.layers.0.self_attn.q_proj.weight")->dtype, core::DType::kQ8_0);

@@ -351,8 +351,8 @@ TEST_F(MixtralFiles, MissingAndUnknownExpertsAreNamed) {
 
 TEST_F(MixtralFiles, GgufIsRefusedUntilItIsWritten) {
   const auto model = load_model(golden_path("mixtral"), at::kFloat);
-  const std::string message =
-      message_of([&] { save_gguf(folder_ / "m.gguf", *model, weights_of(*model), core::DType::kF32, {}); });
+  const std::string message = message_of(
+      [&] { save_gguf(folder_ / "m.gguf", *model, weights_of(*model), formats::gguf_mix("f32"), {}); });
   EXPECT_NE(message.find("a model of family mixtral cannot be written as GGUF yet"), std::string::npos)
       << message;
 }

@@ -1,0 +1,28 @@
+#pragma once
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+namespace phalanx::generate {
+
+/// Where an export stands until it was read back and compared: a hidden sibling of its destination. What is
+/// not published is removed, as is what a killed process left there.
+class Unverified {
+ public:
+  /// @param destination  a folder, or a file that ends in .gguf (as path() then does).
+  explicit Unverified(const std::filesystem::path& destination);
+  ~Unverified();
+  Unverified(const Unverified&) = delete;
+  Unverified& operator=(const Unverified&) = delete;
+
+  const std::filesystem::path& path() const { return path_; }
+
+  /// Writes `verification` as verification.json into the folder (for a file: beside it, as
+  /// NAME.gguf.verification.json) and moves the export to its destination.
+  /// @throws core::Error kStorage.
+  void publish(const nlohmann::json& verification);
+
+ private:
+  std::filesystem::path destination_, path_;
+};
+
+}  // namespace phalanx::generate

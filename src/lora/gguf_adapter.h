@@ -1,0 +1,24 @@
+#pragma once
+#include <filesystem>
+#include <string>
+
+#include "formats/gguf_writer.h"
+#include "lora/adapter.h"
+
+namespace phalanx::lora {
+
+/// Writes an adapter of a Llama model as a GGUF file that llama.cpp loads beside its base (--lora):
+/// general.type "adapter", adapter.type "lora", adapter.lora.alpha, and for each matrix NAME.lora_a [r, in]
+/// and NAME.lora_b [out, r] in F32, the rows of q's and k's lora_b in GGUF's order. The engine's scale is
+/// alpha / r, with r read from the shapes.
+/// @param metadata  general.name and what else the caller has to say.
+/// @throws core::Error (kBadConfig) for another family, and for scales that are not one alpha over each r:
+/// merge such an adapter instead.
+void save_gguf_adapter(const std::filesystem::path& file, const model::CausalLm& model,
+                       const Adapter& adapter, formats::GgufPairs metadata);
+
+/// What of a file written so differs from the adapter, as part of a sentence; empty for equal bits.
+std::string first_difference_in_gguf_adapter(const std::filesystem::path& file, const model::CausalLm& model,
+                                             const Adapter& adapter);
+
+}  // namespace phalanx::lora
