@@ -1,7 +1,6 @@
 #include "data/bpe.h"
 
 #include <algorithm>
-#include <atomic>
 #include <functional>
 
 #include "data/bpe_alphabet.h"
@@ -15,11 +14,6 @@ namespace {
 constexpr uint32_t kNoRank = UINT32_MAX;
 constexpr size_t kShortBytes = 40;  // up to here a linear search for the lowest rank is faster than a heap
 
-uint64_t next_owner() {
-  static std::atomic<uint64_t> last{0};
-  return ++last;
-}
-
 uint8_t front_byte(std::string_view bytes) {
   return static_cast<uint8_t>(bytes.front());
 }
@@ -31,14 +25,15 @@ uint8_t back_byte(std::string_view bytes) {
 
 Bpe::Bpe(const TokenizerSpec& spec)
     : source_(spec.source),
-      merges_(spec.merges),
+      merges_(std::get<BpeModel>(spec.model).merges),
       byte_pair_ranks_(65536, kNoRank),
-      unk_(spec.model_unk),
-      fuse_unk_(spec.fuse_unk),
-      cache_owner_(next_owner()) {
+      unk_(std::get<BpeModel>(spec.model).unk),
+      fuse_unk_(std::get<BpeModel>(spec.model).fuse_unk),
+      cache_owner_(WordCache::next_owner()) {
+  const auto& model = std::get<BpeModel>(spec.model);
   std::vector<size_t> ends;
   for (size_t id = 0; id < static_cast<size_t>(spec.num_model_tokens); ++id) {
-    all_bytes_ += from_byte_level(spec.tokens[id]).value_or("");
+    if (static_cast<int64_t>(id) >= spec.first_model_token) all_bytes_ += from_byte_level(spec.tokens[id]).value_or("");
     ends.push_back(all_bytes_.size());
   }
   for (size_t id = 0; id < ends.size(); ++id) {
@@ -49,14 +44,14 @@ Bpe::Bpe(const TokenizerSpec& spec)
   for (int64_t id = 0; id < spec.num_model_tokens; ++id) {
     const std::string_view bytes = token_bytes_[static_cast<size_t>(id)];
     if (bytes.size() == 1) byte_tokens_[front_byte(bytes)] = static_cast<TokenId>(id);
-    if (spec.ignore_merges && !bytes.empty()) whole_.emplace(bytes, static_cast<TokenId>(id));
+    if (model.ignore_merges && !bytes.empty()) whole_.emplace(bytes, static_cast<TokenId>(id));
   }
   every_byte_has_token_ = std::find(byte_tokens_.begin(), byte_tokens_.end(), -1) == byte_tokens_.end();
-  results_.reserve(spec.merges.size());
-  for (const Merge& merge : spec.merges) {
+  for (const Merge& merge : model.merges) {
     const std::string_view left = token_bytes_[static_cast<size_t>(merge.left)];
     const std::string_view right = token_bytes_[static_cast<size_t>(merge.right)];
-    results_.push_back(merge.result);
+    if (merge.rank >= results_.size()) results_.resize(merge.rank + 1, -1);
+    results_[merge.rank] = merge.result;
     if (left.empty() || right.empty()) continue;  // outside the alphabet: no text reaches it
     may_touch_.set(pair_index(back_byte(left), front_byte(right)));
   }
@@ -74,31 +69,17 @@ void Bpe::encode(std::string_view text, const std::vector<Piece>& pieces, std::v
   WordCache& cache = WordCache::of_this_thread();
   for (const Piece& piece : pieces) {
     const std::string_view word = text.substr(piece.begin, piece.end - piece.begin);
-    if (word.size() > WordCache::kMaxWordBytes) {
-      encode_piece(text, piece, ids, lengths);
+    if (!every_byte_has_token_) {  // an unknown token has no length of its own
+      encode_word(word, ids, lengths);
       continue;
     }
-    const auto key = WordCache::key_of(word, text.size() - piece.begin);
-    WordCache::Entry& entry = cache.find(key, cache_owner_);
     const size_t first = ids.size();
-    if (WordCache::holds(entry, key, cache_owner_)) {
-      ids.insert(ids.end(), entry.tokens, entry.tokens + entry.num_tokens);
-      push_lengths(ids, first, lengths);
-      continue;
-    }
-    encode_piece(text, piece, ids, lengths);
-    const size_t num_tokens = ids.size() - first;
-    if (!every_byte_has_token_ || num_tokens > WordCache::kMaxTokens) continue;
-    entry.key = key;
-    entry.owner = cache_owner_;
-    entry.num_tokens = static_cast<uint32_t>(num_tokens);
-    std::copy(ids.begin() + static_cast<ptrdiff_t>(first), ids.end(), entry.tokens);
+    cache.encode(text, piece, cache_owner_, ids, [&](std::string_view w) { encode_word(w, ids, nullptr); });
+    push_lengths(ids, first, lengths);
   }
 }
 
-void Bpe::encode_piece(std::string_view text, Piece piece, std::vector<TokenId>& ids,
-                       std::vector<uint32_t>* lengths) const {
-  const std::string_view word = text.substr(piece.begin, piece.end - piece.begin);
+void Bpe::encode_word(std::string_view word, std::vector<TokenId>& ids, std::vector<uint32_t>* lengths) const {
   if (!whole_.empty()) {
     if (const auto found = whole_.find(word); found != whole_.end()) {
       ids.push_back(found->second);

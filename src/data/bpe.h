@@ -9,27 +9,24 @@
 #include <vector>
 
 #include "data/bpe_merges.h"
-#include "data/pre_tokenizer_scan.h"
-#include "data/tokenizer_spec.h"
+#include "data/token_model.h"
 
 namespace phalanx::data {
 
 /// Byte-level byte-pair encoding: a piece starts as one token per byte, and the neighbours whose merge has
 /// the lowest rank (leftmost first) are merged until none is left. O(n log n) in the length of a piece.
-class Bpe {
+class Bpe : public TokenModel {
  public:
+  /// `spec` holds a BpeModel without prefix, suffix and byte fallback.
   explicit Bpe(const TokenizerSpec& spec);
   Bpe(const Bpe&) = delete;  // views into its own strings
   Bpe& operator=(const Bpe&) = delete;
 
-  /// Appends the ids of each piece of `text` to `ids` and, where `lengths` is given, the number of bytes of
-  /// each.
-  /// @throws TokenizerError kText when a byte has no token and the model has no unk_token.
   void encode(std::string_view text, const std::vector<Piece>& pieces, std::vector<TokenId>& ids,
-              std::vector<uint32_t>* lengths) const;
+              std::vector<uint32_t>* lengths) const override;
 
  private:
-  void encode_piece(std::string_view text, Piece piece, std::vector<TokenId>& ids,
+  void encode_word(std::string_view word, std::vector<TokenId>& ids,
                     std::vector<uint32_t>* lengths) const;
   void merge_piece(std::string_view piece, std::vector<TokenId>& ids, std::vector<uint32_t>* lengths) const;
   void merge_part(std::string_view part, std::vector<TokenId>& ids) const;

@@ -1,9 +1,12 @@
 #pragma once
+#include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <cstring>
 #include <string_view>
 #include <vector>
 
+#include "data/pre_tokenizer_scan.h"
 #include "data/tokenizer.h"
 
 namespace phalanx::data {
@@ -63,6 +66,36 @@ class WordCache {
     // The newer one stays in front: least recently *written* goes.
     second = first;
     return first;
+  }
+
+  /// Appends what `encode` would append for text[piece], from the cache where it stands there.
+  template <typename Encode>
+  void encode(std::string_view text, Piece piece, uint64_t owner, std::vector<TokenId>& ids, Encode&& encode) {
+    const std::string_view word = text.substr(piece.begin, piece.end - piece.begin);
+    if (word.size() > kMaxWordBytes) {
+      encode(word);
+      return;
+    }
+    const Key key = key_of(word, text.size() - piece.begin);
+    Entry& entry = find(key, owner);
+    if (holds(entry, key, owner)) {
+      ids.insert(ids.end(), entry.tokens, entry.tokens + entry.num_tokens);
+      return;
+    }
+    const size_t first = ids.size();
+    encode(word);
+    const size_t num_tokens = ids.size() - first;
+    if (num_tokens > kMaxTokens) return;
+    entry.key = key;
+    entry.owner = owner;
+    entry.num_tokens = static_cast<uint32_t>(num_tokens);
+    std::copy(ids.begin() + static_cast<ptrdiff_t>(first), ids.end(), entry.tokens);
+  }
+
+  /// A number that no other model has.
+  static uint64_t next_owner() {
+    static std::atomic<uint64_t> last{0};
+    return ++last;
   }
 
   static bool holds(const Entry& entry, const Key& key, uint64_t owner) {

@@ -14,7 +14,7 @@ std::vector<MergeTable::Entry> last_of_each_pair(const std::vector<Merge>& merge
   std::vector<MergeTable::Entry> entries;
   entries.reserve(merges.size());
   for (size_t i = 0; i < merges.size(); ++i) {
-    entries.push_back({merges[i].left, merges[i].right, static_cast<uint32_t>(i), merges[i].result});
+    entries.push_back({merges[i].left, merges[i].right, merges[i].rank, merges[i].result});
   }
   const auto key = [](const MergeTable::Entry& e) { return std::tuple(e.left, e.right, ~e.rank); };
   std::sort(entries.begin(), entries.end(), [&](const auto& a, const auto& b) { return key(a) < key(b); });

@@ -2,23 +2,91 @@
 
 #include <algorithm>
 
-#include "data/pre_tokenizer_pattern.h"
-#include "data/pre_tokenizer_tables.h"
+#include "data/json_kinds.h"
 
 namespace phalanx::data {
 
 namespace {
 
-struct Part {
-  Piece piece;
-  bool is_match;
+constexpr JsonKind<PreTokenizerStages> kPreTokenizerKinds[] = {
+    {"ByteLevel", add_byte_level},
+    {"Split", add_split},
+    {"Metaspace", add_metaspace},
+    {"Digits", add_digits},
+    {"Whitespace", add_whitespace},
+    {"WhitespaceSplit", add_whitespace_split},
+    {"BertPreTokenizer", add_bert_pre_tokenizer},
+    {"Punctuation", add_punctuation},
+    {"CharDelimiterSplit", add_char_delimiter_split},
 };
 
-/// The reference's folding of matches (and what is between them) into pieces.
-void fold(std::vector<Part>& parts, SplitBehavior behavior, std::vector<Piece>& out) {
+/// Rewrites every piece of `out`; what is in no piece goes.
+void rewrite_pieces(const Rewriter& rewriter, EditPath& path, PreTokenized& out) {
+  EditedText& edited = out.edits.emplace_back();
+  uint32_t done = 0;
+  for (Piece& piece : out.pieces) {
+    if (done < piece.begin) edited.replace("", piece.begin - done);
+    done = piece.end;
+    const auto begin = static_cast<uint32_t>(edited.text().size());
+    rewriter.rewrite(out.text.substr(piece.begin, piece.end - piece.begin), path.is_start(piece.begin), edited);
+    piece = {begin, static_cast<uint32_t>(edited.text().size())};
+  }
+  out.text = edited.text();
+  path.push(&edited);
+  const auto is_empty = [](const Piece& piece) { return piece.begin == piece.end; };
+  out.pieces.erase(std::remove_if(out.pieces.begin(), out.pieces.end(), is_empty), out.pieces.end());
+}
+
+}  // namespace
+
+PreTokenizer::PreTokenizer(const std::string& json, const std::string& source) {
+  if (json.empty()) return;
+  const JsonDocument document(json, source, "pre_tokenizer");
+  for_each_in_sequence(document.root(), "pretokenizers",
+                       [&](const JsonValue& value) { add_kind(value, kPreTokenizerKinds, stages_); });
+}
+
+void PreTokenizer::run(std::string_view text, EditPath& path, PreTokenized& out) const {
+  out.text = text;
+  out.pieces.clear();
+  out.edits.clear();
+  if (text.empty()) return;
+  const Piece whole{0, static_cast<uint32_t>(text.size())};
+  size_t first = 0;
+  if (!stages_.empty() && stages_.front().splitter) {
+    stages_.front().splitter->split(text, whole, out.pieces);
+    first = 1;
+  } else {
+    out.pieces.push_back(whole);
+  }
+  for (size_t i = first; i < stages_.size(); ++i) {
+    if (stages_[i].rewriter) {
+      rewrite_pieces(*stages_[i].rewriter, path, out);
+      continue;
+    }
+    out.scratch.swap(out.pieces);
+    out.pieces.clear();
+    for (const Piece& piece : out.scratch) stages_[i].splitter->split(out.text, piece, out.pieces);
+  }
+}
+
+SplitBehavior read_split_behavior(const JsonValue& value) {
+  static constexpr std::pair<std::string_view, SplitBehavior> kNames[] = {
+      {"Removed", SplitBehavior::kRemoved},
+      {"Isolated", SplitBehavior::kIsolated},
+      {"MergedWithPrevious", SplitBehavior::kMergedWithPrevious},
+      {"MergedWithNext", SplitBehavior::kMergedWithNext},
+      {"Contiguous", SplitBehavior::kContiguous}};
+  for (const auto& [name, behavior] : kNames) {
+    if (value.text() == name) return behavior;
+  }
+  value.wrong("Removed, Isolated, MergedWithPrevious, MergedWithNext or Contiguous");
+}
+
+void fold_parts(std::vector<SplitPart>& parts, SplitBehavior behavior, std::vector<Piece>& out) {
   const size_t first_out = out.size();
   bool previous = false;
-  const auto extend_or_add = [&](const Part& part, bool extends) {
+  const auto extend_or_add = [&](const SplitPart& part, bool extends) {
     if (extends && out.size() > first_out) {
       out.back().end = part.piece.end;
     } else {
@@ -28,18 +96,18 @@ void fold(std::vector<Part>& parts, SplitBehavior behavior, std::vector<Piece>& 
   };
   switch (behavior) {
     case SplitBehavior::kIsolated:
-      for (const Part& part : parts) out.push_back(part.piece);
+      for (const SplitPart& part : parts) out.push_back(part.piece);
       break;
     case SplitBehavior::kRemoved:
-      for (const Part& part : parts) {
+      for (const SplitPart& part : parts) {
         if (!part.is_match) out.push_back(part.piece);
       }
       break;
     case SplitBehavior::kContiguous:
-      for (const Part& part : parts) extend_or_add(part, part.is_match == previous);
+      for (const SplitPart& part : parts) extend_or_add(part, part.is_match == previous);
       break;
     case SplitBehavior::kMergedWithPrevious:
-      for (const Part& part : parts) extend_or_add(part, part.is_match && !previous);
+      for (const SplitPart& part : parts) extend_or_add(part, part.is_match && !previous);
       break;
     case SplitBehavior::kMergedWithNext: {
       std::vector<Piece> reversed;
@@ -57,105 +125,6 @@ void fold(std::vector<Part>& parts, SplitBehavior behavior, std::vector<Piece>& 
   }
   const auto is_empty = [](const Piece& piece) { return piece.begin == piece.end; };
   out.erase(std::remove_if(out.begin() + static_cast<ptrdiff_t>(first_out), out.end(), is_empty), out.end());
-}
-
-/// Matches and gaps of `part`, in order.
-template <typename ForEachMatch>
-std::vector<Part> matches_and_gaps(Piece part, bool invert, ForEachMatch&& for_each_match) {
-  std::vector<Part> parts;
-  uint32_t previous_end = part.begin;
-  for_each_match([&](size_t begin, size_t end) {
-    const Piece match{static_cast<uint32_t>(begin), static_cast<uint32_t>(end)};
-    if (previous_end != match.begin) parts.push_back({{previous_end, match.begin}, invert});
-    parts.push_back({match, !invert});
-    previous_end = match.end;
-  });
-  if (previous_end != part.end) parts.push_back({{previous_end, part.end}, invert});
-  return parts;
-}
-
-void digit_runs(std::string_view text, Piece part, std::vector<Piece>& out) {
-  std::vector<Part> parts = matches_and_gaps(part, /*invert=*/false, [&](auto&& found) {
-    const char* end = text.data() + part.end;
-    for (const char* p = text.data() + part.begin; p < end;) {
-      const auto at = static_cast<size_t>(p - text.data());
-      if (ClassTable::get()[next_code_point(p)] & kDigit) found(at, static_cast<size_t>(p - text.data()));
-    }
-  });
-  fold(parts, SplitBehavior::kContiguous, out);
-}
-
-}  // namespace
-
-PreTokenizer::PreTokenizer(const std::vector<PreTokenizerStep>& steps, const std::string& source) {
-  for (const PreTokenizerStep& step : steps) {
-    if (step.kind == PreTokenizerStep::Kind::kDigits) {
-      steps_.push_back(Digits{step.individual_digits});
-    } else if (step.kind == PreTokenizerStep::Kind::kSplit) {
-      const std::string& text = step.pattern;
-      const auto known = step.pattern_is_regex ? known_pattern(text) : std::nullopt;
-      const auto compile = [&] {
-        return Regex(step.pattern_is_regex ? translate_pattern(text, source) : quote_pattern(text), source);
-      };
-      PatternSplit split{KnownPattern::kGpt2, step.behavior, step.invert};
-      if (known) {
-        split.pattern = *known;
-      } else {
-        split.pattern = compile();
-      }
-      steps_.push_back(std::move(split));
-    } else {
-      adds_prefix_space_ = step.add_prefix_space;
-      if (step.use_regex) {
-        (adds_prefix_space_ ? last_ : steps_)
-            .push_back(PatternSplit{KnownPattern::kGpt2, SplitBehavior::kIsolated, /*invert=*/false});
-      }
-    }
-  }
-}
-
-void PreTokenizer::split(std::string_view text, std::vector<Piece>& out) const {
-  const Piece whole{0, static_cast<uint32_t>(text.size())};
-  if (text.empty()) return;
-  if (steps_.empty()) return out.push_back(whole);
-  if (steps_.size() == 1) return apply(steps_.front(), text, whole, out);
-  std::vector<Piece> coarse = {whole};
-  std::vector<Piece> fine;
-  for (size_t i = 0; i < steps_.size(); ++i) {
-    std::vector<Piece>& target = i + 1 == steps_.size() ? out : fine;
-    for (const Piece& part : coarse) apply(steps_[i], text, part, target);
-    coarse.swap(fine);
-    fine.clear();
-  }
-}
-
-void PreTokenizer::split_last(std::string_view text, Piece part, std::vector<Piece>& out) const {
-  if (last_.empty()) return out.push_back(part);
-  apply(last_.front(), text, part, out);
-}
-
-void PreTokenizer::apply(const Step& step, std::string_view text, Piece part, std::vector<Piece>& out) {
-  if (const auto* digits = std::get_if<Digits>(&step)) {
-    return digits->individual ? scan_digits(text, part, out) : digit_runs(text, part, out);
-  }
-  apply_pattern(std::get<PatternSplit>(step), text, part, out);
-}
-
-void PreTokenizer::apply_pattern(const PatternSplit& split, std::string_view text, Piece part,
-                                 std::vector<Piece>& out) {
-  if (const auto* known = std::get_if<KnownPattern>(&split.pattern)) {
-    if (split.behavior == SplitBehavior::kIsolated) return scan(*known, text, part, out);
-    // The known patterns match everywhere, so that there is nothing between two matches.
-    std::vector<Piece> matches;
-    scan(*known, text, part, matches);
-    std::vector<Part> parts;
-    for (const Piece& match : matches) parts.push_back({match, !split.invert});
-    return fold(parts, split.behavior, out);
-  }
-  std::vector<Part> parts = matches_and_gaps(part, split.invert, [&](auto&& found) {
-    std::get<Regex>(split.pattern).for_each_match(text, part.begin, part.end, found);
-  });
-  fold(parts, split.behavior, out);
 }
 
 }  // namespace phalanx::data

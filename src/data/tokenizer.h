@@ -18,6 +18,14 @@ struct SpecialTokens {
   std::optional<TokenId> bos, eos, pad, unk;
 };
 
+/// Text in the making: pieces of whole UTF-8 characters that nothing to come can change.
+class TextStream {
+ public:
+  virtual ~TextStream() = default;
+  virtual std::string push(TokenId id) = 0;
+  virtual std::string finish() = 0;
+};
+
 enum class SpecialText {
   kParse,
   kLiteral
@@ -43,9 +51,12 @@ class Tokenizer {
   /// says so).
   virtual std::vector<TokenId> encode_with_post_processor(std::string_view text) const = 0;
 
-  /// The bytes of one token (for control tokens their text); joined over ids they are the decoded text.
+  /// The bytes of one token (for control tokens their text). Joined over ids they are the decoded text of a byte-level
+  /// tokenizer; others also look at what stands beside a token (the first space of a text, say).
   virtual std::string_view token_bytes(TokenId id) const = 0;
   virtual std::string decode(const std::vector<TokenId>& ids, bool skip_special_tokens) const = 0;
+  /// All that it gives, joined, is decode() of all that it got. Must not outlive the tokenizer.
+  virtual std::unique_ptr<TextStream> text_stream(bool skip_special_tokens) const;
 
   virtual int64_t vocab_size() const = 0;
   virtual std::optional<TokenId> token_to_id(std::string_view token) const = 0;
@@ -62,25 +73,29 @@ class Tokenizer {
   virtual void save_hf(const std::string& folder) const = 0;
 };
 
-/// Reads tokenizer.json (+ tokenizer_config.json, chat_template.jinja, generation_config.json where present)
-/// from a folder.
+/// The tokenizer of a folder: tokenizer.json (+ tokenizer_config.json, chat_template.jinja, generation_config.json where
+/// present), else tokenizer.model, tekken.json or one *.tiktoken file with the same files beside it.
 std::shared_ptr<const Tokenizer> load_hf_tokenizer(const std::string& folder);
-/// Builds the tokenizer from the `tokenizer.ggml.*` keys of a GGUF file (model "gpt2"; pre gpt-2, smollm,
-/// llama-bpe, qwen2).
+/// One tokenizer file: tokenizer.json, a SentencePiece model, tekken.json or a tiktoken file, told apart by its first
+/// bytes. What stands beside it is not read.
+std::shared_ptr<const Tokenizer> load_tokenizer_file(const std::string& path);
+/// Does `folder` hold a file that load_hf_tokenizer reads?
+bool holds_tokenizer(const std::string& folder);
+/// Builds the tokenizer from the `tokenizer.ggml.*` keys of a GGUF file: model "gpt2" (pre gpt-2, smollm, llama-bpe,
+/// qwen2) and model "llama" (SentencePiece BPE).
 std::shared_ptr<const Tokenizer> load_gguf_tokenizer(const formats::GgufFile& file);
 
-/// Turns a stream of ids into text whose pieces are always whole UTF-8 characters: bytes of an incomplete
-/// character are held back; invalid ones come out as U+FFFD.
+/// Turns a stream of ids into text whose pieces are always whole UTF-8 characters: what a later token can still change
+/// is held back; invalid bytes come out as U+FFFD.
 class StreamDecoder {
  public:
-  explicit StreamDecoder(const Tokenizer& tokenizer, bool skip_special_tokens = true);
-  std::string push(TokenId id);
-  std::string finish();
+  explicit StreamDecoder(const Tokenizer& tokenizer, bool skip_special_tokens = true)
+      : stream_(tokenizer.text_stream(skip_special_tokens)) {}
+  std::string push(TokenId id) { return stream_->push(id); }
+  std::string finish() { return stream_->finish(); }
 
  private:
-  const Tokenizer& tokenizer_;
-  bool skip_special_tokens_;
-  std::string pending_;
+  std::unique_ptr<TextStream> stream_;
 };
 
 }  // namespace phalanx::data

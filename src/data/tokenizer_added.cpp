@@ -1,11 +1,9 @@
 #include "data/tokenizer_added.h"
 
 #include <algorithm>
-#include <deque>
 
 #include "data/pre_tokenizer_tables.h"
 #include "data/tokenizer_error.h"
-#include "data/tokenizer_normalizer.h"
 
 namespace phalanx::data {
 
@@ -45,20 +43,16 @@ size_t behind_spaces(std::string_view text, size_t end) {
 
 }  // namespace
 
-AddedTokenMatcher::AddedTokenMatcher(const std::vector<AddedToken>& tokens, bool normalized, bool nfc,
-                                     const std::string& source)
+AddedTokenMatcher::AddedTokenMatcher(const std::vector<AddedToken>& tokens, bool normalized,
+                                     const Normalizers& normalizers, const std::string& source)
     : tokens_(tokens) {
   std::vector<std::pair<std::string, int32_t>> patterns;
   for (size_t i = 0; i < tokens.size(); ++i) {
     if (tokens[i].normalized != normalized) continue;
-    const auto normal = normalized && nfc ? normalize_nfc(tokens[i].content) : std::nullopt;
-    patterns.emplace_back(normal ? normal->text() : tokens[i].content, static_cast<int32_t>(i));
+    const bool as_written = !normalized || tokens[i].verbatim;
+    std::string text = as_written ? tokens[i].content : normal_form(normalizers, tokens[i].content);
+    if (!text.empty()) patterns.emplace_back(std::move(text), static_cast<int32_t>(i));
   }
-  build(patterns, source);
-}
-
-void AddedTokenMatcher::build(std::vector<std::pair<std::string, int32_t>>& patterns,
-                              const std::string& source) {
   std::sort(patterns.begin(), patterns.end());
   for (size_t i = 1; i < patterns.size(); ++i) {
     if (patterns[i].first != patterns[i - 1].first) continue;
@@ -66,54 +60,17 @@ void AddedTokenMatcher::build(std::vector<std::pair<std::string, int32_t>>& patt
                    "{}: two added_tokens are the same text \"{}\"; each may occur once", source,
                    core::printable(patterns[i].first, 60));
   }
-  struct Work {
-    size_t first, last, depth;  // patterns[first, last) share their first `depth` bytes
-    uint32_t node;
-  };
-  nodes_.push_back({});
-  std::deque<Work> queue = {{0, patterns.size(), 0, 0}};
-  while (!queue.empty()) {
-    auto [first, last, depth, node] = queue.front();
-    queue.pop_front();
-    if (first < last && patterns[first].first.size() == depth) nodes_[node].token = patterns[first++].second;
-    nodes_[node].first_child = static_cast<uint32_t>(nodes_.size());
-    while (first < last) {
-      const auto byte = static_cast<uint8_t>(patterns[first].first[depth]);
-      size_t end = first;
-      while (end < last && static_cast<uint8_t>(patterns[end].first[depth]) == byte) ++end;
-      queue.push_back({first, end, depth + 1, static_cast<uint32_t>(nodes_.size())});
-      nodes_.push_back({.byte = byte});
-      ++nodes_[node].num_children;
-      if (depth == 0) can_begin_[byte] = true;
-      first = end;
-    }
-  }
-}
-
-int32_t AddedTokenMatcher::child(const Node& node, uint8_t byte) const {
-  const auto begin = nodes_.begin() + node.first_child;
-  const auto end = begin + node.num_children;
-  const auto found = std::lower_bound(begin, end, byte, [](const Node& n, uint8_t b) { return n.byte < b; });
-  return found != end && found->byte == byte ? static_cast<int32_t>(found - nodes_.begin()) : -1;
+  trie_ = ByteTrie(std::move(patterns));
 }
 
 bool AddedTokenMatcher::find(std::string_view text, size_t from, Match& match) const {
   for (size_t begin = from; begin < text.size(); ++begin) {
-    if (!can_begin_[static_cast<uint8_t>(text[begin])]) continue;
-    int32_t longest = -1;
-    size_t longest_end = 0;
-    int32_t node = 0;
-    for (size_t at = begin; at < text.size(); ++at) {
-      node = child(nodes_[static_cast<size_t>(node)], static_cast<uint8_t>(text[at]));
-      if (node < 0) break;
-      const int32_t token = nodes_[static_cast<size_t>(node)].token;
-      if (token < 0) continue;
-      longest = token;
-      longest_end = at + 1;
-    }
-    if (longest < 0) continue;
-    match = {begin, longest_end, &tokens_[static_cast<size_t>(longest)]};
-    return true;
+    if (!trie_.has_first_byte(text[begin])) continue;
+    match.token = nullptr;
+    trie_.for_each_prefix(text.substr(begin), [&](size_t length, int32_t token) {
+      match = {begin, begin + length, &tokens_[static_cast<size_t>(token)]};
+    });
+    if (match.token) return true;
   }
   return false;
 }

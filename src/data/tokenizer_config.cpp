@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <utility>
 
 #include "data/tokenizer_json_value.h"
 
@@ -45,6 +46,14 @@ void read_special_tokens(const JsonValue& config, TokenizerSpec& spec) {
   read_special_token(config, "eos_token", spec, spec.special_tokens.eos);
   read_special_token(config, "pad_token", spec, spec.special_tokens.pad);
   read_special_token(config, "unk_token", spec, spec.special_tokens.unk);
+}
+
+void complete_special_tokens(const SpecialTokens& known, TokenizerSpec& spec) {
+  SpecialTokens& special = spec.special_tokens;
+  if (!special.bos) special.bos = known.bos;
+  if (!special.eos) special.eos = known.eos;
+  if (!special.pad) special.pad = known.pad;
+  if (!special.unk) special.unk = known.unk;
 }
 
 TokenId checked_id(const JsonValue& value, const TokenizerSpec& spec) {
@@ -141,9 +150,11 @@ void read_tokenizer_config(const std::string& folder, TokenizerSpec& spec) {
     return spec.files.emplace_back(name, read_tokenizer_file(path_of(name))).second;
   };
   std::string template_in_config;
+  const SpecialTokens in_tokenizer = std::exchange(spec.special_tokens, {});  // where the folder says nothing
   if (exists("tokenizer_config.json")) {
     const JsonDocument document(keep("tokenizer_config.json"), path_of("tokenizer_config.json"));
     read_special_tokens(document.root(), spec);
+    complete_special_tokens(in_tokenizer, spec);
     check_added_tokens_decoder(document.root(), spec);
     read_bos_and_eos_switches(document.root(), spec);
     template_in_config = template_of(document.root());
@@ -152,6 +163,7 @@ void read_tokenizer_config(const std::string& folder, TokenizerSpec& spec) {
     const JsonDocument document(keep("special_tokens_map.json"), path_of("special_tokens_map.json"));
     read_special_tokens(document.root(), spec);
   }
+  complete_special_tokens(in_tokenizer, spec);
   std::vector<TokenId> more_stops;
   if (exists("generation_config.json")) {  // belongs to the model: read, not copied
     const std::string json = read_tokenizer_file(path_of("generation_config.json"));

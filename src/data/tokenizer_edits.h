@@ -1,7 +1,9 @@
 #pragma once
 #include <algorithm>
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -52,6 +54,32 @@ class EditedText {
   std::string text_;
   std::vector<Edit> edits_;
   uint32_t source_end_ = 0;
+};
+
+/// Collects changes of a text from left to right; what lies between two of them is copied.
+class EditBuilder {
+ public:
+  explicit EditBuilder(std::string_view text) : text_(text) {}
+
+  /// `part` of the text becomes `replacement`.
+  void replace(std::string_view part, std::string_view replacement) {
+    const auto begin = static_cast<size_t>(part.data() - text_.data());
+    if (!edited_) edited_.emplace();
+    edited_->copy(text_.substr(done_, begin - done_));
+    edited_->replace(replacement, part.size());
+    done_ = begin + part.size();
+  }
+
+  /// The changed text, or nothing when there was no change.
+  std::optional<EditedText> finish() {
+    if (edited_) edited_->copy(text_.substr(done_));
+    return std::move(edited_);
+  }
+
+ private:
+  std::string_view text_;
+  size_t done_ = 0;
+  std::optional<EditedText> edited_ = {};
 };
 
 }  // namespace phalanx::data

@@ -1,9 +1,10 @@
 #include <xxhash.h>
 
+#include <bit>
 #include <memory>
 #include <type_traits>
 
-#include "data/tokenizer_bpe.h"
+#include "data/tokenizer_pipeline.h"
 
 namespace phalanx::data {
 
@@ -11,7 +12,7 @@ namespace {
 
 // Raised when our splitting or merging changes for the same files: cached tokens of older programs are then
 // not reused.
-constexpr int kAlgorithmVersion = 1;
+constexpr int kAlgorithmVersion = 2;
 
 class Hasher {
  public:
@@ -42,23 +43,40 @@ void add_added_tokens(Hasher& hasher, const TokenizerSpec& spec) {
   for (const AddedToken& token : spec.added_tokens) {
     hasher.add(token.id);
     hasher.add(std::string_view(token.content));
-    for (const bool flag : {token.single_word, token.lstrip, token.rstrip, token.normalized, token.special}) {
+    for (const bool flag : {token.single_word, token.lstrip, token.rstrip, token.normalized, token.special,
+                            token.verbatim}) {
       hasher.add(flag);
     }
   }
 }
 
-void add_pre_tokenizer(Hasher& hasher, const TokenizerSpec& spec) {
-  hasher.add(spec.pre_tokenizer.size());
-  for (const PreTokenizerStep& step : spec.pre_tokenizer) {
-    hasher.add(step.kind);
-    hasher.add(std::string_view(step.pattern));
-    hasher.add(step.behavior);
-    for (const bool flag : {step.pattern_is_regex, step.invert, step.individual_digits, step.add_prefix_space,
-                            step.use_regex}) {
-      hasher.add(flag);
-    }
+void add_model(Hasher& hasher, const BpeModel& model) {
+  hasher.add(model.merges.size());
+  for (const Merge& merge : model.merges) {
+    hasher.add(static_cast<int64_t>(merge.left) << 32 | merge.right);
+    hasher.add(static_cast<int64_t>(merge.rank) << 32 | merge.result);
   }
+  for (const bool flag : {model.ignore_merges, model.byte_fallback, model.fuse_unk}) hasher.add(flag);
+  hasher.add(model.unk);
+  hasher.add(std::string_view(model.continuing_subword_prefix));
+  hasher.add(std::string_view(model.end_of_word_suffix));
+  hasher.add(model.hidden.size());
+  for (const std::string& character : model.hidden) hasher.add(std::string_view(character));
+}
+
+void add_model(Hasher& hasher, const UnigramModel& model) {
+  hasher.add(model.scores.size());
+  for (const double score : model.scores) hasher.add(std::bit_cast<int64_t>(score));
+  hasher.add(std::bit_cast<int64_t>(model.unk_score));
+  hasher.add(model.byte_fallback);
+  hasher.add(model.single_precision);
+  hasher.add(model.unk);
+}
+
+void add_model(Hasher& hasher, const WordPieceModel& model) {
+  hasher.add(model.unk);
+  hasher.add(std::string_view(model.continuing_subword_prefix));
+  hasher.add(model.max_input_chars_per_word);
 }
 
 }  // namespace
@@ -68,17 +86,13 @@ uint64_t fingerprint_of(const TokenizerSpec& spec) {
   hasher.add(kAlgorithmVersion);
   hasher.add(spec.tokens.size());
   for (const std::string& token : spec.tokens) hasher.add(std::string_view(token));
+  hasher.add(spec.first_model_token);
   hasher.add(spec.num_model_tokens);
-  hasher.add(spec.merges.size());
-  for (const Merge& merge : spec.merges) {
-    hasher.add(static_cast<int64_t>(merge.left) << 32 | merge.right);
-  }
-  hasher.add(spec.ignore_merges);
-  hasher.add(spec.fuse_unk);
-  hasher.add(spec.normalize_nfc);
-  hasher.add(spec.model_unk);
+  hasher.add(spec.model.index());
+  std::visit([&](const auto& model) { add_model(hasher, model); }, spec.model);
   add_added_tokens(hasher, spec);
-  add_pre_tokenizer(hasher, spec);
+  for (const std::string* part : {&spec.normalizer, &spec.pre_tokenizer, &spec.decoder})
+    hasher.add(std::string_view(*part));
   hasher.add(spec.prefix);
   hasher.add(spec.suffix);
   const SpecialTokens& special = spec.special_tokens;

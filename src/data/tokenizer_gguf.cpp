@@ -1,7 +1,10 @@
 #include <algorithm>
+#include <nlohmann/json.hpp>
 #include <unordered_map>
 
-#include "data/tokenizer_bpe.h"
+#include "data/pre_tokenizer_scan.h"
+#include "data/sentencepiece_bpe.h"
+#include "data/tokenizer_pipeline.h"
 #include "data/tokenizer_config.h"
 #include "data/tokenizer_error.h"
 #include "formats/gguf.h"
@@ -14,15 +17,6 @@ using enum TokenizerErrorKind;
 using formats::GgufMetadata;
 
 constexpr std::string_view kKeyPrefix = "tokenizer.ggml.";
-
-enum GgufTokenType : int64_t {
-  kNormal = 1,
-  kUnknown = 2,
-  kControl = 3,
-  kUserDefined = 4,
-  kUnused = 5,
-  kByte = 6
-};
 
 /// One way of splitting, the names that files give it, and what else depends on the name in llama.cpp.
 struct PreName {
@@ -47,15 +41,15 @@ class Reader {
   }
 
   TokenizerSpec run() {
-    if (const auto model = metadata_.text(key("model")); model != "gpt2") {
-      fail(kSchema, "model", "is \"{}\"; supported is \"gpt2\" (byte-level BPE)", core::printable(model, 40));
+    const auto model = metadata_.text(key("model"));
+    if (model == "gpt2") {
+      read_gpt2();
+    } else if (model == "llama") {
+      read_llama();
+    } else {
+      fail(kSchema, "model", "is \"{}\"; supported are \"gpt2\" (byte-level BPE) and \"llama\" (SentencePiece BPE)",
+           core::printable(model, 40));
     }
-    const PreName& pre = find_pre();
-    read_tokens();
-    read_merges();
-    read_special_tokens();
-    set_pre_tokenizer(pre);
-    set_post_processor(pre);
     if (const auto text = metadata_.find_text("tokenizer.chat_template"))
       spec_.chat_template = std::string(*text);
     spec_.stop_ids = collect_stop_ids(spec_, more_stops());
@@ -70,6 +64,33 @@ class Reader {
                          Args&&... args) const {
     fail_tokenizer(kind, "{}: {}{} {}", spec_.source, kKeyPrefix, name,
                    fmt::format(format, std::forward<Args>(args)...));
+  }
+
+  void read_gpt2() {
+    const PreName& pre = find_pre();
+    read_tokens();
+    read_merges();
+    read_special_tokens();
+    set_pre_tokenizer(pre);
+    std::get<BpeModel>(spec_.model).ignore_merges = pre.llama3;
+    set_post_processor(/*adds_bos=*/pre.llama3);
+    if (metadata_.find_boolean(key("add_space_prefix")).value_or(false)) {
+      fail(kSchema, "add_space_prefix", "is true, which byte-level BPE does not have; supported: false");
+    }
+  }
+
+  void read_llama() {
+    read_tokens();
+    const auto scores = metadata_.floats(key("scores"));
+    if (scores.size() != spec_.tokens.size())
+      fail(kVocab, "scores", "has {} entries, tokens has {}", scores.size(), spec_.tokens.size());
+    if (types_.empty()) fail(kVocab, "token_type", "is missing; a vocabulary of model \"llama\" needs it");
+    set_sentencepiece_bpe(spec_, scores, types_);
+    read_special_tokens();
+    set_post_processor(/*adds_bos=*/true);
+    const bool adds_space = metadata_.find_boolean(key("add_space_prefix")).value_or(true);
+    spec_.normalizer = sentencepiece_escape(adds_space);
+    spec_.decoder = sentencepiece_decoder(adds_space);
   }
 
   const PreName& find_pre() const {
@@ -107,10 +128,11 @@ class Reader {
     }
     for (size_t id = 0; id < types.size(); ++id) {
       const int64_t type = types[id];
-      if (type < kNormal || type > kByte)
+      if (type < 1 || type > 6)
         fail(kVocab, "token_type", "entry {} is {}; 1 to 6 are known", id, type);
-      const bool special = type == kControl || type == kUnknown;
-      if (!special && type != kUserDefined) continue;
+      types_.push_back(static_cast<PieceType>(type));
+      const bool special = types_.back() == PieceType::kControl || types_.back() == PieceType::kUnknown;
+      if (!special && types_.back() != PieceType::kUserDefined) continue;
       if (spec_.tokens[id].empty())
         fail(kAddedTokens, "tokens", "entry {} is a control token without text", id);
       spec_.added_tokens.push_back(
@@ -120,7 +142,8 @@ class Reader {
 
   void read_merges() {
     const auto merges = metadata_.texts(key("merges"));
-    spec_.merges.reserve(merges.size());
+    auto& model = spec_.model.emplace<BpeModel>();
+    model.merges.reserve(merges.size());
     std::string joined;
     for (size_t i = 0; i < merges.size(); ++i) {
       const size_t space = merges[i].find(' ', 1);
@@ -131,7 +154,7 @@ class Reader {
       const std::string_view left = merges[i].substr(0, space);
       const std::string_view right = merges[i].substr(space + 1);
       joined.assign(left).append(right);
-      spec_.merges.push_back({id_of(left, i), id_of(right, i), id_of(joined, i)});
+      model.merges.push_back({id_of(left, i), id_of(right, i), id_of(joined, i), static_cast<uint32_t>(i)});
     }
   }
 
@@ -165,40 +188,45 @@ class Reader {
   }
 
   void set_pre_tokenizer(const PreName& pre) {
-    using Kind = PreTokenizerStep::Kind;
+    using nlohmann::ordered_json;
     const bool is_gpt2 = pre.pattern == KnownPattern::kGpt2;
-    if (pre.digits_alone) spec_.pre_tokenizer.push_back({.kind = Kind::kDigits});
+    ordered_json steps = ordered_json::array();
+    if (pre.digits_alone) steps.push_back({{"type", "Digits"}, {"individual_digits", true}});
     if (!is_gpt2) {
-      spec_.pre_tokenizer.push_back(
-          {.kind = Kind::kSplit, .pattern = std::string(pattern_text(pre.pattern))});
+      steps.push_back({{"type", "Split"},
+                       {"pattern", {{"Regex", pattern_text(pre.pattern)}}},
+                       {"behavior", "Isolated"},
+                       {"invert", false}});
     }
-    spec_.pre_tokenizer.push_back({.kind = Kind::kByteLevel, .use_regex = is_gpt2});
-    spec_.ignore_merges = pre.llama3;
+    const ordered_json bytes = {
+        {"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", is_gpt2}};
+    steps.push_back(bytes);
+    const ordered_json sequence = {{"type", "Sequence"}, {"pretokenizers", steps}};
+    spec_.pre_tokenizer = (steps.size() == 1 ? bytes : sequence).dump();
+    spec_.decoder = bytes.dump();
   }
 
-  void set_post_processor(const PreName& pre) {
+  void set_post_processor(bool adds_bos) {
     const auto add = [&](std::string_view flag, bool when_absent, const std::optional<TokenId>& id,
                          std::vector<TokenId>& target) {
       if (!metadata_.find_boolean(key(flag)).value_or(when_absent)) return;
       if (!id) fail(kPostProcessor, flag, "is set, but the id of that token is missing");
       target.push_back(*id);
     };
-    add("add_bos_token", pre.llama3, spec_.special_tokens.bos, spec_.prefix);
+    add("add_bos_token", adds_bos, spec_.special_tokens.bos, spec_.prefix);
     add("add_eos_token", false, spec_.special_tokens.eos, spec_.suffix);
-    if (metadata_.find_boolean(key("add_space_prefix")).value_or(false)) {
-      fail(kSchema, "add_space_prefix", "is true, which byte-level BPE does not have; supported: false");
-    }
   }
 
   const GgufMetadata& metadata_;
   TokenizerSpec spec_;
+  std::vector<PieceType> types_;
   std::unordered_map<std::string_view, TokenId> ids_;
 };
 
 }  // namespace
 
 std::shared_ptr<const Tokenizer> load_gguf_tokenizer(const formats::GgufFile& file) {
-  return std::make_shared<BpeTokenizer>(Reader(file.metadata()).run());
+  return std::make_shared<PipelineTokenizer>(Reader(file.metadata()).run());
 }
 
 }  // namespace phalanx::data

@@ -1,7 +1,6 @@
-#include <bitset>
+#include <algorithm>
 #include <unordered_map>
 
-#include "data/bpe_alphabet.h"
 #include "data/tokenizer_json.h"
 #include "data/tokenizer_json_value.h"
 
@@ -13,35 +12,39 @@ using enum TokenizerErrorKind;
 using IdByToken = std::unordered_map<std::string_view, TokenId>;
 
 constexpr int64_t kMaxTokens = 4'000'000;
-
-[[noreturn]] void unsupported(const JsonValue& value, std::string_view supported) {
-  value.fail(kSchema, "type {} is not supported; supported: {}", core::printable(value.type(), 40),
-             supported);
-}
+constexpr double kUnigramUnkPenalty = 10;  // as in SentencePiece
 
 // --- model ---
 
+/// {token: id}; ids may have gaps where added tokens stand.
 void read_vocab(const JsonValue& vocab, TokenizerSpec& spec, IdByToken& ids) {
   const auto object = vocab.object();
   int64_t count = 0;
-  for ([[maybe_unused]] const auto field : object) ++count;
-  if (count > kMaxTokens) vocab.fail(kVocab, "has {} tokens, {} at most are supported", count, kMaxTokens);
+  int64_t last = -1;
+  for (const auto field : object) {
+    int64_t id;
+    if (field.value.get(id) != simdjson::SUCCESS || id < 0 || id >= kMaxTokens) {
+      vocab.fail(kVocab, "\"{}\" has id {}; ids are integers from 0 to {}", core::printable(field.key, 40),
+                 core::printable(simdjson::minify(field.value), 30), kMaxTokens - 1);
+    }
+    ++count;
+    last = std::max(last, id);
+  }
+  if (count != last + 1) {
+    vocab.fail(kVocab, "has {} tokens and ids up to {}; the ids of the {} tokens must be 0 to {}", count, last, count,
+               count - 1);
+  }
   std::vector<std::string_view> tokens(static_cast<size_t>(count));
   std::vector<bool> seen(static_cast<size_t>(count), false);
   ids.reserve(static_cast<size_t>(count));
   for (const auto field : object) {
-    int64_t id;
-    if (field.value.get(id) != simdjson::SUCCESS || id < 0 || id >= count) {
-      vocab.fail(kVocab, "\"{}\" has id {}; the ids of the {} tokens must be the integers 0 to {}",
-                 core::printable(field.key, 40), core::printable(simdjson::minify(field.value), 30), count,
-                 count - 1);
-    }
-    if (seen[static_cast<size_t>(id)]) {
+    const auto id = static_cast<size_t>(int64_t(field.value));
+    if (seen[id]) {
       vocab.fail(kVocab, "id {} is given to \"{}\" and to \"{}\"; each may be used once", id,
-                 core::printable(tokens[static_cast<size_t>(id)], 40), core::printable(field.key, 40));
+                 core::printable(tokens[id], 40), core::printable(field.key, 40));
     }
-    seen[static_cast<size_t>(id)] = true;
-    tokens[static_cast<size_t>(id)] = field.key;
+    seen[id] = true;
+    tokens[id] = field.key;
     ids.emplace(field.key, static_cast<TokenId>(id));
   }
   spec.tokens.assign(tokens.begin(), tokens.end());
@@ -68,6 +71,8 @@ std::pair<std::string_view, std::string_view> merge_parts(simdjson::dom::element
 }
 
 void read_merges(const JsonValue& merges, TokenizerSpec& spec, const IdByToken& ids) {
+  auto& model = std::get<BpeModel>(spec.model);
+  const size_t prefix = model.continuing_subword_prefix.size();
   std::string joined;
   size_t index = 0;
   std::optional<bool> all_text;
@@ -92,53 +97,103 @@ void read_merges(const JsonValue& merges, TokenizerSpec& spec, const IdByToken& 
       merges.fail(kMerges, "entry {} is \"{}\" + \"{}\", but \"{}\" is not in the vocabulary", here,
                   core::printable(left, 30), core::printable(right, 30), core::printable(token, 60));
     };
-    joined.assign(left).append(right);
-    if (left.empty() || right.empty()) merges.fail(kMerges, "entry {} joins an empty string", here);
-    spec.merges.push_back({id_of(left), id_of(right), id_of(joined)});
+    if (left.empty() || right.size() <= prefix) merges.fail(kMerges, "entry {} joins an empty string", here);
+    joined.assign(left).append(right.substr(prefix));
+    const auto rank = static_cast<uint32_t>(model.merges.size());
+    model.merges.push_back({id_of(left), id_of(right), id_of(joined), rank});
   }
 }
 
-bool has_every_byte(const TokenizerSpec& spec) {
-  std::bitset<256> seen;
-  for (const std::string& token : spec.tokens) {
-    const auto bytes = from_byte_level(token);
-    if (bytes && bytes->size() == 1) seen.set(static_cast<uint8_t>(bytes->front()));
+std::optional<TokenId> read_unk_token(const JsonValue& model, const IdByToken& ids) {
+  const auto unk = model.find("unk_token");
+  if (!unk) return std::nullopt;
+  const auto found = ids.find(unk->text());
+  if (found == ids.end()) unk->fail(kVocab, "\"{}\" is not in the vocabulary", core::printable(unk->text(), 40));
+  return found->second;
+}
+
+std::string text_or_empty(const JsonValue& value, std::string_view key) {
+  const auto text = value.find(key);
+  return text ? std::string(text->text()) : std::string();
+}
+
+void read_bpe(const JsonValue& json, TokenizerSpec& spec, IdByToken& ids) {
+  json.allow_keys({"type", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk",
+                   "byte_fallback", "ignore_merges", "vocab", "merges"});
+  if (const auto dropout = json.find("dropout"); dropout && dropout->number() != 0) {
+    dropout->fail(kSchema, "merges are dropped at random; set it to null");
   }
-  return seen.all();
+  auto& model = spec.model.emplace<BpeModel>();
+  model.ignore_merges = json.flag("ignore_merges", false);
+  model.byte_fallback = json.flag("byte_fallback", false);
+  model.fuse_unk = json.flag("fuse_unk", false);
+  model.continuing_subword_prefix = text_or_empty(json, "continuing_subword_prefix");
+  model.end_of_word_suffix = text_or_empty(json, "end_of_word_suffix");
+  read_vocab(json.at("vocab"), spec, ids);
+  read_merges(json.at("merges"), spec, ids);
+  model.unk = read_unk_token(json, ids);
+}
+
+void read_unigram(const JsonValue& json, TokenizerSpec& spec, IdByToken& ids) {
+  json.allow_keys({"type", "unk_id", "vocab", "byte_fallback"});
+  auto& model = spec.model.emplace<UnigramModel>();
+  model.byte_fallback = json.flag("byte_fallback", false);
+  const JsonValue vocab = json.at("vocab");
+  double lowest = 0;
+  for (const auto element : vocab.array()) {
+    simdjson::dom::array pair;
+    std::string_view piece;
+    double score = 0;
+    if (element.get(pair) != simdjson::SUCCESS || pair.size() != 2 || pair.at(0).get(piece) != simdjson::SUCCESS ||
+        pair.at(1).get(score) != simdjson::SUCCESS) {
+      vocab.fail(kVocab, "entry {} is {}; must be [\"piece\", score]", spec.tokens.size(),
+                 core::printable(simdjson::minify(element), 60));
+    }
+    lowest = spec.tokens.empty() ? score : std::min(lowest, score);
+    ids[piece] = static_cast<TokenId>(spec.tokens.size());
+    spec.tokens.emplace_back(piece);
+    model.scores.push_back(score);
+    if (static_cast<int64_t>(spec.tokens.size()) > kMaxTokens) vocab.fail(kVocab, "has more than {} tokens", kMaxTokens);
+  }
+  spec.num_model_tokens = static_cast<int64_t>(spec.tokens.size());
+  model.unk_score = lowest - kUnigramUnkPenalty;
+  if (const auto unk = json.find("unk_id")) {
+    if (unk->integer() < 0 || unk->integer() >= spec.num_model_tokens)
+      unk->fail(kVocab, "{} is no id of the {} tokens", unk->integer(), spec.num_model_tokens);
+    model.unk = static_cast<TokenId>(unk->integer());
+  }
+}
+
+void read_wordpiece(const JsonValue& json, TokenizerSpec& spec, IdByToken& ids) {
+  json.allow_keys({"type", "unk_token", "continuing_subword_prefix", "max_input_chars_per_word", "vocab"});
+  auto& model = spec.model.emplace<WordPieceModel>();
+  read_vocab(json.at("vocab"), spec, ids);
+  const auto unk = read_unk_token(json, ids);
+  if (!unk) json.fail(kSchema, "the key \"unk_token\" is missing");
+  model.unk = *unk;
+  if (json.find("continuing_subword_prefix")) model.continuing_subword_prefix = text_or_empty(json, "continuing_subword_prefix");
+  if (const auto limit = json.find("max_input_chars_per_word")) {
+    if (limit->integer() < 0) limit->wrong("0 or more");
+    model.max_input_chars_per_word = static_cast<size_t>(limit->integer());
+  }
+}
+
+/// Files older than the type key: BPE has merges, Unigram a list of pairs.
+std::string_view model_type(const JsonValue& model) {
+  if (const auto type = model.find("type")) return type->text();
+  if (model.find("merges")) return "BPE";
+  const auto vocab = model.find("vocab");
+  if (vocab && vocab->is_array()) return "Unigram";
+  if (vocab && model.find("max_input_chars_per_word")) return "WordPiece";
+  model.fail(kSchema, "the key \"type\" is missing");
 }
 
 void read_model(const JsonValue& model, TokenizerSpec& spec, IdByToken& ids) {
-  // Files older than the type key are BPE when they have merges.
-  if (const auto type = model.find("type");
-      type ? type->text() != "BPE" : !model.find("merges").has_value()) {
-    if (!type) model.fail(kSchema, "the key \"type\" is missing");
-    unsupported(model, "BPE (byte-level)");
-  }
-  if (const auto dropout = model.find("dropout"); dropout && dropout->number() != 0) {
-    dropout->fail(kSchema, "merges are dropped at random; set it to null");
-  }
-  for (const std::string_view key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
-    const auto value = model.find(key);
-    if (value && !value->text().empty())
-      value->fail(kSchema, "is \"{}\", but byte-level BPE has none; set it to null",
-                  core::printable(value->text(), 30));
-  }
-  spec.ignore_merges = model.flag("ignore_merges", false);
-  spec.fuse_unk = model.flag("fuse_unk", false);
-  read_vocab(model.at("vocab"), spec, ids);
-  read_merges(model.at("merges"), spec, ids);
-  if (const auto unk = model.find("unk_token")) {
-    const auto found = ids.find(unk->text());
-    if (found == ids.end())
-      unk->fail(kVocab, "\"{}\" is not in the vocabulary", core::printable(unk->text(), 40));
-    spec.model_unk = found->second;
-  }
-  if (model.flag("byte_fallback", false) && !has_every_byte(spec)) {
-    model.fail(
-        kVocab,
-        "byte_fallback is on and the vocabulary lacks some of the 256 bytes; supported is a vocabulary with "
-        "all of them");
-  }
+  const std::string_view type = model_type(model);
+  if (type == "BPE") return read_bpe(model, spec, ids);
+  if (type == "Unigram") return read_unigram(model, spec, ids);
+  if (type == "WordPiece") return read_wordpiece(model, spec, ids);
+  model.fail(kSchema, "type {} is not supported; supported: BPE, Unigram, WordPiece", core::printable(type, 40));
 }
 
 // --- added tokens ---
@@ -176,70 +231,7 @@ void read_added_tokens(const JsonValue& list, TokenizerSpec& spec, const IdByTok
   }
 }
 
-// --- normalizer, pre-tokenizer ---
-
-void read_normalizer(const JsonValue& normalizer, TokenizerSpec& spec) {
-  const std::string_view type = normalizer.type();
-  if (type == "NFC") {
-    spec.normalize_nfc = true;
-  } else if (type == "Sequence") {
-    for (const JsonValue& part : normalizer.at("normalizers").items()) read_normalizer(part, spec);
-  } else {
-    unsupported(normalizer, "NFC, Sequence, none");
-  }
-}
-
-SplitBehavior read_behavior(const JsonValue& value) {
-  static constexpr std::pair<std::string_view, SplitBehavior> kNames[] = {
-      {"Removed", SplitBehavior::kRemoved},
-      {"Isolated", SplitBehavior::kIsolated},
-      {"MergedWithPrevious", SplitBehavior::kMergedWithPrevious},
-      {"MergedWithNext", SplitBehavior::kMergedWithNext},
-      {"Contiguous", SplitBehavior::kContiguous}};
-  for (const auto& [name, behavior] : kNames) {
-    if (value.text() == name) return behavior;
-  }
-  value.wrong("Removed, Isolated, MergedWithPrevious, MergedWithNext or Contiguous");
-}
-
-void read_split(const JsonValue& split, PreTokenizerStep& step) {
-  const JsonValue pattern = split.at("pattern");
-  const auto regex = pattern.find("Regex");
-  const auto literal = pattern.find("String");
-  if (regex.has_value() == literal.has_value()) pattern.wrong("{\"Regex\": ...} or {\"String\": ...}");
-  step.pattern_is_regex = regex.has_value();
-  step.pattern = std::string(regex ? regex->text() : literal->text());
-  step.behavior = read_behavior(split.at("behavior"));
-  step.invert = split.at("invert").boolean();
-}
-
-void read_pre_tokenizer(const JsonValue& value, TokenizerSpec& spec) {
-  const std::string_view type = value.type();
-  if (type == "Sequence") {
-    for (const JsonValue& part : value.at("pretokenizers").items()) read_pre_tokenizer(part, spec);
-    return;
-  }
-  if (!spec.pre_tokenizer.empty() && spec.pre_tokenizer.back().kind == PreTokenizerStep::Kind::kByteLevel) {
-    value.fail(kSchema, "stands behind ByteLevel, which must be the last pre-tokenizer");
-  }
-  PreTokenizerStep step;
-  if (type == "ByteLevel") {
-    step.kind = PreTokenizerStep::Kind::kByteLevel;
-    step.add_prefix_space = value.at("add_prefix_space").boolean();
-    step.use_regex = value.flag("use_regex", true);
-  } else if (type == "Digits") {
-    step.kind = PreTokenizerStep::Kind::kDigits;
-    step.individual_digits = value.at("individual_digits").boolean();
-  } else if (type == "Split") {
-    step.kind = PreTokenizerStep::Kind::kSplit;
-    read_split(value, step);
-  } else {
-    unsupported(value, "ByteLevel, Split, Digits, Sequence");
-  }
-  spec.pre_tokenizer.push_back(std::move(step));
-}
-
-// --- post-processor, decoder ---
+// --- post-processor ---
 
 void append_template_ids(const JsonValue& processor, const JsonValue& special, std::vector<TokenId>& out,
                          const TokenizerSpec& spec) {
@@ -277,21 +269,41 @@ void read_template(const JsonValue& processor, TokenizerSpec& spec) {
   spec.suffix.insert(spec.suffix.end(), behind.begin(), behind.end());
 }
 
+/// BertProcessing, RobertaProcessing: cls and sep as [token, id].
+TokenId read_token_pair(const JsonValue& pair, const TokenizerSpec& spec) {
+  const auto items = pair.items();
+  if (items.size() != 2) pair.wrong("[\"token\", id]");
+  const int64_t id = items[1].integer();
+  if (id < 0 || id >= static_cast<int64_t>(spec.tokens.size()))
+    pair.fail(kPostProcessor, "{} is no id of the {} tokens", id, spec.tokens.size());
+  return static_cast<TokenId>(id);
+}
+
 void read_post_processor(const JsonValue& processor, TokenizerSpec& spec) {
   const std::string_view type = processor.type();
-  if (type == "TemplateProcessing") return read_template(processor, spec);
   if (type == "ByteLevel") return;  // trims offsets; ids stay as they are
-  if (type != "Sequence") unsupported(processor, "ByteLevel, TemplateProcessing, Sequence, none");
+  if (type == "TemplateProcessing") {
+    processor.allow_keys({"type", "single", "pair", "special_tokens"});
+    return read_template(processor, spec);
+  }
+  if (type == "BertProcessing" || type == "RobertaProcessing") {
+    processor.allow_keys({"type", "sep", "cls", "trim_offsets", "add_prefix_space"});
+    spec.prefix.insert(spec.prefix.begin(), read_token_pair(processor.at("cls"), spec));
+    spec.suffix.push_back(read_token_pair(processor.at("sep"), spec));
+    return;
+  }
+  if (type != "Sequence") {
+    processor.fail(kSchema,
+                   "type {} is not supported; supported: TemplateProcessing, BertProcessing, RobertaProcessing, "
+                   "ByteLevel, Sequence",
+                   core::printable(type, 40));
+  }
   for (const JsonValue& part : processor.at("processors").items()) read_post_processor(part, spec);
 }
 
-void read_decoder(const JsonValue& decoder) {
-  if (decoder.type() == "ByteLevel") return;
-  if (decoder.type() == "Sequence") {
-    const auto parts = decoder.at("decoders").items();
-    if (parts.size() == 1) return read_decoder(parts.front());
-  }
-  unsupported(decoder, "ByteLevel");
+std::string part_of(const JsonValue& root, std::string_view key) {
+  const auto part = root.find(key);
+  return part ? part->json() : std::string();
 }
 
 }  // namespace
@@ -300,18 +312,17 @@ TokenizerSpec read_tokenizer_json(std::string_view json, const std::string& file
   const JsonDocument document(json, file);
   const JsonValue root = document.root();
   if (const JsonValue version = root.at("version"); version.text() != "1.0") version.wrong("\"1.0\"");
+  root.allow_keys({"version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer", "post_processor",
+                   "decoder", "model"});
   TokenizerSpec spec;
   spec.source = file;
   IdByToken ids;
   read_model(root.at("model"), spec, ids);
   if (const auto list = root.find("added_tokens")) read_added_tokens(*list, spec, ids);
-  if (const auto normalizer = root.find("normalizer")) read_normalizer(*normalizer, spec);
-  if (const auto pre_tokenizer = root.find("pre_tokenizer")) read_pre_tokenizer(*pre_tokenizer, spec);
-  if (spec.pre_tokenizer.empty() || spec.pre_tokenizer.back().kind != PreTokenizerStep::Kind::kByteLevel) {
-    root.fail(kSchema, "pre_tokenizer has no ByteLevel at its end; supported is byte-level BPE");
-  }
+  spec.normalizer = part_of(root, "normalizer");
+  spec.pre_tokenizer = part_of(root, "pre_tokenizer");
+  spec.decoder = part_of(root, "decoder");
   if (const auto processor = root.find("post_processor")) read_post_processor(*processor, spec);
-  read_decoder(root.at("decoder"));
   return spec;
 }
 

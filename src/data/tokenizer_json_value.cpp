@@ -1,6 +1,10 @@
 #include "data/tokenizer_json_value.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
+
+#include "data/pre_tokenizer_tables.h"
 
 namespace phalanx::data {
 
@@ -35,6 +39,15 @@ std::string_view JsonValue::text() const {
   std::string_view value;
   if (element_.get(value) != simdjson::SUCCESS) wrong("a string");
   return value;
+}
+
+uint32_t JsonValue::character() const {
+  const std::string_view value = text();
+  if (value.empty()) wrong("one character");
+  const char* p = value.data();
+  const uint32_t c = next_code_point(p);
+  if (p != value.data() + value.size()) wrong("one character");
+  return c;
 }
 
 bool JsonValue::boolean() const {
@@ -90,12 +103,21 @@ bool JsonValue::flag(std::string_view key, bool when_absent) const {
   return value ? value->boolean() : when_absent;
 }
 
+void JsonValue::allow_keys(std::initializer_list<std::string_view> known) const {
+  for (const auto field : object()) {
+    if (std::find(known.begin(), known.end(), field.key) != known.end()) continue;
+    fail(TokenizerErrorKind::kSchema, "the key \"{}\" is not known; known are {}",
+         core::printable(field.key, 40), fmt::join(known, ", "));
+  }
+}
+
 void JsonValue::wrong(std::string_view wanted) const {
   fail(TokenizerErrorKind::kSchema, "is {}, must be {}", core::printable(simdjson::minify(element_), 40),
        wanted);
 }
 
-JsonDocument::JsonDocument(std::string_view json, std::string file) : file_(std::move(file)) {
+JsonDocument::JsonDocument(std::string_view json, std::string file, std::string path)
+    : file_(std::move(file)), path_(std::move(path)) {
   if (json.size() > kMaxJsonBytes) {
     fail_tokenizer(TokenizerErrorKind::kTooLarge, "{}: has {} bytes, {} at most are read", file_, json.size(),
                    kMaxJsonBytes);

@@ -2,6 +2,7 @@
 #include <simdjson.h>
 
 #include <cstdint>
+#include <initializer_list>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -23,6 +24,7 @@ class JsonValue {
   bool is_string() const { return element_.is_string(); }
 
   std::string_view text() const;  // each fails with kSchema when the value has another type
+  uint32_t character() const;  ///< a string of one character
   bool boolean() const;
   int64_t integer() const;
   double number() const;
@@ -33,8 +35,12 @@ class JsonValue {
   JsonValue at(std::string_view key) const;                   ///< fails when absent
   std::optional<JsonValue> find(std::string_view key) const;  ///< nothing when absent or null
   bool flag(std::string_view key, bool when_absent) const;
+  /// Fails with kSchema for a key that is none of `known`: it may change ids.
+  void allow_keys(std::initializer_list<std::string_view> known) const;
+  std::string json() const { return simdjson::minify(element_); }
   std::string_view type() const { return at("type").text(); }
   const std::string& path() const { return path_; }
+  const std::string& file() const { return file_; }
 
   [[noreturn]] void wrong(std::string_view wanted) const;  ///< kSchema: "PATH is VALUE, must be WANTED"
   template <typename... Args>
@@ -51,11 +57,13 @@ class JsonValue {
 /// A whole JSON file: RFC 8259, no byte-order mark, no duplicate keys, at most 64 levels.
 class JsonDocument {
  public:
-  JsonDocument(std::string_view json, std::string file);
-  JsonValue root() const { return JsonValue(root_, file_, "file"); }
+  /// @param path  what messages call the root, where `json` is a part of the file.
+  JsonDocument(std::string_view json, std::string file, std::string path = "file");
+  JsonValue root() const { return JsonValue(root_, file_, path_); }
 
  private:
   std::string file_;
+  std::string path_;
   simdjson::dom::parser parser_;
   simdjson::dom::element root_;
 };

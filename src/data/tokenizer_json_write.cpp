@@ -1,6 +1,8 @@
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "data/tokenizer_json.h"
 
@@ -28,48 +30,13 @@ ordered_json added_tokens(const TokenizerSpec& spec) {
   return list;
 }
 
-std::string_view behavior_name(SplitBehavior behavior) {
-  constexpr std::string_view kNames[] = {"Removed", "Isolated", "MergedWithPrevious", "MergedWithNext",
-                                         "Contiguous"};
-  return kNames[static_cast<size_t>(behavior)];
-}
-
-ordered_json byte_level(bool add_prefix_space, bool use_regex) {
-  return {{"type", "ByteLevel"},
-          {"add_prefix_space", add_prefix_space},
-          {"trim_offsets", true},
-          {"use_regex", use_regex}};
-}
-
-ordered_json pre_tokenizer_step(const PreTokenizerStep& step) {
-  switch (step.kind) {
-    case PreTokenizerStep::Kind::kDigits:
-      return {{"type", "Digits"}, {"individual_digits", step.individual_digits}};
-    case PreTokenizerStep::Kind::kByteLevel:
-      return byte_level(step.add_prefix_space, step.use_regex);
-    case PreTokenizerStep::Kind::kSplit:
-      break;
-  }
-  return {{"type", "Split"},
-          {"pattern", {{step.pattern_is_regex ? "Regex" : "String", step.pattern}}},
-          {"behavior", behavior_name(step.behavior)},
-          {"invert", step.invert}};
-}
-
-ordered_json pre_tokenizer(const TokenizerSpec& spec) {
-  if (spec.pre_tokenizer.size() == 1) return pre_tokenizer_step(spec.pre_tokenizer.front());
-  ordered_json steps = ordered_json::array();
-  for (const PreTokenizerStep& step : spec.pre_tokenizer) steps.push_back(pre_tokenizer_step(step));
-  return {{"type", "Sequence"}, {"pretokenizers", steps}};
-}
-
 ordered_json sequence_piece(std::string_view id, int type_id) {
   return {{"Sequence", {{"id", id}, {"type_id", type_id}}}};
 }
 
 ordered_json post_processor(const TokenizerSpec& spec) {
   if (spec.prefix.empty() && spec.suffix.empty())
-    return byte_level(/*add_prefix_space=*/false, /*use_regex=*/true);
+    return nullptr;
   ordered_json special = ordered_json::object();
   const auto add = [&](ordered_json& pieces, const std::vector<TokenId>& ids, int type_id) {
     for (const TokenId id : ids) {
@@ -93,46 +60,83 @@ ordered_json post_processor(const TokenizerSpec& spec) {
 
 // The vocabulary and the merges are written directly: a JSON tree of 100 000 of them would cost more than all
 // the rest.
-std::string model(const TokenizerSpec& spec) {
-  ordered_json head = {{"type", "BPE"},
-                       {"dropout", nullptr},
-                       {"unk_token", nullptr},
-                       {"continuing_subword_prefix", nullptr},
-                       {"end_of_word_suffix", nullptr},
-                       {"fuse_unk", spec.fuse_unk},
-                       {"byte_fallback", false},
-                       {"ignore_merges", spec.ignore_merges}};
-  if (spec.model_unk) head["unk_token"] = spec.tokens[static_cast<size_t>(*spec.model_unk)];
+std::string head_of(const ordered_json& head) {
   std::string text = head.dump();
   text.pop_back();
-  text += ",\n\"vocab\": {";
+  return text + ",\n\"vocab\": ";
+}
+
+std::string vocab_object(const TokenizerSpec& spec) {
+  std::string text = "{";
+  bool first = true;
   for (size_t id = 0; id < static_cast<size_t>(spec.num_model_tokens); ++id) {
-    text += fmt::format("{}\n{}: {}", id == 0 ? "" : ",", quoted(spec.tokens[id]), id);
+    if (spec.tokens[id].empty()) continue;
+    text += fmt::format("{}\n{}: {}", std::exchange(first, false) ? "" : ",", quoted(spec.tokens[id]), id);
   }
-  text += "\n},\n\"merges\": [";
-  for (size_t i = 0; i < spec.merges.size(); ++i) {
-    const Merge& merge = spec.merges[i];
-    text +=
-        fmt::format("{}\n[{}, {}]", i == 0 ? "" : ",", quoted(spec.tokens[static_cast<size_t>(merge.left)]),
-                    quoted(spec.tokens[static_cast<size_t>(merge.right)]));
+  return text + "\n}";
+}
+
+ordered_json token_or_null(const TokenizerSpec& spec, const std::optional<TokenId>& id) {
+  return id ? ordered_json(spec.tokens[static_cast<size_t>(*id)]) : ordered_json();
+}
+
+ordered_json text_or_null(const std::string& text) {
+  return text.empty() ? ordered_json() : ordered_json(text);
+}
+
+std::string write_model(const TokenizerSpec& spec, const BpeModel& model) {
+  std::string text = head_of({{"type", "BPE"},
+                              {"dropout", nullptr},
+                              {"unk_token", token_or_null(spec, model.unk)},
+                              {"continuing_subword_prefix", text_or_null(model.continuing_subword_prefix)},
+                              {"end_of_word_suffix", text_or_null(model.end_of_word_suffix)},
+                              {"fuse_unk", model.fuse_unk},
+                              {"byte_fallback", model.byte_fallback},
+                              {"ignore_merges", model.ignore_merges}});
+  text += vocab_object(spec) + ",\n\"merges\": [";
+  std::vector<Merge> merges = model.merges;
+  std::stable_sort(merges.begin(), merges.end(), [](const Merge& a, const Merge& b) { return a.rank < b.rank; });
+  const auto num_tokens = static_cast<TokenId>(spec.tokens.size());
+  bool first = true;
+  for (const Merge& merge : merges) {
+    if (merge.left >= num_tokens || merge.right >= num_tokens) continue;  // of a hidden character
+    text += fmt::format("{}\n[{}, {}]", std::exchange(first, false) ? "" : ",",
+                        quoted(spec.tokens[static_cast<size_t>(merge.left)]),
+                        quoted(spec.tokens[static_cast<size_t>(merge.right)]));
   }
   return text + "\n]}";
+}
+
+std::string write_model(const TokenizerSpec& spec, const UnigramModel& model) {
+  std::string text =
+      head_of({{"type", "Unigram"}, {"unk_id", model.unk ? ordered_json(*model.unk) : ordered_json()}}) + "[";
+  for (size_t id = 0; id < static_cast<size_t>(spec.num_model_tokens); ++id) {
+    text += fmt::format("{}\n[{}, {}]", id == 0 ? "" : ",", quoted(spec.tokens[id]), ordered_json(model.scores[id]).dump());
+  }
+  return text + fmt::format("\n],\n\"byte_fallback\": {}}}", model.byte_fallback);
+}
+
+std::string write_model(const TokenizerSpec& spec, const WordPieceModel& model) {
+  return head_of({{"type", "WordPiece"},
+                  {"unk_token", token_or_null(spec, model.unk)},
+                  {"continuing_subword_prefix", model.continuing_subword_prefix},
+                  {"max_input_chars_per_word", model.max_input_chars_per_word}}) +
+         vocab_object(spec) + "}";
 }
 
 }  // namespace
 
 std::string write_tokenizer_json(const TokenizerSpec& spec) {
-  const ordered_json normalizer = spec.normalize_nfc ? ordered_json{{"type", "NFC"}} : ordered_json();
   std::string text = "{\n\"version\": \"1.0\",\n\"truncation\": null,\n\"padding\": null";
   const auto add = [&](std::string_view key, const std::string& value) {
-    text += fmt::format(",\n\"{}\": {}", key, value);
+    text += fmt::format(",\n\"{}\": {}", key, value.empty() ? "null" : value);
   };
   add("added_tokens", added_tokens(spec).dump(1));
-  add("normalizer", normalizer.dump());
-  add("pre_tokenizer", pre_tokenizer(spec).dump());
+  add("normalizer", spec.normalizer);
+  add("pre_tokenizer", spec.pre_tokenizer);
   add("post_processor", post_processor(spec).dump());
-  add("decoder", byte_level(/*add_prefix_space=*/true, /*use_regex=*/true).dump());
-  add("model", model(spec));
+  add("decoder", spec.decoder);
+  add("model", std::visit([&](const auto& model) { return write_model(spec, model); }, spec.model));
   return text + "\n}\n";
 }
 

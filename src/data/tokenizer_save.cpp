@@ -5,7 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
-#include "data/tokenizer_bpe.h"
+#include "data/tokenizer_pipeline.h"
 #include "data/tokenizer_json.h"
 
 namespace phalanx::data {
@@ -41,17 +41,20 @@ std::string tokenizer_config(const TokenizerSpec& spec) {
 
 }  // namespace
 
-void BpeTokenizer::save_hf(const std::string& folder) const {
+void PipelineTokenizer::save_hf(const std::string& folder) const {
   const fs::path target(folder);
   bool has_template = spec_.chat_template.empty();
+  bool has_config = false;
+  // Our own normalizer has no name in the reference library.
+  bool has_json = spec_.normalizer.find("\"SentencePiece\"") != std::string::npos;
   for (const auto& [name, bytes] : spec_.files) {
     write_file(target / name, bytes);
     has_template = has_template || name == "chat_template.jinja";
+    has_json = has_json || name == "tokenizer.json";
+    has_config = has_config || name == "tokenizer_config.json";
   }
-  if (spec_.files.empty()) {
-    write_file(target / "tokenizer.json", write_tokenizer_json(spec_));
-    write_file(target / "tokenizer_config.json", tokenizer_config(spec_));
-  }
+  if (!has_json) write_file(target / "tokenizer.json", write_tokenizer_json(spec_));
+  if (!has_config) write_file(target / "tokenizer_config.json", tokenizer_config(spec_));
   if (!has_template) write_file(target / "chat_template.jinja", spec_.chat_template);
 }
 

@@ -4,19 +4,27 @@
 #include <unordered_map>
 #include <vector>
 
-#include "data/bpe.h"
+#include "data/decoder.h"
+#include "data/normalizer.h"
 #include "data/pre_tokenizer.h"
+#include "data/token_model.h"
 #include "data/tokenizer_added.h"
 #include "data/tokenizer_spec.h"
 
 namespace phalanx::data {
 
-/// Added tokens, normalizer, pre-tokenizer and byte-level BPE in the order of tokenizer.json.
-class BpeTokenizer : public Tokenizer {
+/// The parts of a tokenizer, in the order of tokenizer.json:
+///
+///     added tokens as written -> normalizers -> added tokens in normal form -> pre-tokenizers -> model
+///     -> prefix and suffix of the post-processor;     back: decoder
+///
+/// A further kind of part is one file pair that its factory lists (normalizer.cpp, pre_tokenizer.cpp, token_model.cpp,
+/// decoder.cpp).
+class PipelineTokenizer : public Tokenizer {
  public:
-  explicit BpeTokenizer(TokenizerSpec spec);
-  BpeTokenizer(const BpeTokenizer&) = delete;  // parts of it point into the spec
-  BpeTokenizer& operator=(const BpeTokenizer&) = delete;
+  explicit PipelineTokenizer(TokenizerSpec spec);
+  PipelineTokenizer(const PipelineTokenizer&) = delete;  // parts of it point into the spec
+  PipelineTokenizer& operator=(const PipelineTokenizer&) = delete;
 
   std::vector<TokenId> encode(std::string_view text, SpecialText special) const override;
   Encoding encode_with_ranges(std::string_view text, SpecialText special) const override;
@@ -24,6 +32,7 @@ class BpeTokenizer : public Tokenizer {
 
   std::string_view token_bytes(TokenId id) const override;
   std::string decode(const std::vector<TokenId>& ids, bool skip_special_tokens) const override;
+  std::unique_ptr<TextStream> text_stream(bool skip_special_tokens) const override;
 
   int64_t vocab_size() const override { return static_cast<int64_t>(spec_.tokens.size()); }
   std::optional<TokenId> token_to_id(std::string_view token) const override;
@@ -45,13 +54,15 @@ class BpeTokenizer : public Tokenizer {
   bool knows(TokenId id) const { return id >= 0 && static_cast<size_t>(id) < spec_.tokens.size(); }
 
   TokenizerSpec spec_;
-  std::vector<std::string> bytes_;  // id -> what the token decodes to
+  Decoder decoder_;
+  std::vector<std::string> bytes_;  // id -> what the token stands for
   std::unordered_map<std::string_view, TokenId> ids_;
   std::vector<bool> is_special_;
+  Normalizers normalizers_;
   AddedTokenMatcher raw_added_;
   AddedTokenMatcher normalized_added_;
   PreTokenizer pre_tokenizer_;
-  Bpe bpe_;
+  std::unique_ptr<const TokenModel> model_;
   uint64_t fingerprint_;
 };
 

@@ -1,0 +1,210 @@
+#include "data/tokenizer_pipeline.h"
+
+#include "data/tokenizer_error.h"
+#include "data/tokenizer_utf8.h"
+
+namespace phalanx::data {
+
+namespace {
+
+constexpr size_t kMaxTextBytes = size_t{1} << 31;
+
+/// What every token stands for: added tokens for their own text.
+std::vector<std::string> plain_tokens(const TokenizerSpec& spec, const Decoder& decoder) {
+  std::vector<std::string> bytes;
+  bytes.reserve(spec.tokens.size());
+  for (const std::string& token : spec.tokens) bytes.push_back(decoder.plain(token));
+  for (const AddedToken& token : spec.added_tokens) bytes[static_cast<size_t>(token.id)] = token.content;
+  return bytes;
+}
+
+/// Tokens through a chain of decoders.
+class DecoderStream : public TextStream {
+ public:
+  DecoderStream(const Tokenizer& tokenizer, const Decoder& decoder, const std::vector<std::string>& tokens,
+                bool skip_special_tokens)
+      : tokenizer_(tokenizer), tokens_(tokens), skip_special_tokens_(skip_special_tokens), stream_(decoder) {}
+
+  std::string push(TokenId id) override {
+    const bool is_known = id >= 0 && static_cast<size_t>(id) < tokens_.size();
+    if (!is_known || (skip_special_tokens_ && tokenizer_.is_special(id))) return {};
+    return stream_.push(tokens_[static_cast<size_t>(id)]);
+  }
+  std::string finish() override { return stream_.finish(); }
+
+ private:
+  const Tokenizer& tokenizer_;
+  const std::vector<std::string>& tokens_;
+  bool skip_special_tokens_;
+  Decoder::Stream stream_;
+};
+
+}  // namespace
+
+/// Ids, and with `ranges` the bytes of the user's text behind them.
+struct PipelineTokenizer::Sink {
+  std::vector<TokenId> ids = {};
+  std::vector<std::pair<uint32_t, uint32_t>>* ranges = nullptr;
+  EditPath path = {};
+  PreTokenized pieces = {};
+  std::vector<uint32_t> lengths = {};
+
+  void add_range(uint32_t begin, uint32_t end) {
+    if (ranges) ranges->push_back(path.to_source(begin, end));
+  }
+  void add_token(TokenId id, uint32_t begin, uint32_t end) {
+    ids.push_back(id);
+    add_range(begin, end);
+  }
+};
+
+PipelineTokenizer::PipelineTokenizer(TokenizerSpec spec)
+    : spec_(std::move(spec)),
+      decoder_(spec_.decoder, spec_.source),
+      bytes_(plain_tokens(spec_, decoder_)),
+      is_special_(spec_.tokens.size(), false),
+      normalizers_(make_normalizers(spec_.normalizer, spec_.source)),
+      raw_added_(spec_.added_tokens, /*normalized=*/false, normalizers_, spec_.source),
+      normalized_added_(spec_.added_tokens, /*normalized=*/true, normalizers_, spec_.source),
+      pre_tokenizer_(spec_.pre_tokenizer, spec_.source),
+      fingerprint_(fingerprint_of(spec_)) {
+  const bool on_bytes = pre_tokenizer_.ends_in_bytes() && can_work_on_bytes(spec_);
+  if (on_bytes) pre_tokenizer_.leave_bytes();
+  model_ = make_token_model(spec_, on_bytes);
+  ids_.reserve(spec_.tokens.size());
+  for (size_t id = 0; id < spec_.tokens.size(); ++id)
+    if (!spec_.tokens[id].empty()) ids_.emplace(spec_.tokens[id], static_cast<TokenId>(id));
+  for (const AddedToken& token : spec_.added_tokens) {
+    if (token.special) is_special_[static_cast<size_t>(token.id)] = true;
+  }
+}
+
+std::vector<TokenId> PipelineTokenizer::encode(std::string_view text, SpecialText special) const {
+  Sink sink;
+  encode_text(text, special, sink);
+  return std::move(sink.ids);
+}
+
+Tokenizer::Encoding PipelineTokenizer::encode_with_ranges(std::string_view text, SpecialText special) const {
+  Encoding encoding;
+  Sink sink;
+  sink.ranges = &encoding.byte_ranges;
+  encode_text(text, special, sink);
+  encoding.ids = std::move(sink.ids);
+  return encoding;
+}
+
+std::vector<TokenId> PipelineTokenizer::encode_with_post_processor(std::string_view text) const {
+  Sink sink;
+  sink.ids = spec_.prefix;
+  encode_text(text, SpecialText::kParse, sink);
+  sink.ids.insert(sink.ids.end(), spec_.suffix.begin(), spec_.suffix.end());
+  return std::move(sink.ids);
+}
+
+void PipelineTokenizer::check_text(std::string_view text) const {
+  if (text.size() > kMaxTextBytes) {
+    fail_tokenizer(TokenizerErrorKind::kTooLarge,
+                   "a text of {} bytes cannot be encoded at once; split it below {}", text.size(),
+                   kMaxTextBytes);
+  }
+  if (const auto at = first_invalid_utf8(text)) {
+    fail_tokenizer(TokenizerErrorKind::kText,
+                   "a text is not valid UTF-8 at byte {} (\"{}\"); convert it to UTF-8", *at,
+                   core::printable(text.substr(*at), 16));
+  }
+}
+
+void PipelineTokenizer::encode_text(std::string_view text, SpecialText special, Sink& sink) const {
+  check_text(text);
+  sink.path.start(0);
+  if (raw_added_.empty()) return encode_raw(text, special, sink);
+  for (const auto& part : raw_added_.split(text, special)) {
+    if (part.token) {
+      sink.path.start(0);
+      sink.add_token(part.token->id, part.begin, part.end);
+    } else {
+      sink.path.start(part.begin);
+      encode_raw(text.substr(part.begin, part.end - part.begin), special, sink);
+    }
+  }
+}
+
+void PipelineTokenizer::encode_raw(std::string_view text, SpecialText special, Sink& sink) const {
+  std::deque<EditedText> edits;
+  for (const auto& normalizer : normalizers_) {
+    auto edited = normalizer->apply(text);
+    if (!edited) continue;
+    edits.push_back(std::move(*edited));
+    sink.path.push(&edits.back());
+    text = edits.back().text();
+  }
+  encode_normalized(text, special, sink);
+  for (size_t i = 0; i < edits.size(); ++i) sink.path.pop();
+}
+
+void PipelineTokenizer::encode_normalized(std::string_view text, SpecialText special, Sink& sink) const {
+  if (normalized_added_.empty()) return encode_plain(text, sink);
+  for (const auto& part : normalized_added_.split(text, special)) {
+    if (part.token) {
+      sink.add_token(part.token->id, part.begin, part.end);
+      continue;
+    }
+    const uint32_t before = sink.path.enter(part.begin);
+    encode_plain(text.substr(part.begin, part.end - part.begin), sink);
+    sink.path.leave(before);
+  }
+}
+
+void PipelineTokenizer::encode_plain(std::string_view text, Sink& sink) const {
+  PreTokenized& pieces = sink.pieces;
+  pre_tokenizer_.run(text, sink.path, pieces);
+  if (!sink.ranges) {
+    model_->encode(pieces.text, pieces.pieces, sink.ids, nullptr);
+  } else {
+    sink.lengths.clear();
+    model_->encode(pieces.text, pieces.pieces, sink.ids, &sink.lengths);
+    size_t token = 0;
+    for (const Piece& piece : pieces.pieces) {
+      for (uint32_t at = piece.begin; at < piece.end; ++token) {
+        sink.add_range(at, at + sink.lengths[token]);
+        at += sink.lengths[token];
+      }
+    }
+  }
+  for (size_t i = 0; i < pieces.edits.size(); ++i) sink.path.pop();
+}
+
+std::string_view PipelineTokenizer::token_bytes(TokenId id) const {
+  return knows(id) ? std::string_view(bytes_[static_cast<size_t>(id)]) : std::string_view();
+}
+
+std::string PipelineTokenizer::decode(const std::vector<TokenId>& ids, bool skip_special_tokens) const {
+  if (!decoder_.is_byte_level()) {
+    const auto stream = text_stream(skip_special_tokens);
+    std::string text;
+    for (const TokenId id : ids) text += stream->push(id);
+    return text + stream->finish();
+  }
+  std::string bytes;
+  for (const TokenId id : ids) {
+    if (!skip_special_tokens || !is_special(id)) bytes += token_bytes(id);
+  }
+  return to_valid_utf8(bytes);
+}
+
+std::unique_ptr<TextStream> PipelineTokenizer::text_stream(bool skip_special_tokens) const {
+  if (decoder_.is_byte_level()) return Tokenizer::text_stream(skip_special_tokens);
+  return std::make_unique<DecoderStream>(*this, decoder_, spec_.tokens, skip_special_tokens);
+}
+
+std::optional<TokenId> PipelineTokenizer::token_to_id(std::string_view token) const {
+  const auto found = ids_.find(token);
+  return found == ids_.end() ? std::nullopt : std::optional(found->second);
+}
+
+bool PipelineTokenizer::is_special(TokenId id) const {
+  return knows(id) && is_special_[static_cast<size_t>(id)];
+}
+
+}  // namespace phalanx::data
