@@ -33,7 +33,8 @@ Bpe::Bpe(const TokenizerSpec& spec)
   const auto& model = std::get<BpeModel>(spec.model);
   std::vector<size_t> ends;
   for (size_t id = 0; id < static_cast<size_t>(spec.num_model_tokens); ++id) {
-    if (static_cast<int64_t>(id) >= spec.first_model_token) all_bytes_ += from_byte_level(spec.tokens[id]).value_or("");
+    if (static_cast<int64_t>(id) >= spec.first_model_token)
+      all_bytes_ += from_byte_level(spec.tokens[id]).value_or("");
     ends.push_back(all_bytes_.size());
   }
   for (size_t id = 0; id < ends.size(); ++id) {
@@ -79,7 +80,8 @@ void Bpe::encode(std::string_view text, const std::vector<Piece>& pieces, std::v
   }
 }
 
-void Bpe::encode_word(std::string_view word, std::vector<TokenId>& ids, std::vector<uint32_t>* lengths) const {
+void Bpe::encode_word(std::string_view word, std::vector<TokenId>& ids,
+                      std::vector<uint32_t>* lengths) const {
   if (!whole_.empty()) {
     if (const auto found = whole_.find(word); found != whole_.end()) {
       ids.push_back(found->second);

@@ -26,8 +26,7 @@ class Bpe : public TokenModel {
               std::vector<uint32_t>* lengths) const override;
 
  private:
-  void encode_word(std::string_view word, std::vector<TokenId>& ids,
-                    std::vector<uint32_t>* lengths) const;
+  void encode_word(std::string_view word, std::vector<TokenId>& ids, std::vector<uint32_t>* lengths) const;
   void merge_piece(std::string_view piece, std::vector<TokenId>& ids, std::vector<uint32_t>* lengths) const;
   void merge_part(std::string_view part, std::vector<TokenId>& ids) const;
   void merge_short(std::string_view part, std::vector<TokenId>& ids) const;

@@ -70,7 +70,8 @@ class WordCache {
 
   /// Appends what `encode` would append for text[piece], from the cache where it stands there.
   template <typename Encode>
-  void encode(std::string_view text, Piece piece, uint64_t owner, std::vector<TokenId>& ids, Encode&& encode) {
+  void encode(std::string_view text, Piece piece, uint64_t owner, std::vector<TokenId>& ids,
+              Encode&& encode) {
     const std::string_view word = text.substr(piece.begin, piece.end - piece.begin);
     if (word.size() > kMaxWordBytes) {
       encode(word);

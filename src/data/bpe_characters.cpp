@@ -96,7 +96,8 @@ void CharacterBpe::encode_piece(std::string_view text, Piece piece, std::vector<
     if (lengths) {
       encode_part(text.substr(part.begin, part.end - part.begin), ids, lengths);
     } else {
-      cache.encode(text, part, cache_owner_, ids, [&](std::string_view word) { encode_part(word, ids, nullptr); });
+      cache.encode(text, part, cache_owner_, ids,
+                   [&](std::string_view word) { encode_part(word, ids, nullptr); });
     }
   }
 }
@@ -214,8 +215,8 @@ void CharacterBpe::merge(std::vector<Symbol>& symbols) const {
   }
 }
 
-void CharacterBpe::finish(std::string_view part, const std::vector<Symbol>& symbols, std::vector<TokenId>& ids,
-                          std::vector<uint32_t>* lengths) const {
+void CharacterBpe::finish(std::string_view part, const std::vector<Symbol>& symbols,
+                          std::vector<TokenId>& ids, std::vector<uint32_t>* lengths) const {
   size_t at = 0;
   const auto add = [&](TokenId token, uint32_t length) {
     ids.push_back(token);
@@ -245,7 +246,8 @@ void CharacterBpe::finish(std::string_view part, const std::vector<Symbol>& symb
 // The reference drops such a character silently.
 void CharacterBpe::refuse(std::string_view character, std::string_view part) const {
   fail_tokenizer(TokenizerErrorKind::kText,
-                 "{}: the vocabulary has no token for the character \"{}\" of \"{}\", and no unk_token or byte_fallback; "
+                 "{}: the vocabulary has no token for the character \"{}\" of \"{}\", and no unk_token or "
+                 "byte_fallback; "
                  "use a tokenizer that has one of them",
                  source_, core::printable(character, 16), core::printable(part, 40));
 }

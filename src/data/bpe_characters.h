@@ -13,10 +13,10 @@
 
 namespace phalanx::data {
 
-/// Byte-pair encoding over characters, as SentencePiece and the older tokenizers have it: a piece starts as one token
-/// per character (bytes <0xNN> or the unknown token where there is none), and the neighbours whose merge has the
-/// lowest rank, the leftmost of equal ones, are merged until none is left. O(n log n) in the length of a piece; pieces
-/// that are whole texts are cut where no merge reaches across.
+/// Byte-pair encoding over characters, as SentencePiece and the older tokenizers have it: a piece starts as
+/// one token per character (bytes <0xNN> or the unknown token where there is none), and the neighbours whose
+/// merge has the lowest rank, the leftmost of equal ones, are merged until none is left. O(n log n) in the
+/// length of a piece; pieces that are whole texts are cut where no merge reaches across.
 class CharacterBpe : public TokenModel {
  public:
   /// `spec` holds a BpeModel and must outlive the model.

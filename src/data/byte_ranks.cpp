@@ -18,14 +18,16 @@ void set_byte_ranks(TokenizerSpec& spec, const std::vector<std::string>& tokens,
   for (size_t rank = 0; rank < tokens.size(); ++rank) {
     const auto [found, is_new] = ids.emplace(tokens[rank], first + static_cast<TokenId>(rank));
     if (tokens[rank].empty() || !is_new) {
-      fail_tokenizer(TokenizerErrorKind::kVocab, "{}: the token of rank {} {}", spec.source, rank,
-                     tokens[rank].empty() ? "is empty" : fmt::format("is that of rank {} too", found->second - first));
+      fail_tokenizer(
+          TokenizerErrorKind::kVocab, "{}: the token of rank {} {}", spec.source, rank,
+          tokens[rank].empty() ? "is empty" : fmt::format("is that of rank {} too", found->second - first));
     }
     num_bytes += tokens[rank].size() == 1;
     spec.tokens.push_back(to_byte_level(tokens[rank]));
   }
   if (num_bytes != 256) {
-    fail_tokenizer(TokenizerErrorKind::kVocab, "{}: {} of the 256 bytes are tokens; all must be", spec.source, num_bytes);
+    fail_tokenizer(TokenizerErrorKind::kVocab, "{}: {} of the 256 bytes are tokens; all must be", spec.source,
+                   num_bytes);
   }
   spec.first_model_token = first;
   spec.num_model_tokens = static_cast<int64_t>(spec.tokens.size());
@@ -39,10 +41,8 @@ void set_byte_ranks(TokenizerSpec& spec, const std::vector<std::string>& tokens,
           {left->second, right->second, first + static_cast<TokenId>(rank), static_cast<uint32_t>(rank)});
     }
   }
-  const nlohmann::ordered_json split = {{"type", "Split"},
-                                        {"pattern", {{"Regex", pattern}}},
-                                        {"behavior", "Isolated"},
-                                        {"invert", false}};
+  const nlohmann::ordered_json split = {
+      {"type", "Split"}, {"pattern", {{"Regex", pattern}}}, {"behavior", "Isolated"}, {"invert", false}};
   const nlohmann::ordered_json bytes = {
       {"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", false}};
   const nlohmann::ordered_json chain = {{"type", "Sequence"}, {"pretokenizers", {split, bytes}}};

@@ -22,7 +22,8 @@ std::array<TokenId, 256> find_byte_tokens(const TokenizerSpec& spec) {
   std::array<TokenId, 256> ids;
   ids.fill(-1);
   for (int64_t id = 0; id < spec.num_model_tokens; ++id) {
-    if (const auto byte = byte_of_token(spec.tokens[static_cast<size_t>(id)])) ids[*byte] = static_cast<TokenId>(id);
+    if (const auto byte = byte_of_token(spec.tokens[static_cast<size_t>(id)]))
+      ids[*byte] = static_cast<TokenId>(id);
   }
   return ids;
 }

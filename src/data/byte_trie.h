@@ -68,7 +68,8 @@ class ByteTrie {
   uint32_t child(const Node& node, uint8_t byte) const {
     const Node* begin = nodes_.data() + node.first_child;
     const Node* const end = begin + node.num_children;
-    const Node* found = std::lower_bound(begin, end, byte, [](const Node& n, uint8_t b) { return n.byte < b; });
+    const Node* found =
+        std::lower_bound(begin, end, byte, [](const Node& n, uint8_t b) { return n.byte < b; });
     return found != end && found->byte == byte ? static_cast<uint32_t>(found - nodes_.data()) : 0;
   }
 

@@ -9,8 +9,9 @@
 
 namespace phalanx::data {
 
-/// One decoder of tokenizer.json at work on a stream of tokens. It hands tokens on, changed, joined or dropped; text
-/// that a later token can still change is held back, so that the same code serves whole texts and live output.
+/// One decoder of tokenizer.json at work on a stream of tokens. It hands tokens on, changed, joined or
+/// dropped; text that a later token can still change is held back, so that the same code serves whole texts
+/// and live output.
 class DecoderStage {
  public:
   virtual ~DecoderStage() = default;
@@ -27,7 +28,8 @@ class DecoderStage {
 /// Joins tokens back to text.
 class Decoder {
  public:
-  /// @param json  the "decoder" part of tokenizer.json; empty: tokens are joined with spaces, as in the reference.
+  /// @param json  the "decoder" part of tokenizer.json; empty: tokens are joined with spaces, as in the
+  /// reference.
   /// @throws TokenizerError kSchema for what we do not have.
   Decoder(const std::string& json, const std::string& source);
 

@@ -21,8 +21,8 @@ std::string replace_all(std::string text, std::string_view what, std::string_vie
 /// Spaces that English writing does not have, as the reference takes them away.
 std::string clean_up(std::string text) {
   static constexpr std::pair<std::string_view, std::string_view> kPairs[] = {
-      {" .", "."},     {" ?", "?"},     {" !", "!"},           {" ,", ","},    {" ' ", "'"},   {" n't", "n't"},
-      {" 'm", "'m"},   {" do not", " don't"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
+      {" .", "."},   {" ?", "?"},           {" !", "!"},   {" ,", ","},     {" ' ", "'"},   {" n't", "n't"},
+      {" 'm", "'m"}, {" do not", " don't"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
   for (const auto& [what, with] : kPairs) text = replace_all(std::move(text), what, with);
   return text;
 }
@@ -59,7 +59,9 @@ class MetaspaceDecoder : public TokenStage {
     const bool drops = std::exchange(is_first_, false) && has_prefix_;
     next(replace_all(std::move(token), replacement_, drops ? "" : " "), true);
   }
-  std::string plain(std::string token) const override { return replace_all(std::move(token), replacement_, " "); }
+  std::string plain(std::string token) const override {
+    return replace_all(std::move(token), replacement_, " ");
+  }
   std::unique_ptr<DecoderStage> fresh() const override {
     return std::make_unique<MetaspaceDecoder>(replacement_, has_prefix_);
   }
@@ -166,7 +168,9 @@ class ReplaceDecoder : public TokenStage {
     });
     return out.append(token, done);
   }
-  std::unique_ptr<DecoderStage> fresh() const override { return std::make_unique<ReplaceDecoder>(pattern_, content_); }
+  std::unique_ptr<DecoderStage> fresh() const override {
+    return std::make_unique<ReplaceDecoder>(pattern_, content_);
+  }
 
  private:
   std::shared_ptr<const TextPattern> pattern_;
@@ -184,7 +188,9 @@ class WordPieceDecoder : public TokenStage {
   std::string plain(std::string token) const override {
     return token.starts_with(prefix_) ? token.substr(prefix_.size()) : " " + token;
   }
-  std::unique_ptr<DecoderStage> fresh() const override { return std::make_unique<WordPieceDecoder>(prefix_, cleanup_); }
+  std::unique_ptr<DecoderStage> fresh() const override {
+    return std::make_unique<WordPieceDecoder>(prefix_, cleanup_);
+  }
 
  private:
   std::string prefix_;
@@ -303,7 +309,8 @@ void add_replace_decoder(const JsonValue& value, DecoderStages& stages) {
 
 void add_wordpiece_decoder(const JsonValue& value, DecoderStages& stages) {
   value.allow_keys({"type", "prefix", "cleanup"});
-  stages.push_back(std::make_unique<WordPieceDecoder>(text_not_empty(value.at("prefix")), value.at("cleanup").boolean()));
+  stages.push_back(
+      std::make_unique<WordPieceDecoder>(text_not_empty(value.at("prefix")), value.at("cleanup").boolean()));
 }
 
 void add_bpe_decoder(const JsonValue& value, DecoderStages& stages) {

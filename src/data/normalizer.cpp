@@ -28,9 +28,8 @@ Normalizers make_normalizers(const std::string& json, const std::string& source)
   Normalizers chain;
   if (json.empty()) return chain;
   const JsonDocument document(json, source, "normalizer");
-  for_each_in_sequence(document.root(), "normalizers", [&](const JsonValue& value) {
-    add_kind(value, kNormalizerKinds, chain);
-  });
+  for_each_in_sequence(document.root(), "normalizers",
+                       [&](const JsonValue& value) { add_kind(value, kNormalizerKinds, chain); });
   return chain;
 }
 

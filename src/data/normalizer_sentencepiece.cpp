@@ -21,8 +21,8 @@ std::string charsmap_bytes(const JsonValue& value) {
   return std::move(*bytes);
 }
 
-/// The library's use of a charsmap: entries are looked for at whole graphemes of up to 5 bytes, then at characters,
-/// and the shortest entry counts.
+/// The library's use of a charsmap: entries are looked for at whole graphemes of up to 5 bytes, then at
+/// characters, and the shortest entry counts.
 class Precompiled : public Normalizer {
  public:
   Precompiled(std::string bytes, const std::string& source) : map_(std::move(bytes), source) {}
@@ -71,12 +71,12 @@ struct SentencePieceOptions {
   bool add_dummy_prefix, remove_extra_whitespaces, escape_whitespaces;
 };
 
-/// sentencepiece's own: the longest entry of the charsmap, runs of spaces to one, spaces to U+2581, one before the
-/// text. User-defined pieces stay as they are.
+/// sentencepiece's own: the longest entry of the charsmap, runs of spaces to one, spaces to U+2581, one
+/// before the text. User-defined pieces stay as they are.
 class SentencePieceForm : public Normalizer {
  public:
-  SentencePieceForm(std::string charsmap, const SentencePieceOptions& options, std::vector<std::string> pieces,
-                    const std::string& source)
+  SentencePieceForm(std::string charsmap, const SentencePieceOptions& options,
+                    std::vector<std::string> pieces, const std::string& source)
       : map_(std::move(charsmap), source), options_(options), pieces_(std::move(pieces)) {
     std::sort(pieces_.begin(), pieces_.end(),
               [](const std::string& a, const std::string& b) { return a.size() > b.size(); });
@@ -138,7 +138,8 @@ class SentencePieceForm : public Normalizer {
 /// Takes `space` away at the end, as often as it stands there; then may put one there.
 class SentencePieceEnd : public Normalizer {
  public:
-  SentencePieceEnd(std::string_view space, bool trims, bool adds) : space_(space), trims_(trims), adds_(adds) {}
+  SentencePieceEnd(std::string_view space, bool trims, bool adds)
+      : space_(space), trims_(trims), adds_(adds) {}
 
   std::optional<EditedText> apply(std::string_view text) const override {
     std::string_view kept = text;

@@ -27,8 +27,9 @@ struct LowerCase {
 extern const std::span<const LowerCase> kLowerCases;
 
 inline bool contains(std::span<const CodeRange> ranges, uint32_t c) {
-  const auto behind = std::upper_bound(ranges.begin(), ranges.end(), c,
-                                       [](uint32_t value, const CodeRange& range) { return value < range.begin; });
+  const auto behind =
+      std::upper_bound(ranges.begin(), ranges.end(), c,
+                       [](uint32_t value, const CodeRange& range) { return value < range.begin; });
   return behind != ranges.begin() && c < std::prev(behind)->end;
 }
 

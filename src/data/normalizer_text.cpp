@@ -13,7 +13,8 @@ bool is_white_space(uint32_t c) {
 
 class Replace : public Normalizer {
  public:
-  Replace(TextPattern pattern, std::string content) : pattern_(std::move(pattern)), content_(std::move(content)) {}
+  Replace(TextPattern pattern, std::string content)
+      : pattern_(std::move(pattern)), content_(std::move(content)) {}
 
   std::optional<EditedText> apply(std::string_view text) const override {
     EditBuilder edited(text);
@@ -52,7 +53,8 @@ class Strip : public Normalizer {
   std::optional<EditedText> apply(std::string_view text) const override {
     const char* begin = text.data();
     const char* end = text.data() + text.size();
-    for (const char* next = begin; left_ && begin < end && is_white_space(next_code_point(next));) begin = next;
+    for (const char* next = begin; left_ && begin < end && is_white_space(next_code_point(next));)
+      begin = next;
     while (right_ && begin < end) {
       const char* const last = previous_character(end);
       const char* p = last;
@@ -103,7 +105,8 @@ void add_prepend(const JsonValue& value, Normalizers& chain) {
 
 void add_strip(const JsonValue& value, Normalizers& chain) {
   value.allow_keys({"type", "strip_left", "strip_right"});
-  chain.push_back(std::make_unique<Strip>(value.at("strip_left").boolean(), value.at("strip_right").boolean()));
+  chain.push_back(
+      std::make_unique<Strip>(value.at("strip_left").boolean(), value.at("strip_right").boolean()));
 }
 
 void add_byte_level_normalizer(const JsonValue& value, Normalizers& chain) {

@@ -126,8 +126,9 @@ class Lowercase : public Normalizer {
         if (c >= 'A' && c <= 'Z') edited.replace(character, {&lower, 1});
         continue;
       }
-      const auto odd = std::lower_bound(kLowerCases.begin(), kLowerCases.end(), c,
-                                        [](const LowerCase& l, uint32_t value) { return l.code_point < value; });
+      const auto odd =
+          std::lower_bound(kLowerCases.begin(), kLowerCases.end(), c,
+                           [](const LowerCase& l, uint32_t value) { return l.code_point < value; });
       if (odd != kLowerCases.end() && odd->code_point == c) {
         edited.replace(character, odd->lower);
       } else if (const auto lower = utf8proc_tolower(static_cast<utf8proc_int32_t>(c));

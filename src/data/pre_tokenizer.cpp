@@ -28,7 +28,8 @@ void rewrite_pieces(const Rewriter& rewriter, EditPath& path, PreTokenized& out)
     if (done < piece.begin) edited.replace("", piece.begin - done);
     done = piece.end;
     const auto begin = static_cast<uint32_t>(edited.text().size());
-    rewriter.rewrite(out.text.substr(piece.begin, piece.end - piece.begin), path.is_start(piece.begin), edited);
+    rewriter.rewrite(out.text.substr(piece.begin, piece.end - piece.begin), path.is_start(piece.begin),
+                     edited);
     piece = {begin, static_cast<uint32_t>(edited.text().size())};
   }
   out.text = edited.text();

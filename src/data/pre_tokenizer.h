@@ -47,15 +47,16 @@ struct PreTokenized {
 class PreTokenizer {
  public:
   /// @param json  the "pre_tokenizer" part of tokenizer.json; empty: the text is one piece.
-  /// @throws TokenizerError kSchema for what we do not have, kRegex for a pattern that we cannot run exactly as the
-  /// reference does.
+  /// @throws TokenizerError kSchema for what we do not have, kRegex for a pattern that we cannot run exactly
+  /// as the reference does.
   PreTokenizer(const std::string& json, const std::string& source);
 
-  /// Valid UTF-8 to pieces. `path` gets the edits made on the way; the caller takes out.edits.size() of them off
-  /// again.
+  /// Valid UTF-8 to pieces. `path` gets the edits made on the way; the caller takes out.edits.size() of them
+  /// off again.
   void run(std::string_view text, EditPath& path, PreTokenized& out) const;
 
-  /// Does the chain end with the byte-level alphabet? Then a model that works on bytes can do without that stage.
+  /// Does the chain end with the byte-level alphabet? Then a model that works on bytes can do without that
+  /// stage.
   bool ends_in_bytes() const { return !stages_.empty() && stages_.back().is_byte_alphabet; }
   void leave_bytes() { stages_.pop_back(); }
 

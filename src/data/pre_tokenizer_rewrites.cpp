@@ -45,7 +45,9 @@ PrependScheme read_prepend_scheme(const JsonValue& value) {
   if (!value.flag("add_prefix_space", true) && name != "never") {
     value.fail(TokenizerErrorKind::kSchema, "add_prefix_space is false, but prepend_scheme is \"{}\"", name);
   }
-  return name == "always" ? PrependScheme::kAlways : name == "first" ? PrependScheme::kFirst : PrependScheme::kNever;
+  return name == "always"  ? PrependScheme::kAlways
+         : name == "first" ? PrependScheme::kFirst
+                           : PrependScheme::kNever;
 }
 
 /// Spaces become the replacement, and one is put before the piece.
@@ -55,8 +57,10 @@ class MetaspaceRewriter : public Rewriter {
       : replacement_(std::move(replacement)), scheme_(scheme) {}
 
   void rewrite(std::string_view piece, bool is_start, EditedText& out) const override {
-    const bool wants_prefix = scheme_ == PrependScheme::kAlways || (scheme_ == PrependScheme::kFirst && is_start);
-    if (wants_prefix && !piece.starts_with(' ') && !piece.starts_with(replacement_)) out.replace(replacement_, 0);
+    const bool wants_prefix =
+        scheme_ == PrependScheme::kAlways || (scheme_ == PrependScheme::kFirst && is_start);
+    if (wants_prefix && !piece.starts_with(' ') && !piece.starts_with(replacement_))
+      out.replace(replacement_, 0);
     for (size_t at = 0; at < piece.size();) {
       const size_t space = std::min(piece.find(' ', at), piece.size());
       out.copy(piece.substr(at, space - at));
@@ -101,8 +105,10 @@ void add_metaspace(const JsonValue& value, PreTokenizerStages& stages) {
   value.allow_keys({"type", "replacement", "prepend_scheme", "split", "add_prefix_space", "str_rep"});
   value.at("replacement").character();
   const std::string replacement(value.at("replacement").text());
-  stages.push_back({.rewriter = std::make_unique<MetaspaceRewriter>(replacement, read_prepend_scheme(value))});
-  if (value.flag("split", true)) stages.push_back({.splitter = std::make_unique<MetaspaceSplitter>(replacement)});
+  stages.push_back(
+      {.rewriter = std::make_unique<MetaspaceRewriter>(replacement, read_prepend_scheme(value))});
+  if (value.flag("split", true))
+    stages.push_back({.splitter = std::make_unique<MetaspaceSplitter>(replacement)});
 }
 
 }  // namespace phalanx::data

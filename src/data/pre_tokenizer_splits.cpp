@@ -95,9 +95,9 @@ bool is_punctuation_character(uint32_t c) {
 
 void add_split(const JsonValue& value, PreTokenizerStages& stages) {
   value.allow_keys({"type", "pattern", "behavior", "invert"});
-  stages.push_back({.splitter = std::make_unique<PatternSplit>(
-                        TextPattern(value.at("pattern"), value.file()), read_split_behavior(value.at("behavior")),
-                        value.flag("invert", false))});
+  stages.push_back({.splitter = std::make_unique<PatternSplit>(TextPattern(value.at("pattern"), value.file()),
+                                                               read_split_behavior(value.at("behavior")),
+                                                               value.flag("invert", false))});
 }
 
 void add_digits(const JsonValue& value, PreTokenizerStages& stages) {
@@ -105,8 +105,8 @@ void add_digits(const JsonValue& value, PreTokenizerStages& stages) {
   if (value.flag("individual_digits", false)) {
     stages.push_back({.splitter = std::make_unique<DigitsAlone>()});
   } else {
-    add_character_split([](uint32_t c) { return (ClassTable::get()[c] & kDigit) != 0; }, SplitBehavior::kContiguous,
-                        stages);
+    add_character_split([](uint32_t c) { return (ClassTable::get()[c] & kDigit) != 0; },
+                        SplitBehavior::kContiguous, stages);
   }
 }
 

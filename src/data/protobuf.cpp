@@ -7,8 +7,9 @@
 namespace phalanx::data {
 
 void ProtobufMessage::fail(std::string_view what) const {
-  fail_tokenizer(TokenizerErrorKind::kSchema, "{}: {} at byte {} (field {}); the file is damaged or no protobuf", name_,
-                 what, at_, field_);
+  fail_tokenizer(TokenizerErrorKind::kSchema,
+                 "{}: {} at byte {} (field {}); the file is damaged or no protobuf", name_, what, at_,
+                 field_);
 }
 
 uint64_t ProtobufMessage::read_varint() {

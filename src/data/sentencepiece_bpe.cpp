@@ -23,7 +23,8 @@ bool is_text_piece(PieceType type) {
 
 }  // namespace
 
-void set_sentencepiece_bpe(TokenizerSpec& spec, const std::vector<float>& scores, const std::vector<PieceType>& types) {
+void set_sentencepiece_bpe(TokenizerSpec& spec, const std::vector<float>& scores,
+                           const std::vector<PieceType>& types) {
   auto& model = spec.model.emplace<BpeModel>();
   model.fuse_unk = true;
   std::unordered_map<std::string_view, TokenId> ids;
@@ -32,10 +33,11 @@ void set_sentencepiece_bpe(TokenizerSpec& spec, const std::vector<float>& scores
     if (types[id] == PieceType::kUnknown) model.unk = static_cast<TokenId>(id);
     if (types[id] == PieceType::kByte) model.byte_fallback = true;
     if (types[id] == PieceType::kUnused) {
-      fail_tokenizer(TokenizerErrorKind::kVocab,
-                     "{}: piece {} (\"{}\") is of type UNUSED, which a BPE model cannot have here; mark it NORMAL or "
-                     "remove it",
-                     spec.source, id, core::printable(spec.tokens[id], 40));
+      fail_tokenizer(
+          TokenizerErrorKind::kVocab,
+          "{}: piece {} (\"{}\") is of type UNUSED, which a BPE model cannot have here; mark it NORMAL or "
+          "remove it",
+          spec.source, id, core::printable(spec.tokens[id], 40));
     }
     if (!is_text_piece(types[id]) || spec.tokens[id].empty()) continue;
     ids.emplace(spec.tokens[id], static_cast<TokenId>(id));

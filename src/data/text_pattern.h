@@ -17,7 +17,8 @@ class TextPattern {
   /// Calls found(begin, end) for each match in text[from, to), in order.
   template <typename Found>
   void for_each_match(std::string_view text, size_t from, size_t to, Found&& found) const {
-    if (const auto* regex = std::get_if<Regex>(&pattern_)) return regex->for_each_match(text, from, to, found);
+    if (const auto* regex = std::get_if<Regex>(&pattern_))
+      return regex->for_each_match(text, from, to, found);
     if (const auto* known = std::get_if<KnownPattern>(&pattern_)) {
       std::vector<Piece> matches;
       scan(*known, text, {static_cast<uint32_t>(from), static_cast<uint32_t>(to)}, matches);

@@ -9,7 +9,8 @@ namespace phalanx::data {
 
 bool can_work_on_bytes(const TokenizerSpec& spec) {
   const auto* bpe = std::get_if<BpeModel>(&spec.model);
-  return bpe && bpe->continuing_subword_prefix.empty() && bpe->end_of_word_suffix.empty() && bpe->hidden.empty();
+  return bpe && bpe->continuing_subword_prefix.empty() && bpe->end_of_word_suffix.empty() &&
+         bpe->hidden.empty();
 }
 
 std::unique_ptr<const TokenModel> make_token_model(const TokenizerSpec& spec, bool on_bytes) {

@@ -14,15 +14,15 @@ class TokenModel {
  public:
   virtual ~TokenModel() = default;
 
-  /// Appends the ids of each piece of `text` to `ids` and, where `lengths` is given, the number of bytes of each:
-  /// they add up to the piece's.
+  /// Appends the ids of each piece of `text` to `ids` and, where `lengths` is given, the number of bytes of
+  /// each: they add up to the piece's.
   /// @throws TokenizerError kText when a character has no token and the model no unknown token.
   virtual void encode(std::string_view text, const std::vector<Piece>& pieces, std::vector<TokenId>& ids,
                       std::vector<uint32_t>* lengths) const = 0;
 };
 
-/// The model of `spec`. @param on_bytes  does it get bytes, where its tokens are written in the byte-level alphabet?
-/// (Else the text is in that alphabet too, or there is none.)
+/// The model of `spec`. @param on_bytes  does it get bytes, where its tokens are written in the byte-level
+/// alphabet? (Else the text is in that alphabet too, or there is none.)
 std::unique_ptr<const TokenModel> make_token_model(const TokenizerSpec& spec, bool on_bytes);
 
 /// Can the model of `spec` work on bytes?

@@ -51,8 +51,8 @@ class Tokenizer {
   /// says so).
   virtual std::vector<TokenId> encode_with_post_processor(std::string_view text) const = 0;
 
-  /// The bytes of one token (for control tokens their text). Joined over ids they are the decoded text of a byte-level
-  /// tokenizer; others also look at what stands beside a token (the first space of a text, say).
+  /// The bytes of one token (for control tokens their text). Joined over ids they are the decoded text of a
+  /// byte-level tokenizer; others also look at what stands beside a token (the first space of a text, say).
   virtual std::string_view token_bytes(TokenId id) const = 0;
   virtual std::string decode(const std::vector<TokenId>& ids, bool skip_special_tokens) const = 0;
   /// All that it gives, joined, is decode() of all that it got. Must not outlive the tokenizer.
@@ -73,20 +73,21 @@ class Tokenizer {
   virtual void save_hf(const std::string& folder) const = 0;
 };
 
-/// The tokenizer of a folder: tokenizer.json (+ tokenizer_config.json, chat_template.jinja, generation_config.json where
-/// present), else tokenizer.model, tekken.json or one *.tiktoken file with the same files beside it.
+/// The tokenizer of a folder: tokenizer.json (+ tokenizer_config.json, chat_template.jinja,
+/// generation_config.json where present), else tokenizer.model, tekken.json or one *.tiktoken file with the
+/// same files beside it.
 std::shared_ptr<const Tokenizer> load_hf_tokenizer(const std::string& folder);
-/// One tokenizer file: tokenizer.json, a SentencePiece model, tekken.json or a tiktoken file, told apart by its first
-/// bytes. What stands beside it is not read.
+/// One tokenizer file: tokenizer.json, a SentencePiece model, tekken.json or a tiktoken file, told apart by
+/// its first bytes. What stands beside it is not read.
 std::shared_ptr<const Tokenizer> load_tokenizer_file(const std::string& path);
 /// Does `folder` hold a file that load_hf_tokenizer reads?
 bool holds_tokenizer(const std::string& folder);
-/// Builds the tokenizer from the `tokenizer.ggml.*` keys of a GGUF file: model "gpt2" (pre gpt-2, smollm, llama-bpe,
-/// qwen2) and model "llama" (SentencePiece BPE).
+/// Builds the tokenizer from the `tokenizer.ggml.*` keys of a GGUF file: model "gpt2" (pre gpt-2, smollm,
+/// llama-bpe, qwen2) and model "llama" (SentencePiece BPE).
 std::shared_ptr<const Tokenizer> load_gguf_tokenizer(const formats::GgufFile& file);
 
-/// Turns a stream of ids into text whose pieces are always whole UTF-8 characters: what a later token can still change
-/// is held back; invalid bytes come out as U+FFFD.
+/// Turns a stream of ids into text whose pieces are always whole UTF-8 characters: what a later token can
+/// still change is held back; invalid bytes come out as U+FFFD.
 class StreamDecoder {
  public:
   explicit StreamDecoder(const Tokenizer& tokenizer, bool skip_special_tokens = true)

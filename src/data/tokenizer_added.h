@@ -12,8 +12,8 @@ namespace phalanx::data {
 /// Finds added tokens in a text: leftmost, then longest, as the reference does.
 class AddedTokenMatcher {
  public:
-  /// `tokens` must outlive the matcher. Looks for those whose `normalized` is as given; these through `normalizers`,
-  /// if they are not verbatim.
+  /// `tokens` must outlive the matcher. Looks for those whose `normalized` is as given; these through
+  /// `normalizers`, if they are not verbatim.
   /// @throws TokenizerError kAddedTokens when two of them become the same text.
   AddedTokenMatcher(const std::vector<AddedToken>& tokens, bool normalized, const Normalizers& normalizers,
                     const std::string& source);

@@ -43,8 +43,8 @@ void add_added_tokens(Hasher& hasher, const TokenizerSpec& spec) {
   for (const AddedToken& token : spec.added_tokens) {
     hasher.add(token.id);
     hasher.add(std::string_view(token.content));
-    for (const bool flag : {token.single_word, token.lstrip, token.rstrip, token.normalized, token.special,
-                            token.verbatim}) {
+    for (const bool flag :
+         {token.single_word, token.lstrip, token.rstrip, token.normalized, token.special, token.verbatim}) {
       hasher.add(flag);
     }
   }

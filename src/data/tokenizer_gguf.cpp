@@ -4,9 +4,9 @@
 
 #include "data/pre_tokenizer_scan.h"
 #include "data/sentencepiece_bpe.h"
-#include "data/tokenizer_pipeline.h"
 #include "data/tokenizer_config.h"
 #include "data/tokenizer_error.h"
+#include "data/tokenizer_pipeline.h"
 #include "formats/gguf.h"
 
 namespace phalanx::data {
@@ -47,7 +47,8 @@ class Reader {
     } else if (model == "llama") {
       read_llama();
     } else {
-      fail(kSchema, "model", "is \"{}\"; supported are \"gpt2\" (byte-level BPE) and \"llama\" (SentencePiece BPE)",
+      fail(kSchema, "model",
+           "is \"{}\"; supported are \"gpt2\" (byte-level BPE) and \"llama\" (SentencePiece BPE)",
            core::printable(model, 40));
     }
     if (const auto text = metadata_.find_text("tokenizer.chat_template"))
@@ -128,8 +129,7 @@ class Reader {
     }
     for (size_t id = 0; id < types.size(); ++id) {
       const int64_t type = types[id];
-      if (type < 1 || type > 6)
-        fail(kVocab, "token_type", "entry {} is {}; 1 to 6 are known", id, type);
+      if (type < 1 || type > 6) fail(kVocab, "token_type", "entry {} is {}; 1 to 6 are known", id, type);
       types_.push_back(static_cast<PieceType>(type));
       const bool special = types_.back() == PieceType::kControl || types_.back() == PieceType::kUnknown;
       if (!special && types_.back() != PieceType::kUserDefined) continue;

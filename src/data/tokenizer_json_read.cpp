@@ -31,8 +31,8 @@ void read_vocab(const JsonValue& vocab, TokenizerSpec& spec, IdByToken& ids) {
     last = std::max(last, id);
   }
   if (count != last + 1) {
-    vocab.fail(kVocab, "has {} tokens and ids up to {}; the ids of the {} tokens must be 0 to {}", count, last, count,
-               count - 1);
+    vocab.fail(kVocab, "has {} tokens and ids up to {}; the ids of the {} tokens must be 0 to {}", count,
+               last, count, count - 1);
   }
   std::vector<std::string_view> tokens(static_cast<size_t>(count));
   std::vector<bool> seen(static_cast<size_t>(count), false);
@@ -108,7 +108,8 @@ std::optional<TokenId> read_unk_token(const JsonValue& model, const IdByToken& i
   const auto unk = model.find("unk_token");
   if (!unk) return std::nullopt;
   const auto found = ids.find(unk->text());
-  if (found == ids.end()) unk->fail(kVocab, "\"{}\" is not in the vocabulary", core::printable(unk->text(), 40));
+  if (found == ids.end())
+    unk->fail(kVocab, "\"{}\" is not in the vocabulary", core::printable(unk->text(), 40));
   return found->second;
 }
 
@@ -118,8 +119,8 @@ std::string text_or_empty(const JsonValue& value, std::string_view key) {
 }
 
 void read_bpe(const JsonValue& json, TokenizerSpec& spec, IdByToken& ids) {
-  json.allow_keys({"type", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk",
-                   "byte_fallback", "ignore_merges", "vocab", "merges"});
+  json.allow_keys({"type", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix",
+                   "fuse_unk", "byte_fallback", "ignore_merges", "vocab", "merges"});
   if (const auto dropout = json.find("dropout"); dropout && dropout->number() != 0) {
     dropout->fail(kSchema, "merges are dropped at random; set it to null");
   }
@@ -144,8 +145,8 @@ void read_unigram(const JsonValue& json, TokenizerSpec& spec, IdByToken& ids) {
     simdjson::dom::array pair;
     std::string_view piece;
     double score = 0;
-    if (element.get(pair) != simdjson::SUCCESS || pair.size() != 2 || pair.at(0).get(piece) != simdjson::SUCCESS ||
-        pair.at(1).get(score) != simdjson::SUCCESS) {
+    if (element.get(pair) != simdjson::SUCCESS || pair.size() != 2 ||
+        pair.at(0).get(piece) != simdjson::SUCCESS || pair.at(1).get(score) != simdjson::SUCCESS) {
       vocab.fail(kVocab, "entry {} is {}; must be [\"piece\", score]", spec.tokens.size(),
                  core::printable(simdjson::minify(element), 60));
     }
@@ -153,7 +154,8 @@ void read_unigram(const JsonValue& json, TokenizerSpec& spec, IdByToken& ids) {
     ids[piece] = static_cast<TokenId>(spec.tokens.size());
     spec.tokens.emplace_back(piece);
     model.scores.push_back(score);
-    if (static_cast<int64_t>(spec.tokens.size()) > kMaxTokens) vocab.fail(kVocab, "has more than {} tokens", kMaxTokens);
+    if (static_cast<int64_t>(spec.tokens.size()) > kMaxTokens)
+      vocab.fail(kVocab, "has more than {} tokens", kMaxTokens);
   }
   spec.num_model_tokens = static_cast<int64_t>(spec.tokens.size());
   model.unk_score = lowest - kUnigramUnkPenalty;
@@ -171,7 +173,8 @@ void read_wordpiece(const JsonValue& json, TokenizerSpec& spec, IdByToken& ids) 
   const auto unk = read_unk_token(json, ids);
   if (!unk) json.fail(kSchema, "the key \"unk_token\" is missing");
   model.unk = *unk;
-  if (json.find("continuing_subword_prefix")) model.continuing_subword_prefix = text_or_empty(json, "continuing_subword_prefix");
+  if (json.find("continuing_subword_prefix"))
+    model.continuing_subword_prefix = text_or_empty(json, "continuing_subword_prefix");
   if (const auto limit = json.find("max_input_chars_per_word")) {
     if (limit->integer() < 0) limit->wrong("0 or more");
     model.max_input_chars_per_word = static_cast<size_t>(limit->integer());
@@ -193,7 +196,8 @@ void read_model(const JsonValue& model, TokenizerSpec& spec, IdByToken& ids) {
   if (type == "BPE") return read_bpe(model, spec, ids);
   if (type == "Unigram") return read_unigram(model, spec, ids);
   if (type == "WordPiece") return read_wordpiece(model, spec, ids);
-  model.fail(kSchema, "type {} is not supported; supported: BPE, Unigram, WordPiece", core::printable(type, 40));
+  model.fail(kSchema, "type {} is not supported; supported: BPE, Unigram, WordPiece",
+             core::printable(type, 40));
 }
 
 // --- added tokens ---
@@ -293,10 +297,11 @@ void read_post_processor(const JsonValue& processor, TokenizerSpec& spec) {
     return;
   }
   if (type != "Sequence") {
-    processor.fail(kSchema,
-                   "type {} is not supported; supported: TemplateProcessing, BertProcessing, RobertaProcessing, "
-                   "ByteLevel, Sequence",
-                   core::printable(type, 40));
+    processor.fail(
+        kSchema,
+        "type {} is not supported; supported: TemplateProcessing, BertProcessing, RobertaProcessing, "
+        "ByteLevel, Sequence",
+        core::printable(type, 40));
   }
   for (const JsonValue& part : processor.at("processors").items()) read_post_processor(part, spec);
 }
@@ -312,8 +317,8 @@ TokenizerSpec read_tokenizer_json(std::string_view json, const std::string& file
   const JsonDocument document(json, file);
   const JsonValue root = document.root();
   if (const JsonValue version = root.at("version"); version.text() != "1.0") version.wrong("\"1.0\"");
-  root.allow_keys({"version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer", "post_processor",
-                   "decoder", "model"});
+  root.allow_keys({"version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer",
+                   "post_processor", "decoder", "model"});
   TokenizerSpec spec;
   spec.source = file;
   IdByToken ids;

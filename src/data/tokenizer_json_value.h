@@ -24,7 +24,7 @@ class JsonValue {
   bool is_string() const { return element_.is_string(); }
 
   std::string_view text() const;  // each fails with kSchema when the value has another type
-  uint32_t character() const;  ///< a string of one character
+  uint32_t character() const;     ///< a string of one character
   bool boolean() const;
   int64_t integer() const;
   double number() const;

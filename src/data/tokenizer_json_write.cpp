@@ -35,8 +35,7 @@ ordered_json sequence_piece(std::string_view id, int type_id) {
 }
 
 ordered_json post_processor(const TokenizerSpec& spec) {
-  if (spec.prefix.empty() && spec.suffix.empty())
-    return nullptr;
+  if (spec.prefix.empty() && spec.suffix.empty()) return nullptr;
   ordered_json special = ordered_json::object();
   const auto add = [&](ordered_json& pieces, const std::vector<TokenId>& ids, int type_id) {
     for (const TokenId id : ids) {
@@ -95,7 +94,8 @@ std::string write_model(const TokenizerSpec& spec, const BpeModel& model) {
                               {"ignore_merges", model.ignore_merges}});
   text += vocab_object(spec) + ",\n\"merges\": [";
   std::vector<Merge> merges = model.merges;
-  std::stable_sort(merges.begin(), merges.end(), [](const Merge& a, const Merge& b) { return a.rank < b.rank; });
+  std::stable_sort(merges.begin(), merges.end(),
+                   [](const Merge& a, const Merge& b) { return a.rank < b.rank; });
   const auto num_tokens = static_cast<TokenId>(spec.tokens.size());
   bool first = true;
   for (const Merge& merge : merges) {
@@ -111,7 +111,8 @@ std::string write_model(const TokenizerSpec& spec, const UnigramModel& model) {
   std::string text =
       head_of({{"type", "Unigram"}, {"unk_id", model.unk ? ordered_json(*model.unk) : ordered_json()}}) + "[";
   for (size_t id = 0; id < static_cast<size_t>(spec.num_model_tokens); ++id) {
-    text += fmt::format("{}\n[{}, {}]", id == 0 ? "" : ",", quoted(spec.tokens[id]), ordered_json(model.scores[id]).dump());
+    text += fmt::format("{}\n[{}, {}]", id == 0 ? "" : ",", quoted(spec.tokens[id]),
+                        ordered_json(model.scores[id]).dump());
   }
   return text + fmt::format("\n],\n\"byte_fallback\": {}}}", model.byte_fallback);
 }

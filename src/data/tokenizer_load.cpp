@@ -37,7 +37,8 @@ TokenizerSpec read_tokenizer(const std::string& path) {
     if (!format.is(bytes)) continue;
     TokenizerSpec spec = format.read(bytes, path);
     const std::string name = fs::path(path).filename().string();
-    spec.files.emplace_back(format.file_name.empty() ? name : std::string(format.file_name), std::move(bytes));
+    spec.files.emplace_back(format.file_name.empty() ? name : std::string(format.file_name),
+                            std::move(bytes));
     return spec;
   }
   fail_tokenizer(TokenizerErrorKind::kSchema, "{}: is no tokenizer", path);
@@ -53,8 +54,8 @@ std::string tokenizer_file_in(const fs::path& folder) {
     if (entry.path().extension() == ".tiktoken") found.push_back(entry.path().string());
   if (found.size() > 1) {
     std::sort(found.begin(), found.end());
-    fail_tokenizer(TokenizerErrorKind::kSchema, "{}: holds {} and {}; keep one .tiktoken file", folder.string(), found[0],
-                   found[1]);
+    fail_tokenizer(TokenizerErrorKind::kSchema, "{}: holds {} and {}; keep one .tiktoken file",
+                   folder.string(), found[0], found[1]);
   }
   return found.empty() ? std::string() : found.front();
 }
@@ -68,9 +69,10 @@ bool holds_tokenizer(const std::string& folder) {
 std::shared_ptr<const Tokenizer> load_hf_tokenizer(const std::string& folder) {
   const std::string path = tokenizer_file_in(folder);
   if (path.empty()) {
-    fail_tokenizer(TokenizerErrorKind::kSchema,
-                   "{}: holds no tokenizer; looked for tokenizer.json, tokenizer.model, tekken.json and *.tiktoken",
-                   folder);
+    fail_tokenizer(
+        TokenizerErrorKind::kSchema,
+        "{}: holds no tokenizer; looked for tokenizer.json, tokenizer.model, tekken.json and *.tiktoken",
+        folder);
   }
   TokenizerSpec spec = read_tokenizer(path);
   read_tokenizer_config(folder, spec);

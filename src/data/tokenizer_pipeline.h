@@ -18,8 +18,8 @@ namespace phalanx::data {
 ///     added tokens as written -> normalizers -> added tokens in normal form -> pre-tokenizers -> model
 ///     -> prefix and suffix of the post-processor;     back: decoder
 ///
-/// A further kind of part is one file pair that its factory lists (normalizer.cpp, pre_tokenizer.cpp, token_model.cpp,
-/// decoder.cpp).
+/// A further kind of part is one file pair that its factory lists (normalizer.cpp, pre_tokenizer.cpp,
+/// token_model.cpp, decoder.cpp).
 class PipelineTokenizer : public Tokenizer {
  public:
   explicit PipelineTokenizer(TokenizerSpec spec);

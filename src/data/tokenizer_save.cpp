@@ -5,8 +5,8 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
-#include "data/tokenizer_pipeline.h"
 #include "data/tokenizer_json.h"
+#include "data/tokenizer_pipeline.h"
 
 namespace phalanx::data {
 

@@ -46,7 +46,8 @@ void read_piece(std::string_view bytes, const std::string& source, ModelProto& m
   }
   const size_t id = model.pieces.size();
   if (id >= kMaxPieces) fail_tokenizer(kTooLarge, "{}: has more than {} pieces", source, kMaxPieces);
-  if (type < 1 || type > 6) fail_tokenizer(kVocab, "{}: piece {} has type {}; 1 to 6 are known", source, id, type);
+  if (type < 1 || type > 6)
+    fail_tokenizer(kVocab, "{}: piece {} has type {}; 1 to 6 are known", source, id, type);
   if (piece.empty() || first_invalid_utf8(piece))
     fail_tokenizer(kVocab, "{}: piece {} is {}", source, id, piece.empty() ? "empty" : "not valid UTF-8");
   if (!std::isfinite(score)) fail_tokenizer(kVocab, "{}: piece {} has the score {}", source, id, score);
@@ -111,7 +112,8 @@ ModelProto read_model_proto(std::string_view bytes, const std::string& source) {
   }
   if (model.pieces.empty()) fail_tokenizer(kVocab, "{}: has no pieces; it is no SentencePiece model", source);
   if (model.has_denormalizer)
-    fail_tokenizer(kSchema, "{}: has a denormalizer, which is not supported; train the model without one", source);
+    fail_tokenizer(kSchema, "{}: has a denormalizer, which is not supported; train the model without one",
+                   source);
   return model;
 }
 
@@ -146,8 +148,8 @@ std::string normalizer_of(const ModelProto& proto) {
     user_defined.push_back(proto.pieces[id]);
     has_space = has_space || proto.pieces[id].find(' ') != std::string::npos;
   }
-  const bool is_plain = proto.charsmap.empty() && !proto.remove_extra_whitespaces && proto.escape_whitespaces &&
-                        !proto.treat_whitespace_as_suffix && !has_space;
+  const bool is_plain = proto.charsmap.empty() && !proto.remove_extra_whitespaces &&
+                        proto.escape_whitespaces && !proto.treat_whitespace_as_suffix && !has_space;
   if (is_plain) return sentencepiece_escape(proto.add_dummy_prefix);
   const nlohmann::ordered_json json = {{"type", "SentencePiece"},
                                        {"precompiled_charsmap", to_base64(proto.charsmap)},
@@ -166,7 +168,8 @@ void add_special_tokens(const ModelProto& proto, TokenizerSpec& spec) {
     if (type == PieceType::kControl || type == PieceType::kUnknown) {
       spec.added_tokens.push_back({.id = token, .content = proto.pieces[id], .special = true});
     } else if (type == PieceType::kUserDefined && proto.model_type == kBpe) {
-      spec.added_tokens.push_back({.id = token, .content = proto.pieces[id], .normalized = true, .verbatim = true});
+      spec.added_tokens.push_back(
+          {.id = token, .content = proto.pieces[id], .normalized = true, .verbatim = true});
     }
   }
   const auto id_of = [&](int32_t id, PieceType wanted) -> std::optional<TokenId> {
@@ -184,7 +187,8 @@ void add_special_tokens(const ModelProto& proto, TokenizerSpec& spec) {
 
 bool is_sentencepiece_model(std::string_view bytes) {
   // Field 1, a message: the length of the first piece, then its field 1, a string.
-  return bytes.size() > 3 && bytes[0] == '\x0A' && static_cast<uint8_t>(bytes[1]) < 0x80 && bytes[2] == '\x0A';
+  return bytes.size() > 3 && bytes[0] == '\x0A' && static_cast<uint8_t>(bytes[1]) < 0x80 &&
+         bytes[2] == '\x0A';
 }
 
 TokenizerSpec read_sentencepiece_model(std::string_view bytes, const std::string& file) {

@@ -38,8 +38,8 @@ struct BpeModel {
   bool fuse_unk = false;
   std::optional<TokenId> unk;
   std::string continuing_subword_prefix, end_of_word_suffix;
-  /// Characters without a token that merges join all the same (SentencePiece): merges know them as the ids behind the
-  /// last token.
+  /// Characters without a token that merges join all the same (SentencePiece): merges know them as the ids
+  /// behind the last token.
   std::vector<std::string> hidden;
 };
 
@@ -66,7 +66,7 @@ struct TokenizerSpec {
   std::string source;               ///< the file, for messages
   std::vector<std::string> tokens;  ///< id -> text as in the file, added tokens included; empty: no such id
   int64_t first_model_token = 0;    ///< ids from it ...
-  int64_t num_model_tokens = 0;     ///< ... to below this one are the model's; added tokens may stand there too
+  int64_t num_model_tokens = 0;  ///< ... to below this one are the model's; added tokens may stand there too
   ModelSpec model;
   std::vector<AddedToken> added_tokens;
   /// Parts of tokenizer.json, as JSON text; empty for none.

@@ -12,15 +12,31 @@ namespace {
 using enum TokenizerErrorKind;
 
 /// The names of files older than the key "special_tokens".
-constexpr std::string_view kOldSpecialTokens[] = {
-    "<unk>",        "<s>",    "</s>",         "[INST]",        "[/INST]",        "[AVAILABLE_TOOLS]",
-    "[/AVAILABLE_TOOLS]", "[TOOL_RESULTS]", "[/TOOL_RESULTS]", "[TOOL_CALLS]", "[IMG]", "<pad>",
-    "[IMG_BREAK]",  "[IMG_END]", "[PREFIX]",  "[MIDDLE]",      "[SUFFIX]",       "[SYSTEM_PROMPT]",
-    "[/SYSTEM_PROMPT]", "[TOOL_CONTENT]"};
+constexpr std::string_view kOldSpecialTokens[] = {"<unk>",
+                                                  "<s>",
+                                                  "</s>",
+                                                  "[INST]",
+                                                  "[/INST]",
+                                                  "[AVAILABLE_TOOLS]",
+                                                  "[/AVAILABLE_TOOLS]",
+                                                  "[TOOL_RESULTS]",
+                                                  "[/TOOL_RESULTS]",
+                                                  "[TOOL_CALLS]",
+                                                  "[IMG]",
+                                                  "<pad>",
+                                                  "[IMG_BREAK]",
+                                                  "[IMG_END]",
+                                                  "[PREFIX]",
+                                                  "[MIDDLE]",
+                                                  "[SUFFIX]",
+                                                  "[SYSTEM_PROMPT]",
+                                                  "[/SYSTEM_PROMPT]",
+                                                  "[TOOL_CONTENT]"};
 
 size_t checked_count(const JsonValue& value, size_t most) {
   const int64_t count = value.integer();
-  if (count < 0 || static_cast<uint64_t>(count) > most) value.fail(kVocab, "{} is not from 0 to {}", count, most);
+  if (count < 0 || static_cast<uint64_t>(count) > most)
+    value.fail(kVocab, "{} is not from 0 to {}", count, most);
   return static_cast<size_t>(count);
 }
 
@@ -29,7 +45,8 @@ std::vector<std::string> special_names(const JsonValue& root, size_t count) {
   for (size_t id = 0; id < count; ++id) names.push_back(fmt::format("<SPECIAL_{}>", id));
   const auto list = root.find("special_tokens");
   if (!list) {
-    for (size_t id = 0; id < std::min(count, std::size(kOldSpecialTokens)); ++id) names[id] = kOldSpecialTokens[id];
+    for (size_t id = 0; id < std::min(count, std::size(kOldSpecialTokens)); ++id)
+      names[id] = kOldSpecialTokens[id];
     return names;
   }
   for (const JsonValue& token : list->items()) {
@@ -61,14 +78,15 @@ TokenizerSpec read_tekken(std::string_view bytes, const std::string& file) {
   spec.source = file;
   spec.tokens = special_names(document.root(), num_special);
   for (size_t id = 0; id < num_special; ++id)
-    spec.added_tokens.push_back({.id = static_cast<TokenId>(id), .content = spec.tokens[id], .special = true});
+    spec.added_tokens.push_back(
+        {.id = static_cast<TokenId>(id), .content = spec.tokens[id], .special = true});
   std::vector<std::string> tokens;
   for (const auto element : vocab.array()) {  // in the order of ranks
     if (tokens.size() == size - num_special) break;
     std::string_view base64;
     int64_t rank = -1;
-    if (element["token_bytes"].get(base64) != simdjson::SUCCESS || element["rank"].get(rank) != simdjson::SUCCESS ||
-        rank != static_cast<int64_t>(tokens.size())) {
+    if (element["token_bytes"].get(base64) != simdjson::SUCCESS ||
+        element["rank"].get(rank) != simdjson::SUCCESS || rank != static_cast<int64_t>(tokens.size())) {
       vocab.fail(kVocab, "entry {} must have rank {} and token_bytes", tokens.size(), tokens.size());
     }
     auto token = from_base64(base64);
@@ -81,7 +99,8 @@ TokenizerSpec read_tekken(std::string_view bytes, const std::string& file) {
       if (spec.tokens[id] == name) return static_cast<TokenId>(id);
     return std::nullopt;
   };
-  spec.special_tokens = {.bos = id_of("<s>"), .eos = id_of("</s>"), .pad = id_of("<pad>"), .unk = id_of("<unk>")};
+  spec.special_tokens = {
+      .bos = id_of("<s>"), .eos = id_of("</s>"), .pad = id_of("<pad>"), .unk = id_of("<unk>")};
   if (spec.special_tokens.bos) spec.prefix = {*spec.special_tokens.bos};
   return spec;
 }

@@ -82,10 +82,11 @@ const Encoding& find_encoding(size_t num_ranks, const std::string& file) {
     if (encoding.num_ranks == num_ranks) return encoding;
     known += fmt::format("{}{} ({})", known.empty() ? "" : ", ", encoding.num_ranks, encoding.name);
   }
-  fail_tokenizer(kVocab,
-                 "{}: has {} ranks; a tiktoken file does not say how it splits text, which is known for {}; use the "
-                 "model's tokenizer.json",
-                 file, num_ranks, known);
+  fail_tokenizer(
+      kVocab,
+      "{}: has {} ranks; a tiktoken file does not say how it splits text, which is known for {}; use the "
+      "model's tokenizer.json",
+      file, num_ranks, known);
 }
 
 /// Lines "base64 rank"; a rank may be left out where a special token stands.
@@ -122,17 +123,20 @@ void add_special_tokens(const Encoding& encoding, TokenizerSpec& spec) {
   for (const auto& [content, id] : encoding.special) spec.tokens[static_cast<size_t>(id)] = content;
   int reserved = 2;
   for (size_t id = 0; id < size; ++id) {
-    const bool is_special = static_cast<int64_t>(id) >= spec.num_model_tokens || spec.tokens[id].starts_with("<|endoftext|>");
+    const bool is_special =
+        static_cast<int64_t>(id) >= spec.num_model_tokens || spec.tokens[id].starts_with("<|endoftext|>");
     if (!is_special) continue;
     if (spec.tokens[id].empty()) spec.tokens[id] = fmt::format("<|reserved_special_token_{}|>", reserved++);
-    spec.added_tokens.push_back({.id = static_cast<TokenId>(id), .content = spec.tokens[id], .special = true});
+    spec.added_tokens.push_back(
+        {.id = static_cast<TokenId>(id), .content = spec.tokens[id], .special = true});
   }
   const auto id_of = [&](std::string_view content) -> std::optional<TokenId> {
     for (const auto& [text, id] : encoding.special)
       if (text == content) return id;
     return std::nullopt;
   };
-  spec.special_tokens = {.bos = id_of(encoding.bos), .eos = id_of(encoding.eos), .pad = id_of(encoding.pad), .unk = {}};
+  spec.special_tokens = {
+      .bos = id_of(encoding.bos), .eos = id_of(encoding.eos), .pad = id_of(encoding.pad), .unk = {}};
   if (spec.special_tokens.bos) spec.prefix = {*spec.special_tokens.bos};
 }
 
@@ -153,9 +157,9 @@ TokenizerSpec read_tiktoken(std::string_view bytes, const std::string& file) {
   for (const auto& [rank, token] : ranks) {
     while (tokens.size() < rank) {
       // The rank of a special token: no text leads to what is put here.
-      const auto special = std::find_if(encoding.special.begin(), encoding.special.end(), [&](const auto& entry) {
-        return entry.second == static_cast<TokenId>(tokens.size());
-      });
+      const auto special = std::find_if(
+          encoding.special.begin(), encoding.special.end(),
+          [&](const auto& entry) { return entry.second == static_cast<TokenId>(tokens.size()); });
       if (special == encoding.special.end())
         fail_tokenizer(kVocab, "{}: rank {} is missing", file, tokens.size());
       tokens.emplace_back(special->first);

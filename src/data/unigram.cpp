@@ -16,7 +16,8 @@ Unigram::Unigram(const TokenizerSpec& spec)
       byte_tokens_(find_byte_tokens(spec)),
       cache_owner_(WordCache::next_owner()) {
   for (size_t id = 0; id < tokens_.size(); ++id)
-    if (std::isfinite(model_.scores[id])) ids_[tokens_[id]] = static_cast<TokenId>(id);  // the last of equal ones
+    if (std::isfinite(model_.scores[id]))
+      ids_[tokens_[id]] = static_cast<TokenId>(id);  // the last of equal ones
   std::vector<std::pair<std::string, int32_t>> entries;
   for (const auto& [token, id] : ids_)
     if (!token.empty()) entries.emplace_back(token, id);
@@ -26,7 +27,8 @@ Unigram::Unigram(const TokenizerSpec& spec)
 void Unigram::encode(std::string_view text, const std::vector<Piece>& pieces, std::vector<TokenId>& ids,
                      std::vector<uint32_t>* lengths) const {
   const auto encode_one = [&](std::string_view word) {
-    model_.single_precision ? encode_word<float>(word, ids, lengths) : encode_word<double>(word, ids, lengths);
+    model_.single_precision ? encode_word<float>(word, ids, lengths)
+                            : encode_word<double>(word, ids, lengths);
   };
   WordCache& cache = WordCache::of_this_thread();
   for (const Piece& piece : pieces) {
@@ -39,7 +41,8 @@ void Unigram::encode(std::string_view text, const std::vector<Piece>& pieces, st
 }
 
 template <typename Score>
-void Unigram::encode_word(std::string_view word, std::vector<TokenId>& ids, std::vector<uint32_t>* lengths) const {
+void Unigram::encode_word(std::string_view word, std::vector<TokenId>& ids,
+                          std::vector<uint32_t>* lengths) const {
   struct Node {  // the best way to get here
     Score score = 0;
     uint32_t begin = UINT32_MAX;
@@ -51,7 +54,8 @@ void Unigram::encode_word(std::string_view word, std::vector<TokenId>& ids, std:
   const auto offer = [&](size_t begin, size_t end, Score score, TokenId token) {
     Node& node = best[end];
     const Score candidate = score + best[begin].score;
-    if (node.begin == UINT32_MAX || candidate > node.score) node = {candidate, static_cast<uint32_t>(begin), token};
+    if (node.begin == UINT32_MAX || candidate > node.score)
+      node = {candidate, static_cast<uint32_t>(begin), token};
   };
   for (size_t at = 0; at < word.size();) {
     const char* p = word.data() + at;
@@ -67,7 +71,9 @@ void Unigram::encode_word(std::string_view word, std::vector<TokenId>& ids, std:
   }
   thread_local std::vector<uint32_t> ends;  // of the parts, the last first
   ends.clear();
-  const auto is_unknown = [&](const Node& node) { return node.token == kUnknown || node.token == model_.unk; };
+  const auto is_unknown = [&](const Node& node) {
+    return node.token == kUnknown || node.token == model_.unk;
+  };
   for (uint32_t end = static_cast<uint32_t>(word.size()); end > 0;) {
     const Node* node = &best[end];
     ends.push_back(end);
@@ -75,7 +81,8 @@ void Unigram::encode_word(std::string_view word, std::vector<TokenId>& ids, std:
     end = node->begin;
   }
   uint32_t begin = 0;
-  for (size_t i = ends.size(); i-- > 0; begin = ends[i]) add(word.substr(begin, ends[i] - begin), ids, lengths);
+  for (size_t i = ends.size(); i-- > 0; begin = ends[i])
+    add(word.substr(begin, ends[i] - begin), ids, lengths);
 }
 
 void Unigram::add(std::string_view text, std::vector<TokenId>& ids, std::vector<uint32_t>* lengths) const {
@@ -85,15 +92,17 @@ void Unigram::add(std::string_view text, std::vector<TokenId>& ids, std::vector<
   };
   if (const auto found = ids_.find(text); found != ids_.end()) return put(found->second, text.size());
   const auto token_of = [&](char byte) { return byte_tokens_[static_cast<uint8_t>(byte)]; };
-  if (model_.byte_fallback && std::all_of(text.begin(), text.end(), [&](char b) { return token_of(b) >= 0; })) {
+  if (model_.byte_fallback &&
+      std::all_of(text.begin(), text.end(), [&](char b) { return token_of(b) >= 0; })) {
     for (const char byte : text) put(token_of(byte), 1);
   } else if (model_.unk) {
     put(*model_.unk, text.size());
   } else {
-    fail_tokenizer(TokenizerErrorKind::kText,
-                   "{}: the vocabulary has no token for \"{}\", and no unk_id or byte_fallback; use a tokenizer that "
-                   "has one of them",
-                   source_, core::printable(text, 40));
+    fail_tokenizer(
+        TokenizerErrorKind::kText,
+        "{}: the vocabulary has no token for \"{}\", and no unk_id or byte_fallback; use a tokenizer that "
+        "has one of them",
+        source_, core::printable(text, 40));
   }
 }
 

@@ -11,8 +11,8 @@
 namespace phalanx::data {
 
 /// The unigram language model: of all ways to cut a piece into tokens, the one with the highest sum of scores
-/// (Viterbi). A character that is no token has `unk_score`; neighbours of that kind become one unknown token, or
-/// the bytes <0xNN>.
+/// (Viterbi). A character that is no token has `unk_score`; neighbours of that kind become one unknown token,
+/// or the bytes <0xNN>.
 class Unigram : public TokenModel {
  public:
   /// `spec` holds a UnigramModel.

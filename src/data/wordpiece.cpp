@@ -15,7 +15,8 @@ WordPiece::WordPiece(const TokenizerSpec& spec) : cache_owner_(WordCache::next_o
   for (int32_t id = 0; id < spec.num_model_tokens; ++id) {
     const std::string& token = spec.tokens[static_cast<size_t>(id)];
     if (!token.empty()) first.emplace_back(token, id);
-    if (token.size() > prefix.size() && token.starts_with(prefix)) inside.emplace_back(token.substr(prefix.size()), id);
+    if (token.size() > prefix.size() && token.starts_with(prefix))
+      inside.emplace_back(token.substr(prefix.size()), id);
   }
   first_ = ByteTrie(std::move(first));
   inside_ = ByteTrie(std::move(inside));
@@ -28,15 +29,18 @@ void WordPiece::encode(std::string_view text, const std::vector<Piece>& pieces, 
     if (lengths) {
       encode_word(text.substr(piece.begin, piece.end - piece.begin), ids, lengths);
     } else {
-      cache.encode(text, piece, cache_owner_, ids, [&](std::string_view word) { encode_word(word, ids, nullptr); });
+      cache.encode(text, piece, cache_owner_, ids,
+                   [&](std::string_view word) { encode_word(word, ids, nullptr); });
     }
   }
 }
 
-void WordPiece::encode_word(std::string_view word, std::vector<TokenId>& ids, std::vector<uint32_t>* lengths) const {
+void WordPiece::encode_word(std::string_view word, std::vector<TokenId>& ids,
+                            std::vector<uint32_t>* lengths) const {
   const size_t first_id = ids.size();
   const size_t first_length = lengths ? lengths->size() : 0;
-  const auto num_characters = std::count_if(word.begin(), word.end(), [](char c) { return (c & 0xC0) != 0x80; });
+  const auto num_characters =
+      std::count_if(word.begin(), word.end(), [](char c) { return (c & 0xC0) != 0x80; });
   bool covered = static_cast<size_t>(num_characters) <= max_characters_;
   for (size_t at = 0; covered && at < word.size();) {
     TokenId token = -1;

@@ -9,8 +9,8 @@
 
 namespace phalanx::data {
 
-/// WordPiece (BERT): from the left, always the longest token; tokens inside a word are written with the prefix "##". A
-/// word that cannot be covered so, or has too many characters, is one unknown token.
+/// WordPiece (BERT): from the left, always the longest token; tokens inside a word are written with the
+/// prefix "##". A word that cannot be covered so, or has too many characters, is one unknown token.
 class WordPiece : public TokenModel {
  public:
   /// `spec` holds a WordPieceModel.

@@ -81,6 +81,78 @@ const std::set<std::string, std::less<>> kHarmless = {
     "custom_pipelines",
     "torch_dtype",
     "dtype",
+    "_sliding_window_pattern",  // of gemma3, beside the layer_types that it made
+    "attn_pdrop",               // dropout, of which notices() speaks
+    "resid_pdrop",
+    "embd_pdrop",
+    "reorder_and_upcast_attn",  // precision only
+    "cross_attention_hidden_size",
+    "summary_activation",
+    "summary_first_dropout",
+    "summary_proj_to_labels",
+    "summary_type",
+    "summary_use_proj",
+    "n_ctx",
+    "cache_implementation",
+};
+
+/// Keys of one family or another that change what a model computes, with the values that do not. A family
+/// that knows such a key reads it.
+const std::map<std::string, std::vector<json>, std::less<>> kNeutral = {
+    {"alibi", {false}},
+    {"attention_bias", {false}},
+    {"attention_multiplier", {1.0}},
+    {"attention_chunk_size", {}},
+    {"attention_out_bias", {false}},
+    {"attention_sink_size", {}},
+    {"attn_logit_softcapping", {}},
+    {"attn_temperature_tuning", {false}},
+    {"clip_qkv", {}},
+    {"decoder_sparse_step", {1}},
+    {"embedding_multiplier", {1.0}},
+    {"final_logit_softcapping", {}},
+    {"first_k_dense_replace", {}},
+    {"full_attention_interval", {}},
+    {"hidden_activation", {}},
+    {"kv_lora_rank", {}},
+    {"layer_types", {}},
+    {"logit_scale", {1.0}},
+    {"logits_scaling", {1.0}},
+    {"mlp_bias", {false}},
+    {"mlp_only_layers", {json::array()}},
+    {"moe_intermediate_size", {}},
+    {"n_routed_experts", {}},
+    {"n_shared_experts", {0}},
+    {"no_rope_layers", {json::array()}},
+    {"norm_topk_prob", {}},
+    {"num_experts", {0}},
+    {"num_local_experts", {0}},
+    {"num_nextn_predict_layers", {0}},
+    {"parallel_attn", {false}},
+    {"partial_rotary_factor", {1.0}},
+    {"qk_layernorm", {false}},
+    {"qkv_bias", {false}},
+    {"quantization_config", {}},
+    {"query_pre_attn_scalar", {}},
+    {"residual_multiplier", {1.0}},
+    {"rope_local_base_freq", {}},
+    {"rotary_dim", {}},
+    {"rotary_pct", {1.0}},
+    {"scale_attn_by_inverse_layer_idx", {false}},
+    {"scale_attn_weights", {true}},
+    {"scale_embedding", {false}},
+    {"shared_expert_intermediate_size", {0}},
+    {"sliding_window", {}},
+    {"sliding_window_pattern", {}},
+    {"text_config", {}},
+    {"use_bias", {false}},
+    {"use_bidirectional_attention", {false}},
+    {"use_mrope", {false}},
+    {"use_parallel_residual", {false}},
+    {"use_qk_norm", {false}},
+    {"use_qkv_bias", {false}},
+    {"use_sliding_window", {false}},
+    {"vision_config", {}},
 };
 
 struct RopeType {
@@ -94,7 +166,7 @@ const std::array<RopeType, 6> kRopeTypes = {{
     {"dynamic", {"factor"}, {"original_max_position_embeddings"}},
     {"yarn",
      {"factor", "original_max_position_embeddings"},
-     {"attention_factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim"}},
+     {"attention_factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim", "truncate"}},
     {"longrope", {"original_max_position_embeddings"}, {"attention_factor", "factor"}},
     {"llama3", {"factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"}, {}},
 }};
@@ -129,8 +201,16 @@ std::optional<Spelling> read_spelling(const HfConfig& config, const std::string&
   for (const std::string& key : fields->keys()) {
     if (key == "rope_type" || key == "type" || !fields->has(key)) continue;
     const json& value = *fields->raw(key);
-    if (key == "truncate" || key == "short_factor" || key == "long_factor")
-      continue;  // not numbers; yarn, longrope
+    if (key == "short_factor" || key == "long_factor") continue;  // not numbers; longrope
+    if (key == "partial_rotary_factor") {                         // phi3 writes it where it has no effect
+      if (value != 1.0) fields->fail_value(key, "1: heads are rotated whole");
+      continue;
+    }
+    if (key == "truncate") {
+      if (!value.is_boolean()) fields->fail_value(key, "true or false");
+      spelling.numbers[key] = value.get<bool>() ? 1 : 0;
+      continue;
+    }
     if (!value.is_number()) fields->fail_value(key, "a number");
     spelling.numbers[key] = fields->number(key, key == "rope_theta" ? 0 : -kHuge, kHuge);
   }
@@ -188,8 +268,27 @@ std::vector<std::string> HfConfig::unread_that_may_matter() const {
   return keys;
 }
 
+std::vector<std::string> HfConfig::unread_that_matter() const {
+  std::vector<std::string> found;
+  for (const std::string& key : unread()) {
+    const auto neutral = kNeutral.find(key);
+    if (neutral == kNeutral.end()) continue;
+    const json& value = *raw(key);
+    const auto& values = neutral->second;
+    if (std::ranges::find(values, value) == values.end())
+      found.push_back(fmt::format("{} = {}", key, core::printable(value.dump())));
+  }
+  return found;
+}
+
 std::vector<std::string> HfConfig::notices() const {
   std::vector<std::string> notices;
+  for (const char* key : {"attn_pdrop", "resid_pdrop", "embd_pdrop"}) {
+    const json* value = raw(key);
+    if (value && *value != 0)
+      notices.push_back(fmt::format("{}: {} is {}; training is without dropout", path().string(), key,
+                                    core::printable(value->dump())));
+  }
   for (const char* key : {"auto_map", "trust_remote_code", "custom_pipelines"})
     if (has(key))
       notices.push_back(
@@ -218,6 +317,42 @@ RopeParameters read_rope(const HfConfig& config) {
   return rope;
 }
 
+LayerRopes read_layer_ropes(const HfConfig& config) {
+  constexpr const char *kFull = "full_attention", *kSliding = "sliding_attention";
+  LayerRopes ropes;
+  ropes.sliding_theta = config.find_number("rope_local_base_freq", 0, kHuge);
+  const json* parameters = config.raw("rope_parameters");
+  const bool has_both = parameters && parameters->is_object() &&
+                        (parameters->contains(kFull) || parameters->contains(kSliding));
+  if (!has_both) {
+    ropes.full = read_rope(config);
+    return ropes;
+  }
+  for (const auto& [key, value] : parameters->items()) {
+    if (key != kFull && key != kSliding)
+      fail_in(Kind::kRange, config.path(), "rope_parameters has the key {} beside {} and {}",
+              core::printable(key), kFull, kSliding);
+  }
+  const auto kind = [&](const char* name) {
+    json object = json::object();
+    if (parameters->contains(name)) object["rope_parameters"] = parameters->at(name);
+    return object;
+  };
+  json full = kind(kFull);
+  for (const char* key : {"rope_theta", "rope_scaling"})
+    if (const json* value = config.raw(key)) full[key] = *value;
+  ropes.full = read_rope(HfConfig(full, config.path()));
+  const RopeParameters sliding = read_rope(HfConfig(kind(kSliding), config.path()));
+  if (sliding.rope_type != "default")
+    fail_in(Kind::kRange, config.path(), "rope_parameters.{}.rope_type is {}; only default is allowed",
+            kSliding, core::printable(sliding.rope_type));
+  if (ropes.sliding_theta && sliding.rope_theta)
+    require_equal(config, "rope_local_base_freq", *ropes.sliding_theta,
+                  "rope_parameters.sliding_attention.rope_theta", *sliding.rope_theta);
+  if (sliding.rope_theta) ropes.sliding_theta = sliding.rope_theta;
+  return ropes;
+}
+
 std::optional<DType> read_dtype(const HfConfig& config) {
   const auto dtype = config.find_text("dtype"), torch_dtype = config.find_text("torch_dtype");
   if (dtype && torch_dtype && *dtype != *torch_dtype)
@@ -237,11 +372,24 @@ void set_dtype(json& config, DType dtype) {
 void set_rope(json& config, const RopeParameters& rope) {
   json scaling = {{"rope_type", rope.rope_type}};
   for (const auto& [key, value] : rope.numbers)
-    scaling[key] = key == "original_max_position_embeddings" ? as_json_number(value) : json(value);
+    if (key == "truncate") {
+      scaling[key] = value != 0;
+    } else {
+      scaling[key] = key == "original_max_position_embeddings" ? as_json_number(value) : json(value);
+    }
   config["rope_scaling"] = rope.rope_type == "default" ? json(nullptr) : scaling;
   config["rope_theta"] = rope.rope_theta.value();
   config["rope_parameters"] = scaling;
   config["rope_parameters"]["rope_theta"] = rope.rope_theta.value();
+}
+
+void set_layer_ropes(json& config, const LayerRopes& ropes) {
+  set_rope(config, ropes.full);
+  const json full = config["rope_parameters"];
+  config["rope_local_base_freq"] = ropes.sliding_theta.value();
+  config["rope_parameters"] = {
+      {"full_attention", full},
+      {"sliding_attention", {{"rope_type", "default"}, {"rope_theta", ropes.sliding_theta.value()}}}};
 }
 
 GenerationConfig read_generation_config(const std::filesystem::path& file) {

@@ -22,6 +22,8 @@ class HfConfig : public JsonFields {
   /// `unread()` without the keys that are known not to change the logits: what a report should name. Nothing
   /// is lost unseen, but nobody is bothered with use_cache.
   std::vector<std::string> unread_that_may_matter() const;
+  /// Those of them that are known to change the results where they have this value, each as "key = value".
+  std::vector<std::string> unread_that_matter() const;
   /// Sentences for the user, e.g. that auto_map is ignored.
   std::vector<std::string> notices() const;
 };
@@ -38,12 +40,23 @@ struct RopeParameters {
 /// the type needs is missing, or if it has a key that we do not know.
 RopeParameters read_rope(const HfConfig& config);
 
+/// A model that has sliding layers with a rotary embedding of their own: one object for each kind of layer in
+/// `rope_parameters` (v5), or `rope_local_base_freq` for the sliding ones, which are never scaled (v4).
+struct LayerRopes {
+  RopeParameters full;
+  std::optional<double> sliding_theta;
+};
+/// @throws FormatError as read_rope(), and if sliding layers have a rope_type other than default.
+LayerRopes read_layer_ropes(const HfConfig& config);
+
 /// `dtype` (v5) or `torch_dtype` (v4): F64, F32, F16 or BF16; nothing if neither is there.
 std::optional<core::DType> read_dtype(const HfConfig& config);
 
 /// Sets both spellings, so that transformers v4 and v5 read the same.
 void set_dtype(nlohmann::json& config, core::DType dtype);
 void set_rope(nlohmann::json& config, const RopeParameters& rope);  ///< rope_theta must be there
+
+void set_layer_ropes(nlohmann::json& config, const LayerRopes& ropes);  ///< both thetas must be there
 
 /// generation_config.json
 struct GenerationConfig {

@@ -8,30 +8,31 @@
 namespace phalanx::formats {
 namespace {
 
-constexpr std::string_view kOldBlock = ".block_sparse_moe.", kNewBlock = ".mlp.",
-                           kGateUp = ".experts.gate_up_proj", kDown = ".experts.down_proj";
+constexpr std::string_view kNewBlock = ".mlp.", kGateUp = ".experts.gate_up_proj",
+                           kDown = ".experts.down_proj";
 
 bool has_new_spelling(const TensorInfo& tensor) {
   return tensor.name.find(kNewBlock) != std::string::npos;
 }
 
-std::string with_old_block(std::string name) {
+std::string with_block(std::string name, const std::string& block) {
   if (const size_t at = name.find(kNewBlock); at != std::string::npos)
-    name.replace(at, kNewBlock.size(), kOldBlock);
+    name.replace(at, kNewBlock.size(), block);
   return name;
 }
 
 class CutWeights : public TensorFile {
  public:
-  explicit CutWeights(std::shared_ptr<const TensorFile> file) : file_(std::move(file)) {
+  CutWeights(std::shared_ptr<const TensorFile> file, const ExpertNames& names)
+      : file_(std::move(file)), block_(names.block) {
     for (const TensorInfo& stored : file_->tensors()) {
       const bool has_three = stored.shape.size() == 3 && stored.size_bytes > 0;
       if (has_three && stored.name.ends_with(kGateUp) && stored.shape[1] % 2 == 0) {
-        add_experts(stored, kGateUp, {"w1", "w3"});
+        add_experts(stored, kGateUp, {names.w1, names.w3});
       } else if (has_three && stored.name.ends_with(kDown)) {
-        add_experts(stored, kDown, {"w2"});
+        add_experts(stored, kDown, {names.w2});
       } else {
-        add(stored, with_old_block(stored.name), stored.shape, 0, stored.size_bytes);
+        add(stored, with_block(stored.name, block_), stored.shape, 0, stored.size_bytes);
       }
     }
   }
@@ -62,7 +63,8 @@ class CutWeights : public TensorFile {
   void add_experts(const TensorInfo& stored, std::string_view suffix, const std::vector<std::string>& parts) {
     const int64_t num_experts = stored.shape[0], rows = stored.shape[1] / std::ssize(parts);
     const uint64_t part_bytes = stored.size_bytes / (num_experts * parts.size());
-    const std::string block = with_old_block(stored.name.substr(0, stored.name.size() - suffix.size()) + ".");
+    const std::string block =
+        with_block(stored.name.substr(0, stored.name.size() - suffix.size()) + ".", block_);
     uint64_t offset_bytes = 0;
     for (int64_t e = 0; e < num_experts; ++e) {
       for (const std::string& part : parts) {
@@ -74,15 +76,17 @@ class CutWeights : public TensorFile {
   }
 
   std::shared_ptr<const TensorFile> file_;
+  std::string block_;
   std::vector<TensorInfo> tensors_;
   std::map<std::string, Place> places_;
 };
 
 }  // namespace
 
-std::shared_ptr<const TensorFile> mixtral_weights(std::shared_ptr<const TensorFile> file) {
+std::shared_ptr<const TensorFile> expert_weights(std::shared_ptr<const TensorFile> file,
+                                                 const ExpertNames& names) {
   if (std::none_of(file->tensors().begin(), file->tensors().end(), has_new_spelling)) return file;
-  return std::make_shared<CutWeights>(std::move(file));
+  return std::make_shared<CutWeights>(std::move(file), names);
 }
 
 }  // namespace phalanx::formats

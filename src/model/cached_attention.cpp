@@ -34,7 +34,7 @@ template <typename T>
 struct Run {
   const T *q, *keys, *values;
   Shapes shapes;
-  float scale;
+  float scale, softcap;
   Partial* partials;  // [tasks][group]
   float* outputs;     // [tasks][group][steps * kStep], in lane order
 };
@@ -62,6 +62,8 @@ template <typename T>
     }
     scores[i] = run.scale * wide::sum(first + second);
   }
+  if (run.softcap == 0) return;
+  for (int64_t i = 0; i < count; ++i) scores[i] = run.softcap * std::tanh(scores[i] / run.softcap);
 }
 
 template <typename T>
@@ -112,19 +114,24 @@ PHALANX_DISPATCH(attend, attend_body, (const Run<T>& run, const Task& task, int6
                  (run, task, index))
 
 std::vector<Task> make_tasks(const Shapes& shapes, const std::vector<int64_t>& lengths,
-                             const std::vector<int32_t>& cu_seqlens) {
+                             const std::vector<int32_t>& cu_seqlens, int64_t window) {
   std::vector<Task> tasks;
   for (int64_t e = 0; e < static_cast<int64_t>(lengths.size()); ++e) {
     for (int64_t row = cu_seqlens[e]; row < cu_seqlens[e + 1]; ++row) {
       const int64_t visible = lengths[e] + (row - cu_seqlens[e]) + 1;
+      const int64_t first = window > 0 ? std::max<int64_t>(0, visible - window) : 0;
       for (int64_t head = 0; head < shapes.num_kv_heads; ++head) {
-        for (int64_t begin = 0; begin < visible; begin += kPiece) {
+        for (int64_t begin = first; begin < visible; begin += kPiece) {
           tasks.push_back({row, head, e, begin, std::min(visible, begin + kPiece)});
         }
       }
     }
   }
   return tasks;
+}
+
+bool same_output(const Task& a, const Task& b) {
+  return a.row == b.row && a.kv_head == b.kv_head;
 }
 
 // Joins the pieces of one token and head: they stand next to each other in `tasks`.
@@ -156,7 +163,7 @@ void merge(const Run<T>& run, const std::vector<Task>& tasks, size_t first, size
 
 template <typename T>
 void run_tasks(const at::Tensor& q, const at::Tensor& keys, const at::Tensor& values, const Shapes& shapes,
-               const std::vector<Task>& tasks, double scale, at::Tensor& out) {
+               const std::vector<Task>& tasks, const ops::AttentionOptions& options, at::Tensor& out) {
   static thread_local std::vector<Partial> partials;
   static thread_local std::vector<float> outputs;
   partials.resize(tasks.size() * shapes.group);
@@ -165,7 +172,8 @@ void run_tasks(const at::Tensor& q, const at::Tensor& keys, const at::Tensor& va
                    keys.const_data_ptr<T>(),
                    values.const_data_ptr<T>(),
                    shapes,
-                   static_cast<float>(scale),
+                   static_cast<float>(options.scale),
+                   static_cast<float>(options.softcap),
                    partials.data(),
                    outputs.data()};
   int64_t work = 0;
@@ -176,7 +184,7 @@ void run_tasks(const at::Tensor& q, const at::Tensor& keys, const at::Tensor& va
     for (int64_t t = begin; t < end; ++t) attend<T>(run, tasks[t], t);
   });
   for (size_t first = 0, last; first < tasks.size(); first = last) {
-    for (last = first + 1; last < tasks.size() && tasks[last].begin > 0; ++last) {
+    for (last = first + 1; last < tasks.size() && same_output(tasks[first], tasks[last]); ++last) {
     }
     merge(run, tasks, first, last, out.mutable_data_ptr<T>());
   }
@@ -185,7 +193,7 @@ void run_tasks(const at::Tensor& q, const at::Tensor& keys, const at::Tensor& va
 // Any dtype and device, one entry at a time.
 at::Tensor through_aten(const at::Tensor& q, const at::Tensor& keys, const at::Tensor& values,
                         const std::vector<int64_t>& lengths, const std::vector<int32_t>& cu_seqlens,
-                        double scale) {
+                        const ops::AttentionOptions& options) {
   at::Tensor out = at::empty_like(q);
   const int64_t group = q.size(1) / keys.size(1);
   for (size_t e = 0; e < lengths.size(); ++e) {
@@ -194,9 +202,11 @@ at::Tensor through_aten(const at::Tensor& q, const at::Tensor& keys, const at::T
     const at::Tensor k = keys[e].narrow(1, 0, visible).repeat_interleave(group, 0);    // [H, visible, d]
     const at::Tensor v = values[e].narrow(1, 0, visible).repeat_interleave(group, 0);  // [H, visible, d]
     at::Tensor scores =
-        at::matmul(q.narrow(0, cu_seqlens[e], count).transpose(0, 1), k.transpose(1, 2)) * scale;
-    const at::Tensor hidden =
-        at::ones({count, visible}, q.options().dtype(at::kBool)).triu(static_cast<int64_t>(lengths[e]) + 1);
+        at::matmul(q.narrow(0, cu_seqlens[e], count).transpose(0, 1), k.transpose(1, 2)) * options.scale;
+    if (options.softcap > 0) scores = (scores / options.softcap).tanh() * options.softcap;
+    const at::Tensor all = at::ones({count, visible}, q.options().dtype(at::kBool));
+    at::Tensor hidden = all.triu(lengths[e] + 1);
+    if (options.window > 0) hidden = hidden.logical_or(all.tril(lengths[e] - options.window));
     scores = scores.masked_fill(hidden, -std::numeric_limits<double>::infinity()).softmax(-1);
     out.narrow(0, cu_seqlens[e], count).copy_(at::matmul(scores, v).transpose(0, 1));
   }
@@ -207,7 +217,7 @@ at::Tensor through_aten(const at::Tensor& q, const at::Tensor& keys, const at::T
 
 at::Tensor cached_attention(const at::Tensor& q, const at::Tensor& keys, const at::Tensor& values,
                             const std::vector<int64_t>& lengths, const std::vector<int32_t>& cu_seqlens,
-                            double scale) {
+                            const ops::AttentionOptions& options) {
   const Shapes shapes{.num_heads = q.size(1),
                       .num_kv_heads = keys.size(1),
                       .group = q.size(1) / keys.size(1),
@@ -216,13 +226,13 @@ at::Tensor cached_attention(const at::Tensor& q, const at::Tensor& keys, const a
                       .steps = wide::num_steps(q.size(2))};
   const bool own = q.is_cpu() && shapes.steps <= kMaxSteps &&
                    (q.scalar_type() == at::kBFloat16 || q.scalar_type() == at::kFloat);
-  if (!own) return through_aten(q, keys, values, lengths, cu_seqlens, scale);
+  if (!own) return through_aten(q, keys, values, lengths, cu_seqlens, options);
   at::Tensor out = at::empty(q.sizes(), q.options());
-  const std::vector<Task> tasks = make_tasks(shapes, lengths, cu_seqlens);
+  const std::vector<Task> tasks = make_tasks(shapes, lengths, cu_seqlens, options.window);
   if (q.scalar_type() == at::kBFloat16) {
-    run_tasks<at::BFloat16>(q.contiguous(), keys, values, shapes, tasks, scale, out);
+    run_tasks<at::BFloat16>(q.contiguous(), keys, values, shapes, tasks, options, out);
   } else {
-    run_tasks<float>(q.contiguous(), keys, values, shapes, tasks, scale, out);
+    run_tasks<float>(q.contiguous(), keys, values, shapes, tasks, options, out);
   }
   return out;
 }

@@ -9,10 +9,12 @@
 #include "model/module.h"
 #include "model/output_head.h"
 #include "model/transformer_config.h"
+#include "ops/attention_options.h"
 
 namespace phalanx::formats {
 class HfConfig;
 class TensorFile;
+struct StoredTensor;
 }  // namespace phalanx::formats
 
 namespace phalanx::model {
@@ -47,10 +49,11 @@ struct LayersOutput {
 using LayerBody = std::function<Stream(const Stream&)>;
 using LayerRunner = std::function<Stream(int64_t layer, const Stream& stream, const LayerBody& body)>;
 
-/// softmax(scale q k^T) v over the samples of a micro-batch (ops::varlen_attention's signature).
+/// softmax(scale q k^T) v, with what the options do to scores, over the samples of a micro-batch
+/// (ops::varlen_attention's signature).
 using AttentionFunction =
     std::function<at::Tensor(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                             const std::vector<int32_t>& cu_seqlens, double scale)>;
+                             const std::vector<int32_t>& cu_seqlens, const ops::AttentionOptions& options)>;
 
 /// Layers [begin, end) of a model: 0 begins with the embedding, num_hidden_layers ends with the last norm.
 struct LayerRange {
@@ -112,10 +115,24 @@ class CausalLm : public Module {
 /// kVocab: rows of an embedding or output matrix. kColumn: rows of the weight, that is, columns of the
 /// result; its input enters whole and it leaves a part. kRow: columns of the weight; a part enters and the
 /// results of the parts are added. kEnter: a norm behind which layers of kind kColumn or kVocab read.
+/// kStream: a norm whose rows stay in the residual stream. kHeads: works on each head by itself. kAllHeads:
+/// works on all heads at once, so that tensor parallelism must refuse the model.
 /// kExpert: one of those that expert parallelism spreads. Inside a mixture of experts, whose parts are added
 /// where it ends (kLeave), kRowPart is a kRow whose results stay parts, and kShared is whole on every rank
 /// but works on parts of a sum there, so that its gradients are parts, too. What no rule names is copied.
-enum class Shard { kVocab, kColumn, kRow, kRowPart, kEnter, kLeave, kShared, kExpert };
+enum class Shard {
+  kVocab,
+  kColumn,
+  kRow,
+  kRowPart,
+  kEnter,
+  kStream,
+  kHeads,
+  kAllHeads,
+  kLeave,
+  kShared,
+  kExpert
+};
 /// What must stay together: single features, or the features of a head with all that shares its keys.
 enum class ShardUnit { kFeature, kHead };
 struct ShardRule {
@@ -131,7 +148,11 @@ struct Family {
   std::function<std::shared_ptr<CausalLm>(const TransformerConfig&)> build;
   std::vector<ShardRule> sharding_plan;
 
-  // What the family has in its files beyond the keys and names of all; either may be empty.
+  double initial_norm_weight = 1;  ///< of a new model
+
+  // What the family has in its files beyond the keys and names of all; each may be empty.
+  /// Gives the keys of a config.json that are the family's own words for common ones those names.
+  std::function<void(nlohmann::json&)> to_common_keys = {};
   /// Reads the family's own keys of config.json; refuses values that are not implemented.
   std::function<void(const formats::HfConfig&, TransformerConfig&)> read_config = {};
   std::function<void(const TransformerConfig&, nlohmann::json&)> write_config = {};
@@ -139,10 +160,13 @@ struct Family {
   /// several ways.
   std::function<std::shared_ptr<const formats::TensorFile>(std::shared_ptr<const formats::TensorFile>)>
       rename_weights = {};
+  /// Tensors of a Hugging Face folder that hold several parameters, or one transposed or under another name.
+  std::function<std::vector<formats::StoredTensor>(const TransformerConfig&)> stored_tensors = {};
 };
 
 bool register_family(Family family);
 const Family& find_family(const std::string& name);  ///< throws core::Error listing the known ones
 std::vector<std::string> family_names();
+std::vector<std::string> family_architectures();
 
 }  // namespace phalanx::model

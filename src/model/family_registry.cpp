@@ -36,4 +36,10 @@ std::vector<std::string> family_names() {
   return names;
 }
 
+std::vector<std::string> family_architectures() {
+  std::vector<std::string> names;
+  for (const auto& [name, family] : registry()) names.push_back(family.architecture);
+  return names;
+}
+
 }  // namespace phalanx::model

@@ -20,7 +20,7 @@ void initialize(CausalLm& model, at::ScalarType dtype, uint64_t seed) {
     if (name.ends_with(".bias")) {
       whole.zero_();
     } else if (whole.dim() == 1) {
-      whole.fill_(1.0);
+      whole.fill_(find_family(model.config().model_type).initial_norm_weight);
     } else {
       fill_normal(whole, model.config().initializer_range, seed, name);
     }

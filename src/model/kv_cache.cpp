@@ -74,7 +74,7 @@ KvCache::Layer& KvCache::prepare(int64_t layer, const at::Tensor& k, const std::
 }
 
 at::Tensor KvCache::attend(int64_t layer, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                           const std::vector<int32_t>& cu_seqlens, double scale) {
+                           const std::vector<int32_t>& cu_seqlens, const ops::AttentionOptions& options) {
   TORCH_CHECK(!at::GradMode::is_enabled(), "KvCache::attend has no gradient: call it under at::NoGradGuard");
   Layer& stored = prepare(layer, k, cu_seqlens);
   bool only_first_tokens = true;
@@ -86,8 +86,8 @@ at::Tensor KvCache::attend(int64_t layer, const at::Tensor& q, const at::Tensor&
     stored.keys[e].narrow(1, lengths_[e], count).copy_(k.narrow(0, cu_seqlens[e], count).transpose(0, 1));
     stored.values[e].narrow(1, lengths_[e], count).copy_(v.narrow(0, cu_seqlens[e], count).transpose(0, 1));
   }
-  if (only_first_tokens) return ops::varlen_attention(q, k, v, without_empty(cu_seqlens), scale);
-  return cached_attention(q, stored.keys, stored.values, lengths_, cu_seqlens, scale);
+  if (only_first_tokens) return ops::varlen_attention(q, k, v, without_empty(cu_seqlens), options);
+  return cached_attention(q, stored.keys, stored.values, lengths_, cu_seqlens, options);
 }
 
 void KvCache::advance(const std::vector<int32_t>& cu_seqlens) {

@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "ops/attention_options.h"
+
 namespace phalanx::model {
 
 /// Keys and values of the sequences that are being generated, one entry each. Memory is taken when the first
@@ -27,9 +29,10 @@ class KvCache {
 
   /// Stores the new keys and values of layer `layer` and lets the queries see them and everything before
   /// them. q [N, H, d], k and v [N, K, d]; rows cu_seqlens[e] .. cu_seqlens[e+1]-1 are the next tokens of
-  /// entry e. Returns softmax(scale q k^T) v as [N, H, d]. No gradient.
+  /// entry e. Returns softmax(scale q k^T) v, with what the options do to scores, as
+  /// [N, H, d]. No gradient.
   at::Tensor attend(int64_t layer, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                    const std::vector<int32_t>& cu_seqlens, double scale);
+                    const std::vector<int32_t>& cu_seqlens, const ops::AttentionOptions& options);
   /// After the last layer: the new tokens now belong to their entries.
   void advance(const std::vector<int32_t>& cu_seqlens);
 

@@ -5,6 +5,7 @@
 #include "core/error.h"
 #include "formats/hf_weights.h"
 #include "formats/llama_gguf.h"
+#include "formats/stored_tensor.h"
 #include "formats/tensor_spec.h"
 #include "model/config_json.h"
 #include "model/initialize.h"
@@ -69,11 +70,14 @@ ModelFiles ModelFiles::open(const fs::path& path) {
   } else {
     if (!fs::is_directory(path, ignored)) refuse(path, "is a file, but not a GGUF");
     if (!fs::exists(path / "config.json", ignored)) refuse(path, "has no config.json");
-    const formats::HfConfig config(path / "config.json");
+    const formats::HfConfig config = in_common_keys(formats::HfConfig(path / "config.json"));
     files.config_ = parse_config(config);
+    refuse_unread(config, files.config_);
     files.weights_ = std::make_shared<formats::HfWeights>(path);
     const Family& family = find_family(files.config_.model_type);
     if (family.rename_weights) files.weights_ = family.rename_weights(files.weights_);
+    if (family.stored_tensors)
+      files.weights_ = formats::as_parameters(files.weights_, family.stored_tensors(files.config_));
     add_unread(config, files.notices_);
   }
   files.dtype_ = most_common_dtype(*files.weights_);

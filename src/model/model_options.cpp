@@ -15,7 +15,9 @@ void declare(core::SectionBuilder<ModelOptions>& s) {
   s.field("path", &O::path,
           {.help = "Hugging Face folder, .gguf file or checkpoint that the weights come from."});
   s.field("family", &O::family,
-          {.help = "Instead of path: train a new model of this family.", .one_of = {"llama", "mixtral"}});
+          {.help = "Instead of path: train a new model of this family.",
+           .one_of = {"gemma2", "gemma3_text", "gpt2", "llama", "mistral", "mixtral", "olmo2", "phi3",
+                      "qwen2", "qwen3", "qwen3_moe"}});
   s.field("vocab_size", &O::vocab_size,
           {.help = "Rows of the embedding; the tokenizer's size unless set.", .unit = "tokens", .min = 1});
   s.field("hidden_size", &O::hidden_size, {.help = "Width of the residual stream.", .min = 1});
@@ -112,6 +114,7 @@ void refuse_experts(const std::string& family, const ModelOptions& options) {
 
 void set_experts(const ModelOptions& options, TransformerConfig& c) {
   if (c.num_local_experts == 0) return refuse_experts(c.model_type, options);
+  c.moe_intermediate_size = 0;
   c.num_local_experts = options.num_local_experts.value_or(c.num_local_experts);
   c.num_experts_per_tok = options.num_experts_per_tok.value_or(c.num_experts_per_tok);
   // On, unlike in transformers: a router that is trained from nothing without it sends all to few experts.

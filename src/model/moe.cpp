@@ -15,19 +15,20 @@ namespace {
 /// Holds the matrices of one expert under their names.
 class Expert : public Module {
  public:
-  explicit Expert(const TransformerConfig& c) {
-    w1 = register_module("w1", std::make_shared<Linear>(c.hidden_size, c.intermediate_size, false));
-    w3 = register_module("w3", std::make_shared<Linear>(c.hidden_size, c.intermediate_size, false));
-    w2 = register_module("w2", std::make_shared<Linear>(c.intermediate_size, c.hidden_size, false));
+  Expert(const TransformerConfig& c, const Experts::Names& names) {
+    const int64_t size = c.expert_size();
+    w1 = register_module(names.w1, std::make_shared<Linear>(c.hidden_size, size, false));
+    w3 = register_module(names.w3, std::make_shared<Linear>(c.hidden_size, size, false));
+    w2 = register_module(names.w2, std::make_shared<Linear>(size, c.hidden_size, false));
   }
   std::shared_ptr<Linear> w1, w2, w3;
 };
 
 }  // namespace
 
-Experts::Experts(const TransformerConfig& c) : num_experts_(c.num_local_experts) {
+Experts::Experts(const TransformerConfig& c, const Names& names) : num_experts_(c.num_local_experts) {
   for (int64_t e = 0; e < num_experts_; ++e) {
-    const auto expert = register_module(std::to_string(e), std::make_shared<Expert>(c));
+    const auto expert = register_module(std::to_string(e), std::make_shared<Expert>(c, names));
     w1_.push_back(expert->w1);
     w2_.push_back(expert->w2);
     w3_.push_back(expert->w3);
@@ -69,16 +70,17 @@ void Experts::keep(int64_t first, int64_t count) {
   first_kept_ = first;
 }
 
-SparseMoe::SparseMoe(const TransformerConfig& c)
+SparseMoe::SparseMoe(const TransformerConfig& c, const Experts::Names& names)
     : num_experts_(c.num_local_experts),
       num_experts_per_tok_(c.num_experts_per_tok),
+      normalises_weights_(c.norm_topk_prob),
       has_router_loss_(c.load_balancing_coef() > 0 || c.router_z_loss_coef > 0) {
   gate_ = register_module("gate", std::make_shared<Linear>(c.hidden_size, num_experts_, false));
-  experts_ = register_module("experts", std::make_shared<Experts>(c));
+  experts_ = register_module("experts", std::make_shared<Experts>(c, names));
 }
 
 FeedForward::Output SparseMoe::forward(const at::Tensor& x) const {
-  const ops::Routing routing = ops::moe_router(gate_->forward(x), num_experts_per_tok_);
+  const ops::Routing routing = ops::moe_router(gate_->forward(x), num_experts_per_tok_, normalises_weights_);
   const ops::ExpertOrder order = ops::expert_order(routing.experts, num_experts_);
   const at::Tensor outputs = experts_->forward(ops::to_expert_order(x, order), order.counts);
   const Output output = {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "model/decoder.h"
@@ -12,7 +13,7 @@
 namespace phalanx::model {
 
 /// The experts of one layer, each w2(silu(w1 x) * w3 x). Parameters are "0.w1.weight", ...: Hugging Face's
-/// names. Where the tokens go can be replaced from outside, as Linear::Product can.
+/// names, which the family gives. Where the tokens go can be replaced from outside, as Linear::Product can.
 class Experts : public Module {
  public:
   /// Runs the experts on rows in expert order.
@@ -24,7 +25,11 @@ class Experts : public Module {
   using Dispatch = std::function<at::Tensor(const Experts& experts, const at::Tensor& rows,
                                             const std::vector<int64_t>& counts)>;
 
-  explicit Experts(const TransformerConfig& config);
+  /// What the matrices of an expert are called.
+  struct Names {
+    std::string w1, w3, w2;
+  };
+  Experts(const TransformerConfig& config, const Names& names);
 
   at::Tensor forward(const at::Tensor& rows, const std::vector<int64_t>& counts) const {
     return dispatch_ ? dispatch_(*this, rows, counts) : base(rows, counts);
@@ -63,14 +68,14 @@ class SparseMoe : public FeedForward {
   /// here.
   using Exit = std::function<Output(const Output& output)>;
 
-  explicit SparseMoe(const TransformerConfig& config);
+  SparseMoe(const TransformerConfig& config, const Experts::Names& names);
   Output forward(const at::Tensor& x) const override;
 
   void set_exit(Exit exit) { exit_ = std::move(exit); }
 
  private:
   int64_t num_experts_, num_experts_per_tok_;
-  bool has_router_loss_;
+  bool normalises_weights_, has_router_loss_;
   std::shared_ptr<Linear> gate_;
   std::shared_ptr<Experts> experts_;
   Exit exit_;  // empty: the output as it is

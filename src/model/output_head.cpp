@@ -14,12 +14,15 @@ namespace phalanx::model {
 
 at::Tensor OutputHead::cross_entropy(const at::Tensor& hidden, const at::Tensor& weight,
                                      const at::Tensor& labels, double grad_scale) const {
-  return ops::linear_cross_entropy(hidden, weight, labels, grad_scale);
+  if (softcap_ == 0) return ops::linear_cross_entropy(hidden, weight, labels, grad_scale);
+  return ops::linear_cross_entropy(hidden, weight, labels, grad_scale, ops::capped_cross_entropy(softcap_),
+                                   weight.size(0));
 }
 
 at::Tensor OutputHead::logprobs(const at::Tensor& hidden, const at::Tensor& weight,
                                 const at::Tensor& labels) const {
-  return ops::token_logprobs(hidden, weight, labels);
+  if (softcap_ == 0) return ops::token_logprobs(hidden, weight, labels);
+  return ops::token_logprobs(hidden, weight, labels, ops::capped_cross_entropy(softcap_), weight.size(0));
 }
 
 // Every row is computed in the same way whatever their number is, and not rounded to the model's dtype.
@@ -33,7 +36,8 @@ at::Tensor OutputHead::logits(const at::Tensor& hidden, const at::Tensor& weight
     parts.push_back(few_rows_applies(rows, weight) ? few_rows_linear(rows, weight, {}, wide)
                                                    : at::linear(rows, weight).to(wide));
   }
-  return parts.size() == 1 ? parts[0] : at::cat(parts);
+  at::Tensor logits = parts.size() == 1 ? parts[0] : at::cat(parts);
+  return softcap_ == 0 ? logits : logits.div_(softcap_).tanh_().mul_(softcap_);
 }
 
 }  // namespace phalanx::model

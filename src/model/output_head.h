@@ -8,6 +8,8 @@ namespace phalanx::model {
 /// results are the same.
 class OutputHead {
  public:
+  /// @param softcap  more than 0: logits z become softcap tanh(z / softcap).
+  explicit OutputHead(double softcap = 0) : softcap_(softcap) {}
   virtual ~OutputHead() = default;
   /// ops::linear_cross_entropy.
   virtual at::Tensor cross_entropy(const at::Tensor& hidden, const at::Tensor& weight,
@@ -17,6 +19,12 @@ class OutputHead {
                               const at::Tensor& labels) const;
   /// fp32 [N, V] (fp64 for fp64), no gradient; few rows.
   virtual at::Tensor logits(const at::Tensor& hidden, const at::Tensor& weight) const;
+
+ protected:
+  double softcap() const { return softcap_; }
+
+ private:
+  double softcap_;
 };
 
 }  // namespace phalanx::model

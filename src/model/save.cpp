@@ -1,13 +1,17 @@
 #include "model/save.h"
 
+#include <ATen/ops/cat.h>
+
 #include <cstring>
 #include <map>
+#include <set>
 #include <span>
 
 #include "core/error.h"
 #include "core/files.h"
 #include "formats/llama_gguf.h"
 #include "formats/llama_names.h"
+#include "formats/stored_tensor.h"
 #include "formats/tensor_file.h"
 #include "model/config_json.h"
 #include "model/parameter.h"
@@ -37,6 +41,56 @@ at::Tensor ask(const WeightSource& weights, const std::string& name, at::IntArra
   const at::Tensor tensor = weights(name).detach().to(at::kCPU).contiguous();
   TORCH_INTERNAL_ASSERT(tensor.sizes() == shape, name, " came with another shape");
   return tensor;
+}
+
+/// One tensor of a Hugging Face folder.
+struct Stored {
+  std::string name;
+  NamedTensors parts;  // parameters, below each other
+  bool is_transposed = false;
+
+  std::vector<int64_t> shape() const {
+    std::vector<int64_t> sizes = parts.front().second.sizes().vec();
+    sizes[0] = 0;
+    for (const auto& [part, parameter] : parts) sizes[0] += parameter.size(0);
+    if (is_transposed) std::swap(sizes[0], sizes[1]);
+    return sizes;
+  }
+};
+
+// In the order of the parameters; those that share a tensor stand where the first of them does.
+std::vector<Stored> stored_tensors(const CausalLm& model) {
+  const NamedTensors parameters = base_parameters(model);
+  const std::map<std::string, at::Tensor> by_name(parameters.begin(), parameters.end());
+  const Family& family = find_family(model.config().model_type);
+  std::map<std::string, formats::StoredTensor> first_of;
+  std::set<std::string> others;
+  if (family.stored_tensors) {
+    for (const formats::StoredTensor& stored : family.stored_tensors(model.config())) {
+      first_of.emplace(stored.parts.front().name, stored);
+      for (size_t i = 1; i < stored.parts.size(); ++i) others.insert(stored.parts[i].name);
+    }
+  }
+  std::vector<Stored> tensors;
+  for (const auto& [name, parameter] : parameters) {
+    if (others.contains(name)) continue;
+    const auto found = first_of.find(name);
+    if (found == first_of.end()) {
+      tensors.push_back({name, {{name, parameter}}});
+      continue;
+    }
+    Stored stored{found->second.name, {}, found->second.is_transposed};
+    for (const auto& part : found->second.parts) stored.parts.emplace_back(part.name, by_name.at(part.name));
+    tensors.push_back(std::move(stored));
+  }
+  return tensors;
+}
+
+at::Tensor joined(const Stored& stored, const WeightSource& weights) {
+  std::vector<at::Tensor> parts;
+  for (const auto& [name, parameter] : stored.parts) parts.push_back(ask(weights, name, parameter.sizes()));
+  const at::Tensor whole = parts.size() == 1 ? parts[0] : at::cat(parts);
+  return stored.is_transposed ? whole.t().contiguous() : whole;
 }
 
 void write_weight(formats::TensorWriter& writer, const TensorSpec& spec, const std::string& name,
@@ -131,12 +185,12 @@ void save_hf(const std::filesystem::path& folder, const CausalLm& model, const W
              DType dtype, uint64_t max_shard_bytes) {
   check_dtype(dtype, {DType::kF64, DType::kF32, DType::kF16, DType::kBF16}, "a Hugging Face folder");
   core::make_directories(folder.string());
-  const NamedTensors parameters = base_parameters(model);
+  const std::vector<Stored> tensors = stored_tensors(model);
   std::vector<TensorSpec> specs;
-  for (const auto& [name, parameter] : parameters) specs.push_back({name, dtype, parameter.sizes().vec()});
+  for (const Stored& stored : tensors) specs.push_back({stored.name, dtype, stored.shape()});
   formats::HfWeightsWriter writer(folder, specs, max_shard_bytes);
   for (size_t i = 0; i < specs.size(); ++i) {
-    write_weight(writer, specs[i], specs[i].name, ask(weights, specs[i].name, parameters[i].second.sizes()));
+    write_weight(writer, specs[i], specs[i].name, joined(tensors[i], weights));
   }
   writer.finish();
   write_generation_config(folder, model.config());

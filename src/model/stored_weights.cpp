@@ -55,7 +55,8 @@ bool is_float(DType dtype) {
 
 // Buffers that older versions of transformers stored beside the weights; they follow from the config.
 bool is_derived(const std::string& name) {
-  return name.ends_with(".rotary_emb.inv_freq");
+  return name.ends_with(".rotary_emb.inv_freq") || name.ends_with(".attn.bias") ||
+         name.ends_with(".attn.masked_bias");
 }
 
 // A tied output matrix that is stored all the same, as some writers do: fine if it holds the same bytes.

@@ -2,9 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <vector>
 
 #include "core/error.h"
+#include "model/causal_lm.h"
 
 namespace phalanx::model {
 namespace {
@@ -25,12 +27,16 @@ void validate_rope(const std::string& where, const TransformerConfig& c) {
   const RopeScaling& s = *c.rope_scaling;
   if (!(s.factor >= 1))
     fail(ExitCode::kBadInput, "{}: rope factor is {} but must be at least 1", where, s.factor);
-  if (!(s.low_freq_factor > 0) || !(s.high_freq_factor > s.low_freq_factor)) {
+  if (s.rope_type == "llama3" && (!(s.low_freq_factor > 0) || !(s.high_freq_factor > s.low_freq_factor))) {
     fail(ExitCode::kBadInput,
          "{}: rope low_freq_factor is {} and high_freq_factor is {} but 0 < low < high is needed", where,
          s.low_freq_factor, s.high_freq_factor);
   }
-  require_positive(where, "rope original_max_position_embeddings", s.original_max_position_embeddings);
+  if (s.rope_type == "llama3" || s.rope_type == "yarn")
+    require_positive(where, "rope original_max_position_embeddings", s.original_max_position_embeddings);
+  if (s.rope_type == "dynamic" && c.head_dim < 4)
+    fail(ExitCode::kBadInput, "{}: head_dim is {} but must be at least 4 with rope_type dynamic", where,
+         c.head_dim);
 }
 
 void validate_experts(const std::string& where, const TransformerConfig& c) {
@@ -41,6 +47,7 @@ void validate_experts(const std::string& where, const TransformerConfig& c) {
     fail(ExitCode::kBadInput, "{}: num_experts_per_tok is {} but must be at most num_local_experts = {}",
          where, c.num_experts_per_tok, c.num_local_experts);
   }
+  require_positive(where, "decoder_sparse_step", c.decoder_sparse_step);
   for (const auto& [key, value] : {std::pair("router_aux_loss_coef", c.router_aux_loss_coef),
                                    {"router_z_loss_coef", c.router_z_loss_coef}}) {
     if (!(value >= 0)) fail(ExitCode::kBadInput, "{}: {} is {} but must not be negative", where, key, value);
@@ -87,14 +94,19 @@ void TransformerConfig::validate(const std::string& where) const {
 }
 
 int64_t TransformerConfig::num_parameters() const {
-  const int64_t q = num_attention_heads * head_dim, kv = num_key_value_heads * head_dim;
-  const int64_t feed_forwards = num_local_experts == 0 ? 1 : num_local_experts;
-  int64_t layer = hidden_size * (q + 2 * kv) + q * hidden_size + 2 * hidden_size +
-                  feed_forwards * 3 * hidden_size * intermediate_size + num_local_experts * hidden_size;
-  if (attention_bias) layer += q + 2 * kv + hidden_size;
-  if (mlp_bias) layer += 2 * intermediate_size + hidden_size;
-  const int64_t matrices = tie_word_embeddings ? 1 : 2;
-  return matrices * vocab_size * hidden_size + num_hidden_layers * layer + hidden_size;
+  int64_t count = 0;  // nothing is allocated for it
+  for (const auto& [name, parameter] : find_family(model_type).build(*this)->named_parameters())
+    count += parameter.numel();
+  return count;
+}
+
+bool TransformerConfig::is_sliding(int64_t layer) const {
+  return sliding_window > 0 && (sliding_layers.empty() || sliding_layers.at(static_cast<size_t>(layer)));
+}
+
+bool TransformerConfig::is_sparse(int64_t layer) const {
+  return num_local_experts > 0 && (layer + 1) % decoder_sparse_step == 0 &&
+         std::find(mlp_only_layers.begin(), mlp_only_layers.end(), layer) == mlp_only_layers.end();
 }
 
 }  // namespace phalanx::model

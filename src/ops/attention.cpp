@@ -3,6 +3,9 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <algorithm>
+
+#include "ops/attention_block.h"
 #include "ops/cpu/attention.h"
 
 namespace phalanx::ops {
@@ -92,17 +95,62 @@ struct FusedAttention : torch::autograd::Function<FusedAttention> {
   }
 };
 
+// What the kernels do not know: scores in chunks (attention_block.h).
+struct ChunkedAttention : torch::autograd::Function<ChunkedAttention> {
+  static std::vector<AttentionPiece> pieces(const std::vector<int32_t>& cu) {
+    const std::vector<RowRange> rows = {{0, cu.back()}};
+    return attention_pieces(rows, rows, cu);
+  }
+  static AttentionOptions options_of(AutogradContext* ctx) {
+    return {ctx->saved_data["scale"].toDouble(), ctx->saved_data["window"].toInt(),
+            ctx->saved_data["softcap"].toDouble()};
+  }
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& q, const at::Tensor& k,
+                            const at::Tensor& v, const std::vector<int32_t>& cu,
+                            const AttentionOptions& options) {
+    AttentionState state = start_attention(q);
+    attend_block(state, q, k, v, pieces(cu), options);
+    const at::Tensor out = state.out.to(q.scalar_type());
+    ctx->save_for_backward({q, k, v, out, state.lse});
+    ctx->saved_data["cu"] = std::vector<int64_t>(cu.begin(), cu.end());
+    ctx->saved_data["scale"] = options.scale;
+    ctx->saved_data["window"] = options.window;
+    ctx->saved_data["softcap"] = options.softcap;
+    return out;
+  }
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    const variable_list saved = ctx->get_saved_variables();
+    const std::vector<int64_t> cu = ctx->saved_data["cu"].toIntVector();
+    const at::Tensor &k = saved[1], &v = saved[2], dout = grads[0].contiguous();
+    const AttentionQueries queries{saved[0], saved[3], dout, saved[4], row_delta(saved[3], dout)};
+    const at::TensorOptions wide = saved[4].options();
+    const at::Tensor dq = at::zeros(saved[0].sizes(), wide), dk = at::zeros(k.sizes(), wide),
+                     dv = at::zeros(v.sizes(), wide);
+    attend_block_backward(queries, k, v, pieces({cu.begin(), cu.end()}), options_of(ctx), dq, dk, dv);
+    const at::ScalarType type = k.scalar_type();
+    return {dq.to(type), dk.to(type), dv.to(type), at::Tensor(), at::Tensor()};
+  }
+};
+
+int64_t longest_sample(const std::vector<int32_t>& cu) {
+  int64_t longest = 0;
+  for (size_t s = 0; s + 1 < cu.size(); ++s) longest = std::max<int64_t>(longest, cu[s + 1] - cu[s]);
+  return longest;
+}
+
 }  // namespace
 
 at::Tensor varlen_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                            const std::vector<int32_t>& cu_seqlens, double scale) {
+                            const std::vector<int32_t>& cu_seqlens, const AttentionOptions& asked) {
   TORCH_CHECK(!cu_seqlens.empty() && cu_seqlens.front() == 0 && cu_seqlens.back() == q.size(0),
               "varlen_attention: cu_seqlens must run from 0 to the number of tokens ", q.size(0));
   TORCH_CHECK(q.size(1) % k.size(1) == 0, "varlen_attention: ", q.size(1), " query heads are no multiple of ",
               k.size(1), " key heads");
-  if (cpu::can_attend(q))
-    return FusedAttention::apply(q.contiguous(), k.contiguous(), v.contiguous(), cu_seqlens, scale);
-  return VarlenAttention::apply(q.contiguous(), k.contiguous(), v.contiguous(), cu_seqlens, scale);
+  const AttentionOptions options = asked.within(longest_sample(cu_seqlens));
+  const at::Tensor queries = q.contiguous(), keys = k.contiguous(), values = v.contiguous();
+  if (!options.is_plain()) return ChunkedAttention::apply(queries, keys, values, cu_seqlens, options);
+  if (cpu::can_attend(q)) return FusedAttention::apply(queries, keys, values, cu_seqlens, options.scale);
+  return VarlenAttention::apply(queries, keys, values, cu_seqlens, options.scale);
 }
 
 }  // namespace phalanx::ops

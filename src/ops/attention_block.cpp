@@ -15,6 +15,7 @@ namespace {
 constexpr int64_t kChunkKeys = 1024;
 constexpr int64_t kChunkScores = int64_t{1} << 21;  // of all heads together: 8 MiB in fp32, 16 in fp64
 constexpr int64_t kMinChunkQueries = 16;
+constexpr double kBelowAllScores = -1e30;  // finite in fp32
 
 /// The part of a range that lies in one sample, and the row of the block at which it starts.
 struct Part {
@@ -198,37 +199,56 @@ std::vector<Chunk> query_chunks(const AttentionPiece& piece, int64_t num_heads) 
   return chunks_of(piece.num_queries, std::max(kMinChunkQueries, kChunkScores / (num_heads * keys)));
 }
 
-/// The keys that some query of the chunk sees. The first of the chunks has a key for every query.
-std::vector<Chunk> key_chunks(const AttentionPiece& piece, const Chunk& queries) {
-  return chunks_of(piece.causal ? queries.end() : piece.num_keys, kChunkKeys);
+/// The keys that some query of the chunk sees.
+std::vector<Chunk> key_chunks(const AttentionPiece& piece, const Chunk& queries,
+                              const AttentionOptions& options) {
+  const int64_t begin = options.window > 0 ? std::max<int64_t>(0, queries.first - options.window + 1) : 0;
+  const int64_t end = piece.causal ? queries.end() : piece.num_keys;
+  std::vector<Chunk> chunks = chunks_of(end - begin, kChunkKeys);
+  for (Chunk& chunk : chunks) chunk.first += begin;
+  return chunks;
 }
 
-/// scores [K, G T, keys] = q k^T, -inf where hidden.
-at::Tensor masked_scores(const AttentionPiece& piece, const at::Tensor& q, const at::Tensor& keys,
-                         const Chunk& of_queries, const Chunk& of_keys) {
-  at::Tensor scores = at::bmm(q, keys.narrow(1, of_keys.first, of_keys.count).transpose(1, 2));
-  if (piece.causal && of_keys.end() - 1 > of_queries.first) {
-    const at::Tensor hidden = at::ones({of_queries.count, of_keys.count}, scores.options().dtype(at::kBool))
-                                  .triu_(of_queries.first - of_keys.first + 1);
-    scores.view({scores.size(0), -1, of_queries.count, of_keys.count})
-        .masked_fill_(hidden, -std::numeric_limits<double>::infinity());
+struct Scores {
+  at::Tensor values;  // [K, G T, keys], -inf where hidden
+  at::Tensor slope;   // of the soft cap; undefined without
+};
+
+/// From queries that carry the scale.
+Scores masked_scores(const AttentionPiece& piece, const at::Tensor& q, const at::Tensor& keys,
+                     const Chunk& of_queries, const Chunk& of_keys, const AttentionOptions& options) {
+  Scores scores{at::bmm(q, keys.narrow(1, of_keys.first, of_keys.count).transpose(1, 2)), {}};
+  if (options.softcap > 0) {
+    const at::Tensor share = scores.values.div_(options.softcap).tanh_();
+    scores.slope = 1 - share.square();
+    scores.values = share * options.softcap;
   }
+  const auto hide = [&](const at::Tensor& hidden) {
+    scores.values.view({scores.values.size(0), -1, of_queries.count, of_keys.count})
+        .masked_fill_(hidden, -std::numeric_limits<double>::infinity());
+  };
+  const auto all = [&] { return at::ones({of_queries.count, of_keys.count}, q.options().dtype(at::kBool)); };
+  const int64_t distance = of_queries.first - of_keys.first;  // of the first query from the first key
+  if (piece.causal && of_keys.end() - 1 > of_queries.first) hide(all().triu_(distance + 1));
+  if (options.window > 0 && of_queries.end() - options.window > of_keys.first)
+    hide(all().tril_(distance - options.window));
   return scores;
 }
 
 void attend_piece(AttentionState& state, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                  const AttentionPiece& piece, double scale) {
+                  const AttentionPiece& piece, const AttentionOptions& options) {
   const int64_t num_key_heads = k.size(1);
   const at::Tensor keys = key_heads(rows_of(k, piece.key, piece.num_keys));
   const at::Tensor values = key_heads(rows_of(v, piece.key, piece.num_keys));
   for (const Chunk& of_queries : query_chunks(piece, q.size(1))) {
     const int64_t first = piece.query + of_queries.first;
-    const at::Tensor queries = query_heads(rows_of(q, first, of_queries.count), num_key_heads).mul(scale);
-    at::Tensor maximum = at::full({num_key_heads, queries.size(1), 1},
-                                  -std::numeric_limits<double>::infinity(), queries.options());
+    const at::Tensor queries =
+        query_heads(rows_of(q, first, of_queries.count), num_key_heads).mul(options.scale);
+    // Not -inf: a window may hide all keys of a chunk from a query, and nothing is then taken from nothing.
+    at::Tensor maximum = at::full({num_key_heads, queries.size(1), 1}, kBelowAllScores, queries.options());
     at::Tensor sum = at::zeros_like(maximum), out = at::zeros_like(queries);
-    for (const Chunk& of_keys : key_chunks(piece, of_queries)) {
-      const at::Tensor p = masked_scores(piece, queries, keys, of_queries, of_keys);
+    for (const Chunk& of_keys : key_chunks(piece, of_queries, options)) {
+      const at::Tensor p = masked_scores(piece, queries, keys, of_queries, of_keys, options).values;
       const at::Tensor larger = at::maximum(maximum, p.amax(2, true));
       const at::Tensor shrink = (maximum - larger).exp_();
       p.sub_(larger).exp_();
@@ -242,7 +262,7 @@ void attend_piece(AttentionState& state, const at::Tensor& q, const at::Tensor& 
 }
 
 void attend_piece_backward(const AttentionQueries& all, const at::Tensor& k, const at::Tensor& v,
-                           const AttentionPiece& piece, double scale, const at::Tensor& dq,
+                           const AttentionPiece& piece, const AttentionOptions& options, const at::Tensor& dq,
                            const at::Tensor& dk, const at::Tensor& dv) {
   const int64_t num_key_heads = k.size(1);
   const at::Tensor keys = key_heads(rows_of(k, piece.key, piece.num_keys));
@@ -256,31 +276,41 @@ void attend_piece_backward(const AttentionQueries& all, const at::Tensor& k, con
     const auto statistic = [&](const at::Tensor& t) {
       return per_score_row(t.narrow(1, first, of_queries.count), num_key_heads);
     };
-    const at::Tensor queries = heads(all.q).mul(scale), dout = heads(all.dout);
+    const at::Tensor queries = heads(all.q).mul(options.scale), dout = heads(all.dout);
     const at::Tensor lse = statistic(all.lse), delta = statistic(all.delta);
     const at::Tensor queries_grad = at::zeros_like(queries);
-    for (const Chunk& of_keys : key_chunks(piece, of_queries)) {
+    for (const Chunk& of_keys : key_chunks(piece, of_queries, options)) {
       const auto part = [&](const at::Tensor& t) { return t.narrow(1, of_keys.first, of_keys.count); };
-      const at::Tensor p = masked_scores(piece, queries, keys, of_queries, of_keys).sub_(lse).exp_();
+      const Scores scores = masked_scores(piece, queries, keys, of_queries, of_keys, options);
+      const at::Tensor p = scores.values.sub_(lse).exp_();
       part(values_grad).baddbmm_(p.transpose(1, 2), dout);
       const at::Tensor ds = at::bmm(dout, part(values).transpose(1, 2)).sub_(delta).mul_(p);
+      if (scores.slope.defined()) ds.mul_(scores.slope);
       part(keys_grad).baddbmm_(ds.transpose(1, 2), queries);  // these queries carry the scale
       queries_grad.baddbmm_(ds, part(keys));
     }
-    rows_of(dq, first, of_queries.count).add_(token_rows(queries_grad, of_queries.count), scale);
+    rows_of(dq, first, of_queries.count).add_(token_rows(queries_grad, of_queries.count), options.scale);
   }
   rows_of(dk, piece.key, piece.num_keys).add_(keys_grad.transpose(0, 1));
   rows_of(dv, piece.key, piece.num_keys).add_(values_grad.transpose(0, 1));
 }
 
 /// Whether a kernel of cpu/ takes the piece; a machine may have those of one kind only.
-bool kernel_takes(const AttentionPiece& piece, const at::Tensor& q) {
+bool kernel_takes(const AttentionPiece& piece, const at::Tensor& q, const AttentionOptions& options) {
+  if (!options.is_plain()) return false;
   return piece.causal ? cpu::can_attend(q) : cpu::can_attend_rectangle(q);
 }
 
 void check_heads(const at::Tensor& q, const at::Tensor& k) {
   TORCH_CHECK(q.size(1) % k.size(1) == 0, "attend_block: ", q.size(1), " query heads are no multiple of ",
               k.size(1), " key heads");
+}
+
+void check_window(const std::vector<AttentionPiece>& pieces, const AttentionOptions& options) {
+  const bool all_causal =
+      std::all_of(pieces.begin(), pieces.end(), [](const AttentionPiece& piece) { return piece.causal; });
+  TORCH_CHECK(options.window == 0 || all_causal, "attend_block: a window of ", options.window,
+              " needs causal pieces only");
 }
 
 }  // namespace
@@ -316,16 +346,17 @@ AttentionState start_attention(const at::Tensor& q) {
 }
 
 void attend_block(AttentionState& state, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                  const std::vector<AttentionPiece>& pieces, double scale) {
+                  const std::vector<AttentionPiece>& pieces, const AttentionOptions& options) {
   check_heads(q, k);
-  if (cpu::can_attend(q)) {
-    for (const Run& run : causal_runs(pieces)) attend_run(state, q, k, v, run, scale);
+  check_window(pieces, options);
+  if (options.is_plain() && cpu::can_attend(q)) {
+    for (const Run& run : causal_runs(pieces)) attend_run(state, q, k, v, run, options.scale);
   }
   for (const AttentionPiece& piece : pieces) {
-    if (!kernel_takes(piece, q)) {
-      attend_piece(state, q, k, v, piece, scale);
+    if (!kernel_takes(piece, q, options)) {
+      attend_piece(state, q, k, v, piece, options);
     } else if (!piece.causal) {
-      attend_rectangle(state, q, k, v, piece, scale);
+      attend_rectangle(state, q, k, v, piece, options.scale);
     }
   }
 }
@@ -336,17 +367,19 @@ at::Tensor row_delta(const at::Tensor& out, const at::Tensor& dout) {
 }
 
 void attend_block_backward(const AttentionQueries& queries, const at::Tensor& k, const at::Tensor& v,
-                           const std::vector<AttentionPiece>& pieces, double scale, const at::Tensor& dq,
-                           const at::Tensor& dk, const at::Tensor& dv) {
+                           const std::vector<AttentionPiece>& pieces, const AttentionOptions& options,
+                           const at::Tensor& dq, const at::Tensor& dk, const at::Tensor& dv) {
   check_heads(queries.q, k);
-  if (cpu::can_attend(queries.q)) {
-    for (const Run& run : causal_runs(pieces)) attend_run_backward(queries, k, v, run, scale, dq, dk, dv);
+  check_window(pieces, options);
+  if (options.is_plain() && cpu::can_attend(queries.q)) {
+    for (const Run& run : causal_runs(pieces))
+      attend_run_backward(queries, k, v, run, options.scale, dq, dk, dv);
   }
   for (const AttentionPiece& piece : pieces) {
-    if (!kernel_takes(piece, queries.q)) {
-      attend_piece_backward(queries, k, v, piece, scale, dq, dk, dv);
+    if (!kernel_takes(piece, queries.q, options)) {
+      attend_piece_backward(queries, k, v, piece, options, dq, dk, dv);
     } else if (!piece.causal) {
-      attend_rectangle_backward(queries, k, v, piece, scale, dq, dk, dv);
+      attend_rectangle_backward(queries, k, v, piece, options.scale, dq, dk, dv);
     }
   }
 }

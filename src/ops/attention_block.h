@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "ops/attention_options.h"
+
 /// Causal attention in parts: the rows of the flat token axis that hold the queries and those that hold the
 /// keys need not be the same, and the results of several key blocks are merged. Compute dtypes as everywhere
 /// in ops/; sums, results and gradients of a part are "wide": fp32, or fp64 for fp64.
@@ -47,9 +49,11 @@ AttentionState start_attention(const at::Tensor& q);  ///< no key met yet
 /// q [n, H, d], k and v [m, K, d] with H a multiple of K, all contiguous and of one dtype. Causal pieces go
 /// to the kernels of cpu/attention.h and the others to cpu/attention_rectangle.h where these apply; else ATen
 /// computes them in chunks of bounded memory, beside wide copies of the keys and values of one piece. A block
-/// that is the first one and holds everything a query sees leaves the bits that cpu/attention.h gave.
+/// that is the first one and holds everything a query sees leaves the bits that cpu/attention.h gave. With a
+/// window or a soft cap ATen computes all pieces. @throws c10::Error for a window with pieces that are not
+/// causal: they do not tell how far their keys lie before their queries.
 void attend_block(AttentionState& state, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                  const std::vector<AttentionPiece>& pieces, double scale);
+                  const std::vector<AttentionPiece>& pieces, const AttentionOptions& options);
 
 /// The query side of the backward, the same for every block of keys.
 struct AttentionQueries {
@@ -65,9 +69,11 @@ at::Tensor row_delta(const at::Tensor& out, const at::Tensor& dout);
 ///
 ///     dq += scale ds k,  dk += scale ds^T q,  dv += p^T dout
 ///
+/// and with a soft cap ds (1 - (s / softcap)^2) in place of ds, s being the capped score.
+///
 /// Gradients of causal pieces that the kernels compute are rounded to the dtype of q before they are added.
 void attend_block_backward(const AttentionQueries& queries, const at::Tensor& k, const at::Tensor& v,
-                           const std::vector<AttentionPiece>& pieces, double scale, const at::Tensor& dq,
-                           const at::Tensor& dk, const at::Tensor& dv);
+                           const std::vector<AttentionPiece>& pieces, const AttentionOptions& options,
+                           const at::Tensor& dq, const at::Tensor& dk, const at::Tensor& dv);
 
 }  // namespace phalanx::ops

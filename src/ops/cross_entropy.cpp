@@ -240,6 +240,20 @@ at::Tensor token_logprobs(const at::Tensor& hidden, const at::Tensor& weight, co
   return run(kernel, hidden.contiguous(), weight, labels.contiguous(), 1.0, false, {}).losses.neg_();
 }
 
+CrossEntropyKernel capped_cross_entropy(double softcap) {
+  return [softcap](const CrossEntropyRows& rows, const at::Tensor& weight) {
+    const at::Tensor share = wide_logits(rows.hidden, weight).div_(softcap).tanh_();
+    const at::Tensor log_p = (share * softcap).log_softmax(1), label = rows.labels.unsqueeze(1);
+    at::Tensor(rows.losses).copy_(log_p.gather(1, label).squeeze(1).neg_());
+    if (!rows.wants_gradient()) return;
+    at::Tensor d = log_p.exp();
+    d.scatter_add_(1, label, at::full(label.sizes(), -1.0, d.options()));
+    d = d.mul_(1 - share.square()).mul_(rows.grad_scale).to(weight.scalar_type());
+    if (rows.hidden_grad.defined()) at::Tensor(rows.hidden_grad).copy_(matmul_nn(d, weight));
+    if (rows.weight_grad.defined()) matmul_tn_add(rows.weight_grad, d, rows.hidden);
+  };
+}
+
 at::Tensor wide_logits(const at::Tensor& hidden, const at::Tensor& weight) {
   at::NoGradGuard no_grad;
   const cpu::Element element =

@@ -40,6 +40,10 @@ at::Tensor linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& weig
 at::Tensor token_logprobs(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels,
                           const CrossEntropyKernel& kernel, int64_t vocab_size);
 
+/// Soft-capped logits, z = softcap tanh(hidden W^T / softcap) (Gemma Team 2024, arXiv:2408.00118), in place
+/// of hidden W^T. ATen's operations on one chunk at a time: its logits are held four times.
+CrossEntropyKernel capped_cross_entropy(double softcap);
+
 /// hidden [n, h] weight[V, h]^T, not rounded to the dtype of the operands: fp32 [n, V] (fp64 for fp64). No
 /// gradient.
 at::Tensor wide_logits(const at::Tensor& hidden, const at::Tensor& weight);

@@ -9,14 +9,14 @@ namespace phalanx::ops {
 /// Which experts see each token, and how much of each output it gets (Jiang et al. 2024, arXiv:2401.04088).
 struct Routing {
   at::Tensor experts;        // [N, k] int64, likeliest first; of equal ones the lower index
-  at::Tensor weights;        // [N, k]: their probabilities, divided by the sum of the k
+  at::Tensor weights;        // [N, k]: their probabilities; divided by the sum of the k where asked for
   at::Tensor probabilities;  // [N, E]: softmax over all experts
   at::Tensor log_z;          // [N]: log sum_e exp(logits[n, e])
 };
 
 /// @param logits  [N, E] in the compute dtype; everything computed from them is fp32 (fp64 for fp64).
 /// Differentiable in logits through weights, probabilities and log_z; saves the first two and the experts.
-Routing moe_router(const at::Tensor& logits, int64_t num_experts_per_tok);
+Routing moe_router(const at::Tensor& logits, int64_t num_experts_per_tok, bool normalise_weights = true);
 
 /// What the auxiliary losses need to know of routers, as sums over their tokens, so that those of layers,
 /// micro-batches and ranks add up. fp64 [2 E + 2]: tokens sent to each expert, sums of probabilities per

@@ -2,6 +2,7 @@
 /// Fused, differentiable tensor operations, one header each. Every tensor is 2-D or 3-D over a flat token
 /// axis N (no padding; see data/batch.h). Compute dtypes: fp64, fp32, bf16 (sums inside an operation in fp32,
 /// fp64 for fp64). None talks to another rank. Each has its own backward; what is saved for it is stated.
+#include "ops/activation.h"
 #include "ops/adamw.h"
 #include "ops/attention.h"
 #include "ops/cross_entropy.h"

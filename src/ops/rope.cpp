@@ -59,11 +59,17 @@ at::Tensor rope(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& si
 }
 
 std::pair<at::Tensor, at::Tensor> rope_rows(const at::Tensor& position_ids,
-                                            const at::Tensor& inverse_frequencies, at::ScalarType dtype) {
+                                            const at::Tensor& inverse_frequencies, at::ScalarType dtype,
+                                            double factor) {
   const at::Tensor angles =
       at::outer(position_ids.to(at::kFloat), inverse_frequencies.to(at::kFloat));  // [N, d/2]
   const at::ScalarType type = sum_dtype(dtype);
-  return {angles.cos().to(type), angles.sin().to(type)};
+  at::Tensor cos = angles.cos(), sin = angles.sin();
+  if (factor != 1) {
+    cos.mul_(factor);
+    sin.mul_(factor);
+  }
+  return {cos.to(type), sin.to(type)};
 }
 
 }  // namespace phalanx::ops

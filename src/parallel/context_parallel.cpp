@@ -11,9 +11,9 @@ ContextParallel::ContextParallel(model::CausalLm& model, const Mesh& mesh, Conte
     : mesh_(mesh), kind_(kind) {
   if (mesh.cp().size() == 1) return;
   model.set_attention([this](const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                             const std::vector<int32_t>& cu_seqlens, double scale) {
+                             const std::vector<int32_t>& cu_seqlens, const ops::AttentionOptions& options) {
     const auto attend = kind_ == ContextKind::kRing ? ring_attention : ulysses_attention;
-    return attend(q, k, v, layout(cu_seqlens), scale, mesh_.cp());
+    return attend(q, k, v, layout(cu_seqlens), options, mesh_.cp());
   });
 }
 

@@ -80,6 +80,18 @@ std::vector<std::string> why_not(const model::TransformerConfig& config, const M
                     "gradients of one sequence after the other: experts see those of several ranks at once",
                     shape.ep));
   }
+  if (shape.cp > 1 && options.context == ContextKind::kRing && config.sliding_window > 0) {
+    reasons.push_back(fmt::format(
+        "parallel.cp is {} but must be 1 with ring attention and a sliding window ({}: {} tokens), "
+        "which blocks of keys do not know; use Ulysses attention, tp or pp",
+        shape.cp, config.model_type, config.sliding_window));
+  }
+  if (shape.cp > 1 && config.rope_scaling && config.rope_scaling->rope_type == "dynamic") {
+    reasons.push_back(fmt::format(
+        "parallel.cp is {} but must be 1 with rope_type dynamic, which depends on the length of a "
+        "whole sample; use tp or pp",
+        shape.cp));
+  }
   if (shape.cp > 1 && options.context == ContextKind::kUlysses) {
     const int64_t heads = config.num_attention_heads / std::max<int64_t>(1, shape.tp);
     const std::string violation = ulysses_violation(heads, static_cast<int>(shape.cp));

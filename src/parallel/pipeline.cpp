@@ -79,7 +79,8 @@ void apply_pipeline(model::CausalLm& model, const Mesh& mesh, const PipelineOpti
     const int64_t layer = layer_of(path);
     const bool is_layer = layer >= 0 && unit_of(path + ".x") == path;
     if (is_layer && !own_layers.contains(layer)) removed.push_back(path);
-    if (layer >= 0 || module->named_parameters().size() != 1) continue;  // below: embedding, last norm, head
+    const bool is_leaf = module->named_modules().empty() && !module->named_parameters().empty();
+    if (layer >= 0 || !is_leaf) continue;  // below: embedding, last norm, head
     const bool is_embedding = dynamic_cast<const model::Embedding*>(module.get()) != nullptr;
     const bool is_here =
         is_embedding ? rank == first || (rank == last && path + ".weight" == tied) : rank == last;

@@ -16,8 +16,9 @@ enum Tag { kBlock = 1, kGradients = 2 };
 
 /// This rank's place in the ring. In step t it holds the block that rank - t started with.
 struct Ring : torch::CustomClassHolder {
-  Ring(const ContextLayout& the_layout, double the_scale, comm::Communicator& the_group)
-      : layout(the_layout), scale(the_scale), group(the_group) {}
+  Ring(const ContextLayout& the_layout, const ops::AttentionOptions& the_options,
+       comm::Communicator& the_group)
+      : layout(the_layout), options(the_options), group(the_group) {}
 
   int size() const { return group.size(); }
   int next() const { return (group.rank() + 1) % size(); }
@@ -26,7 +27,7 @@ struct Ring : torch::CustomClassHolder {
   std::vector<ops::AttentionPiece> pieces(int step) const { return layout.pieces(group.rank(), owner(step)); }
 
   const ContextLayout layout;
-  const double scale;
+  const ops::AttentionOptions options;
   comm::Communicator& group;
 };
 
@@ -70,7 +71,7 @@ struct RingAttention : torch::autograd::Function<RingAttention> {
                             const at::Tensor& v, const c10::intrusive_ptr<Ring>& ring) {
     ops::AttentionState state = ops::start_attention(q);
     for_each_block(*ring, k, v, [&](int step, const at::Tensor& block) {
-      ops::attend_block(state, q, block[0], block[1], ring->pieces(step), ring->scale);
+      ops::attend_block(state, q, block[0], block[1], ring->pieces(step), ring->options);
     });
     const at::Tensor out = state.out.to(q.scalar_type());
     ctx->save_for_backward({q, k, v, out, state.lse});
@@ -90,7 +91,7 @@ struct RingAttention : torch::autograd::Function<RingAttention> {
     for_each_block(*ring, k, v, [&](int step, const at::Tensor& block) {
       const std::vector<ops::AttentionPiece> pieces = ring->pieces(step);
       at::Tensor sum = at::zeros(block.sizes(), lse.options());
-      ops::attend_block_backward(queries, block[0], block[1], pieces, ring->scale, dq, sum[0], sum[1]);
+      ops::attend_block_backward(queries, block[0], block[1], pieces, ring->options, dq, sum[0], sum[1]);
       if (step == 0) {  // stays at home: the travelling sum begins with the next rank
         own = sum;
         return;
@@ -119,10 +120,11 @@ void check_arguments(const at::Tensor& q, const at::Tensor& k, const at::Tensor&
 }  // namespace
 
 at::Tensor ring_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                          const ContextLayout& layout, double scale, comm::Communicator& group) {
+                          const ContextLayout& layout, const ops::AttentionOptions& options,
+                          comm::Communicator& group) {
   check_arguments(q, k, v, layout, group);
   return RingAttention::apply(q.contiguous(), k.contiguous(), v.contiguous(),
-                              c10::make_intrusive<Ring>(layout, scale, group));
+                              c10::make_intrusive<Ring>(layout, options, group));
 }
 
 }  // namespace phalanx::parallel

@@ -2,6 +2,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "comm/communicator.h"
+#include "ops/attention_options.h"
 #include "parallel/context_layout.h"
 
 namespace phalanx::parallel {
@@ -19,8 +20,10 @@ namespace phalanx::parallel {
 /// end at home. A rank for which a block is wholly hidden only passes it on.
 ///
 /// `group` must outlive the backward. Forward and backward are collective: same order of calls on all ranks.
-/// @throws c10::Error where the layout does not fit the group or the tensors.
+/// @throws c10::Error where the layout does not fit the group or the tensors, and for options with a window:
+/// blocks do not know how far their keys lie before their queries.
 at::Tensor ring_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                          const ContextLayout& layout, double scale, comm::Communicator& group);
+                          const ContextLayout& layout, const ops::AttentionOptions& options,
+                          comm::Communicator& group);
 
 }  // namespace phalanx::parallel

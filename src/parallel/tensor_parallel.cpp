@@ -10,7 +10,7 @@
 #include "model/embedding.h"
 #include "model/linear.h"
 #include "model/moe.h"
-#include "model/rms_norm.h"
+#include "model/norm.h"
 #include "ops/linear.h"
 #include "parallel/collective_ops.h"
 #include "parallel/module_pattern.h"
@@ -96,11 +96,15 @@ class Cutter {
       case model::Shard::kRowPart:
         return cut_rows(path, dynamic_cast<Linear&>(module), rule.unit);
       case model::Shard::kEnter:
-        return enter(path, dynamic_cast<model::RmsNorm&>(module));
+        return enter(path, dynamic_cast<model::Norm&>(module));
+      case model::Shard::kStream:
+        return sees_own_rows(path, module);
       case model::Shard::kLeave:
-        return leave(dynamic_cast<model::SparseMoe&>(module));
+        return leave(module);
+      case model::Shard::kHeads:
       case model::Shard::kShared:
         return share(path, module);
+      case model::Shard::kAllHeads:  // refused by why_no_tensor_parallel()
       case model::Shard::kExpert:
         return;
     }
@@ -112,18 +116,25 @@ class Cutter {
   }
 
   // Forward f: from the residual stream into layers that are cut.
-  void enter(const std::string& path, model::RmsNorm& norm) {
+  void enter(const std::string& path, model::Norm& norm) {
     norm.set_entry(
         [rows = num_rows_, &tp = tp_, sequence_parallel = options_.sequence_parallel](const at::Tensor& x) {
           return sequence_parallel ? gather_rows(x, *rows, tp) : copy_to_group(x, tp);
         });
-    if (options_.sequence_parallel) traits_[path + ".weight"].partial_over = &tp_;  // it sees its own rows
+    sees_own_rows(path, norm);
+  }
+
+  // A norm on the residual stream, which sequence parallelism spreads by rows.
+  void sees_own_rows(const std::string& path, const model::Module& norm) {
+    if (options_.sequence_parallel) share(path, norm);
   }
 
   // Forward g behind a mixture of experts. Statistics of its router are whole on every rank.
-  void leave(model::SparseMoe& moe) {
-    moe.set_exit([&tp = tp_, sequence_parallel = options_.sequence_parallel](
-                     const model::FeedForward::Output& out) -> model::FeedForward::Output {
+  void leave(model::Module& module) {
+    auto* moe = dynamic_cast<model::SparseMoe*>(&module);
+    if (!moe) return;  // a layer without experts, whose matrices have rules of their own
+    moe->set_exit([&tp = tp_, sequence_parallel = options_.sequence_parallel](
+                      const model::FeedForward::Output& out) -> model::FeedForward::Output {
       return {.update = out_of(out.update, sequence_parallel, tp),
               .router_sums =
                   out.router_sums.defined() ? count_once_in_group(out.router_sums, tp) : out.router_sums};
@@ -207,7 +218,8 @@ class Cutter {
 
   void cut_head() {
     const Span span = even_span(config_.vocab_size, tp_.size(), tp_.rank());
-    model_.set_head(std::make_shared<VocabParallelHead>(span.begin, config_.vocab_size, tp_));
+    model_.set_head(std::make_shared<VocabParallelHead>(span.begin, config_.vocab_size,
+                                                        config_.final_logit_softcapping, tp_));
   }
 
   model::CausalLm& model_;
@@ -233,6 +245,17 @@ std::vector<int64_t> divisors_up_to(int64_t limit, const std::function<bool(int6
 std::vector<std::string> why_no_tensor_parallel(const model::TransformerConfig& c, int64_t tp,
                                                 bool allow_uneven) {
   if (tp == 1) return {};
+  const auto& plan = model::find_family(c.model_type).sharding_plan;
+  const bool joins_heads = std::any_of(plan.begin(), plan.end(), [](const model::ShardRule& rule) {
+    return rule.shard == model::Shard::kAllHeads;
+  });
+  if (joins_heads) {
+    return {
+        fmt::format("parallel.tp is {} but must be 1 for {}, which normalises queries and keys over all "
+                    "heads at once; use "
+                    "parallel.dp, zero, pp or cp",
+                    tp, c.model_type)};
+  }
   const int64_t heads = c.num_attention_heads, keys = c.num_key_value_heads;
   const auto heads_fit = [&](int64_t n) {
     if (n > keys) return heads % n == 0 && n % keys == 0;

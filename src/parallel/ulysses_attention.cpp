@@ -198,11 +198,12 @@ HeadShare ulysses_heads(int64_t num_query_heads, int64_t num_key_heads, int num_
 }
 
 at::Tensor ulysses_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                             const ContextLayout& layout, double scale, comm::Communicator& group) {
+                             const ContextLayout& layout, const ops::AttentionOptions& options,
+                             comm::Communicator& group) {
   check_arguments(q, k, v, layout, group);
   const auto plan = c10::make_intrusive<Plan>(layout, q.size(1), k.size(1), group);
   const variable_list heads = ToHeads::apply(q, k, v, plan);
-  const at::Tensor out = ops::varlen_attention(heads[0], heads[1], heads[2], layout.cu_seqlens, scale);
+  const at::Tensor out = ops::varlen_attention(heads[0], heads[1], heads[2], layout.cu_seqlens, options);
   return ToRows::apply(out, plan);
 }
 

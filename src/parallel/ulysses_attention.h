@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "comm/communicator.h"
+#include "ops/attention_options.h"
 #include "parallel/context_layout.h"
 
 namespace phalanx::parallel {
@@ -38,6 +39,7 @@ std::string ulysses_violation(int64_t num_query_heads, int num_ranks);
 /// `group` must outlive the backward. Forward and backward are collective: same order of calls on all ranks.
 /// @throws c10::Error where the heads do not divide, or the layout does not fit the group or the tensors.
 at::Tensor ulysses_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                             const ContextLayout& layout, double scale, comm::Communicator& group);
+                             const ContextLayout& layout, const ops::AttentionOptions& options,
+                             comm::Communicator& group);
 
 }  // namespace phalanx::parallel

@@ -21,9 +21,15 @@ OwnLabels own_labels(const at::Tensor& labels, int64_t first, int64_t count) {
   return {is_own, row.masked_fill(is_own.logical_not(), 0)};
 }
 
-void run_rows(const ops::CrossEntropyRows& rows, const at::Tensor& weight, int64_t first,
+void run_rows(const ops::CrossEntropyRows& rows, const at::Tensor& weight, int64_t first, double softcap,
               comm::Communicator& tp) {
   at::Tensor logits = ops::wide_logits(rows.hidden, weight);  // [n, own rows]
+  at::Tensor slope;                                           // of the soft cap
+  if (softcap > 0) {
+    logits.div_(softcap).tanh_();
+    slope = 1 - logits.square();
+    logits.mul_(softcap);
+  }
   at::Tensor maximum = logits.amax(1);
   tp.all_reduce(maximum, comm::ReduceOp::kMax);
   logits.sub_(maximum.unsqueeze(1));
@@ -37,6 +43,7 @@ void run_rows(const ops::CrossEntropyRows& rows, const at::Tensor& weight, int64
   if (!rows.wants_gradient()) return;
   logits.mul_((rows.grad_scale / sums[0]).unsqueeze(1));
   logits.scatter_add_(1, own.row, own.is_own.to(logits.scalar_type()).mul_(-rows.grad_scale));
+  if (slope.defined()) logits.mul_(slope);
   const at::Tensor d = logits.to(weight.scalar_type());
   if (rows.hidden_grad.defined()) at::Tensor(rows.hidden_grad).copy_(ops::matmul_nn(d, weight));
   if (rows.weight_grad.defined()) ops::matmul_tn_add(rows.weight_grad, d, rows.hidden);
@@ -50,20 +57,20 @@ at::Tensor vocab_parallel_lookup(const model::Embedding& embedding, const at::Te
   return embedding.base(ids.masked_fill(is_other, first), first).masked_fill(is_other.unsqueeze(1), 0.0);
 }
 
+ops::CrossEntropyKernel VocabParallelHead::kernel() const {
+  return [this](const ops::CrossEntropyRows& rows, const at::Tensor& w) {
+    run_rows(rows, w, first_, softcap(), tp_);
+  };
+}
+
 at::Tensor VocabParallelHead::cross_entropy(const at::Tensor& hidden, const at::Tensor& weight,
                                             const at::Tensor& labels, double grad_scale) const {
-  return ops::linear_cross_entropy(
-      hidden, weight, labels, grad_scale,
-      [this](const ops::CrossEntropyRows& rows, const at::Tensor& w) { run_rows(rows, w, first_, tp_); },
-      vocab_size_);
+  return ops::linear_cross_entropy(hidden, weight, labels, grad_scale, kernel(), vocab_size_);
 }
 
 at::Tensor VocabParallelHead::logprobs(const at::Tensor& hidden, const at::Tensor& weight,
                                        const at::Tensor& labels) const {
-  return ops::token_logprobs(
-      hidden, weight, labels,
-      [this](const ops::CrossEntropyRows& rows, const at::Tensor& w) { run_rows(rows, w, first_, tp_); },
-      vocab_size_);
+  return ops::token_logprobs(hidden, weight, labels, kernel(), vocab_size_);
 }
 
 at::Tensor VocabParallelHead::logits(const at::Tensor& hidden, const at::Tensor& weight) const {

@@ -4,6 +4,7 @@
 #include "comm/communicator.h"
 #include "model/embedding.h"
 #include "model/output_head.h"
+#include "ops/cross_entropy.h"
 
 namespace phalanx::parallel {
 
@@ -20,8 +21,8 @@ at::Tensor vocab_parallel_lookup(const model::Embedding& embedding, const at::Te
 /// so a vocabulary needs no padding.
 class VocabParallelHead : public model::OutputHead {
  public:
-  VocabParallelHead(int64_t first, int64_t vocab_size, comm::Communicator& tp)
-      : first_(first), vocab_size_(vocab_size), tp_(tp) {}
+  VocabParallelHead(int64_t first, int64_t vocab_size, double softcap, comm::Communicator& tp)
+      : OutputHead(softcap), first_(first), vocab_size_(vocab_size), tp_(tp) {}
   at::Tensor cross_entropy(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels,
                            double grad_scale) const override;
   at::Tensor logprobs(const at::Tensor& hidden, const at::Tensor& weight,
@@ -29,6 +30,8 @@ class VocabParallelHead : public model::OutputHead {
   at::Tensor logits(const at::Tensor& hidden, const at::Tensor& weight) const override;
 
  private:
+  ops::CrossEntropyKernel kernel() const;
+
   int64_t first_, vocab_size_;
   comm::Communicator& tp_;
 };

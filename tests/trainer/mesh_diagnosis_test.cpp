@@ -4,7 +4,7 @@
 
 #include "mesh_cases.h"
 #include "model/linear.h"
-#include "model/rms_norm.h"
+#include "model/norm.h"
 #include "parallel/collective_ops.h"
 
 namespace phalanx::trainer {
@@ -97,12 +97,13 @@ TEST(MeshDiagnosis, FindsSwappedRingBlocks) {
         if (model.mesh().cp().size() == 1) return;
         const auto inner = model.model().attention();
         model.model().set_attention([inner](const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                                            const std::vector<int32_t>& cu, double scale) {
+                                            const std::vector<int32_t>& cu,
+                                            const ops::AttentionOptions& options) {
           const int64_t half = k.size(0) / 2;
           const auto swap = [&](const at::Tensor& t) {
             return at::cat({t.narrow(0, half, t.size(0) - half), t.narrow(0, 0, half)});
           };
-          return inner(q, swap(k), swap(v), cu, scale);
+          return inner(q, swap(k), swap(v), cu, options);
         });
       },
       &axes);
