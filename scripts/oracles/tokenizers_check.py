@@ -201,16 +201,17 @@ def small_tokenizers():
 
 # --- SentencePiece ---
 
-def sentencepiece_variants(folder, vocab_size=1200):
+def sentencepiece_variants(folder, vocab_size=1200, variants=None):
     text = folder / "corpus.txt"
     text.write_text("\n".join(line for line in corpus() if "\n" not in line), encoding="utf-8")
     base = dict(input=str(text), vocab_size=vocab_size, character_coverage=0.999, minloglevel=2, hard_vocab_limit=False)
-    for kind in ("bpe", "unigram"):
-        for name, more in {"nfkc": {}, "identity": dict(normalization_rule_name="identity", remove_extra_whitespaces=False, byte_fallback=True, vocab_size=vocab_size + 300),
+    default = {"nfkc": {}, "identity": dict(normalization_rule_name="identity", remove_extra_whitespaces=False, byte_fallback=True, vocab_size=vocab_size + 300),
                            "nfkc_cf": dict(normalization_rule_name="nmt_nfkc_cf", byte_fallback=True, vocab_size=vocab_size + 300),
                            "no_prefix": dict(add_dummy_prefix=False, byte_fallback=True, vocab_size=vocab_size + 300),
                            "symbols": dict(user_defined_symbols=["<mask>", "ing", "\u2581the", "  "], control_symbols=["<ctl>"]),
-                           "suffix": dict(treat_whitespace_as_suffix=True)}.items():
+                           "suffix": dict(treat_whitespace_as_suffix=True)}
+    for kind in ("bpe", "unigram"):
+        for name, more in (variants or default).items():
             prefix = folder / f"{kind}_{name}"
             sentencepiece.SentencePieceTrainer.train(model_type=kind, model_prefix=str(prefix), **{**base, **more})
             yield f"sentencepiece_{kind}_{name}", prefix.with_suffix(".model")
