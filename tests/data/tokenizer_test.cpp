@@ -12,28 +12,28 @@
 namespace phalanx::data {
 namespace {
 
-using nlohmann::json;
+using Json = nlohmann::json;
 
-const json& golden_tokenizers() {
-  static const json golden = json::parse(read_text(golden_path("tokenizers.json")));
+const Json& golden_tokenizers() {
+  static const Json golden = Json::parse(read_text(golden_path("tokenizers.json")));
   return golden["cases"];
 }
 
-const json& golden_case(const std::string& name) {
-  for (const json& golden : golden_tokenizers())
+const Json& golden_case(const std::string& name) {
+  for (const Json& golden : golden_tokenizers())
     if (golden["name"] == name) return golden;
   throw std::runtime_error("no case " + name);
 }
 
-std::string content_of(const json& golden) {
+std::string content_of(const Json& golden) {
   if (golden.contains("content")) return golden["content"];
   if (golden.contains("base64")) return from_base64(golden["base64"].get<std::string>()).value();
-  json whole = golden["parts"];
+  Json whole = golden["parts"];
   whole["model"] = golden.contains("model") ? golden["model"] : golden_case(golden["model of"])["model"];
   return whole.dump();
 }
 
-std::shared_ptr<const Tokenizer> load_case(const json& golden, const TemporaryFolder& folder) {
+std::shared_ptr<const Tokenizer> load_case(const Json& golden, const TemporaryFolder& folder) {
   return load_tokenizer_file(folder.write(golden["file"], content_of(golden)));
 }
 
@@ -46,11 +46,11 @@ std::string streamed(const Tokenizer& tokenizer, const std::vector<TokenId>& ids
 
 TEST(Tokenizer, IdsAndTextEqualTheReferenceLibraries) {
   ASSERT_GE(golden_tokenizers().size(), 50u);
-  for (const json& golden : golden_tokenizers()) {
+  for (const Json& golden : golden_tokenizers()) {
     SCOPED_TRACE(golden["name"].get<std::string>());
     const TemporaryFolder folder;
     const auto tokenizer = load_case(golden, folder);
-    for (const json& row : golden["rows"]) {
+    for (const Json& row : golden["rows"]) {
       const std::string text = row[0];
       const auto ids = tokenizer->encode_with_post_processor(text);
       EXPECT_EQ(ids, row[1].get<std::vector<TokenId>>()) << text;
@@ -63,11 +63,11 @@ TEST(Tokenizer, IdsAndTextEqualTheReferenceLibraries) {
 }
 
 TEST(Tokenizer, RangesCoverTheTextInOrder) {
-  for (const json& golden : golden_tokenizers()) {
+  for (const Json& golden : golden_tokenizers()) {
     SCOPED_TRACE(golden["name"].get<std::string>());
     const TemporaryFolder folder;
     const auto tokenizer = load_case(golden, folder);
-    for (const json& row : golden["rows"]) {
+    for (const Json& row : golden["rows"]) {
       const std::string text = row[0];
       const auto encoding = tokenizer->encode_with_ranges(text);
       EXPECT_EQ(encoding.ids, tokenizer->encode(text)) << text;
@@ -84,14 +84,14 @@ TEST(Tokenizer, RangesCoverTheTextInOrder) {
 }
 
 TEST(Tokenizer, WrittenAsTokenizerJsonItStaysTheSame) {
-  for (const json& golden : golden_tokenizers()) {
+  for (const Json& golden : golden_tokenizers()) {
     if (golden["file"] != "tokenizer.json") continue;
     SCOPED_TRACE(golden["name"].get<std::string>());
     const TokenizerSpec spec = read_tokenizer_json(content_of(golden), "tokenizer.json");
     const PipelineTokenizer first(spec);
     const PipelineTokenizer again(read_tokenizer_json(write_tokenizer_json(spec), "tokenizer.json"));
     EXPECT_EQ(first.fingerprint(), again.fingerprint());
-    for (const json& row : golden["rows"]) {
+    for (const Json& row : golden["rows"]) {
       EXPECT_EQ(again.encode_with_post_processor(row[0].get<std::string>()),
                 row[1].get<std::vector<TokenId>>());
     }
@@ -101,12 +101,12 @@ TEST(Tokenizer, WrittenAsTokenizerJsonItStaysTheSame) {
 TEST(Tokenizer, OtherFilesBecomeAFolderThatLoadsTheSame) {
   for (const char* name : {"sentencepiece_bpe_identity", "sentencepiece_unigram_rules", "tekken"}) {
     SCOPED_TRACE(name);
-    const json& golden = golden_case(name);
+    const Json& golden = golden_case(name);
     const TemporaryFolder folder, saved;
     const auto tokenizer = load_case(golden, folder);
     tokenizer->save_hf(saved.path());
     const auto again = load_hf_tokenizer(saved.path());
-    for (const json& row : golden["rows"]) {
+    for (const Json& row : golden["rows"]) {
       const std::string text = row[0];
       EXPECT_EQ(again->encode(text), tokenizer->encode(text)) << text;
     }
@@ -141,19 +141,19 @@ TEST(Tokenizer, BytesOfOneCharacterAreStreamedTogether) {
 
 // --- errors ---
 
-json small_bpe() {
-  return json::parse(R"({"version":"1.0","added_tokens":[],"normalizer":null,"pre_tokenizer":null,
+Json small_bpe() {
+  return Json::parse(R"({"version":"1.0","added_tokens":[],"normalizer":null,"pre_tokenizer":null,
     "post_processor":null,"decoder":null,"model":{"type":"BPE","vocab":{"a":0,"b":1,"ab":2},"merges":[["a","b"]]}})");
 }
 
-std::string load_error(const json& value) {
+std::string load_error(const Json& value) {
   return error_of([&] { PipelineTokenizer(read_tokenizer_json(value.dump(), "tokenizer.json")); });
 }
 
 TEST(TokenizerErrors, NameWhatIsUnknownAndWhatIsSupported) {
   const auto with = [](const char* part, const char* text) {
-    json value = small_bpe();
-    value[part] = json::parse(text);
+    Json value = small_bpe();
+    value[part] = Json::parse(text);
     return load_error(value);
   };
   const auto has = [](const std::string& message, std::initializer_list<const char*> parts) {
@@ -196,8 +196,8 @@ TEST(TokenizerErrors, ACharacterWithoutAnyTokenIsRefused) {
   EXPECT_NE(
       error_of([&] { bpe.encode("abc", SpecialText::kParse); }).find("no token for the character \"c\""),
       std::string::npos);
-  json unigram = small_bpe();
-  unigram["model"] = json::parse(R"({"type":"Unigram","vocab":[["a",-1]],"unk_id":null})");
+  Json unigram = small_bpe();
+  unigram["model"] = Json::parse(R"({"type":"Unigram","vocab":[["a",-1]],"unk_id":null})");
   const PipelineTokenizer no_unk(read_tokenizer_json(unigram.dump(), "tokenizer.json"));
   EXPECT_NE(error_of([&] { no_unk.encode("ax", SpecialText::kParse); }).find("no token for \"x\""),
             std::string::npos);
