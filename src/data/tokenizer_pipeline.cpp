@@ -19,7 +19,7 @@ std::vector<std::string> plain_tokens(const TokenizerSpec& spec, const Decoder& 
 }
 
 /// Tokens through a chain of decoders.
-class DecoderStream : public TextStream {
+class DecoderStream : public DecodedStream {
  public:
   DecoderStream(const Tokenizer& tokenizer, const Decoder& decoder, const std::vector<std::string>& tokens,
                 bool skip_special_tokens)
@@ -193,7 +193,7 @@ std::string PipelineTokenizer::decode(const std::vector<TokenId>& ids, bool skip
   return to_valid_utf8(bytes);
 }
 
-std::unique_ptr<TextStream> PipelineTokenizer::text_stream(bool skip_special_tokens) const {
+std::unique_ptr<DecodedStream> PipelineTokenizer::text_stream(bool skip_special_tokens) const {
   if (decoder_.is_byte_level()) return Tokenizer::text_stream(skip_special_tokens);
   return std::make_unique<DecoderStream>(*this, decoder_, spec_.tokens, skip_special_tokens);
 }

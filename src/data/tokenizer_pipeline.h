@@ -32,7 +32,7 @@ class PipelineTokenizer : public Tokenizer {
 
   std::string_view token_bytes(TokenId id) const override;
   std::string decode(const std::vector<TokenId>& ids, bool skip_special_tokens) const override;
-  std::unique_ptr<TextStream> text_stream(bool skip_special_tokens) const override;
+  std::unique_ptr<DecodedStream> text_stream(bool skip_special_tokens) const override;
 
   int64_t vocab_size() const override { return static_cast<int64_t>(spec_.tokens.size()); }
   std::optional<TokenId> token_to_id(std::string_view token) const override;
