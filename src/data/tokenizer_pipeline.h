@@ -54,11 +54,12 @@ class PipelineTokenizer : public Tokenizer {
   bool knows(TokenId id) const { return id >= 0 && static_cast<size_t>(id) < spec_.tokens.size(); }
 
   TokenizerSpec spec_;
+  Normalizers normalizers_;
   Decoder decoder_;
+  std::vector<std::string> texts_;  // id -> what the decoder gets
   std::vector<std::string> bytes_;  // id -> what the token stands for
   std::unordered_map<std::string_view, TokenId> ids_;
   std::vector<bool> is_special_;
-  Normalizers normalizers_;
   AddedTokenMatcher raw_added_;
   AddedTokenMatcher normalized_added_;
   PreTokenizer pre_tokenizer_;

@@ -50,7 +50,7 @@ def main():
             control = ("<s>", "</s>", "<unk>", "<ctl>")
             rows = [[text, reference.encode(text), None] for text in TEXTS if not any(c in text for c in control)]
             cases.append({"name": name, "file": "tokenizer.model", "base64": base64.b64encode(path.read_bytes()).decode(), "rows": rows})
-    pattern = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{L}\p{M}]*[\p{Ll}\p{M}]+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    pattern = r"[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
     ranks = [bytes([b]) for b in range(256)] + [b"th", b" t", b"he", b" th", b"the", b" the", b"ing", b"in", b"aa", b"aaa", b"  ", b"\xe6\x97", b"e's"]
     encoding = tiktoken.Encoding("tiny", pat_str=pattern, mergeable_ranks={r: i for i, r in enumerate(ranks)}, special_tokens={})
     tekken = {"config": {"pattern": pattern, "num_vocab_tokens": len(ranks), "default_vocab_size": 30 + len(ranks), "default_num_special_tokens": 30,
