@@ -19,40 +19,49 @@ import sentencepiece
 import tiktoken
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-from common import ROOT, call, verdict
+from common import call, verdict
 from tokenizer_check import glosses, strings
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 PACKAGES = pathlib.Path(os.environ.get("PHALANX_TOKENIZERS", ROOT / "third_party/tokenizers"))
+VOCABULARY = 1500  # tokens of a small tokenizer
 SMALL = 2000  # strings for each variant of a part; real files get COUNT
 failures = []
 
 
 # --- running both sides ---
 
-def ours(program, path, texts):
-    rows = "".join(json.dumps({"text": t}) + "\n" for t in texts)
-    code, out, err = call([program, "tokenize", path], rows)
+def tokenize(program, path, rows):
+    code, out, err = call([program, "tokenize", path], "".join(json.dumps(row) + "\n" for row in rows))
     if code != 0:
-        return None, err.strip().split("\n")[-1]
-    return [json.loads(line) for line in out.rstrip("\n").split("\n")], ""  # U+2028 is no line end in JSON
+        raise RuntimeError(err.strip().split("\n")[-1])
+    return [json.loads(line) for line in out.rstrip("\n").split("\n")]  # U+2028 is no line end in JSON
+
+
+def ours(program, path, texts):
+    """[(ids, text of the ids)]"""
+    rows = tokenize(program, path, [{"text": t} for t in texts])
+    back = tokenize(program, path, [{"ids": row["ids"]} for row in rows])
+    return [(row["ids"], again["text"]) for row, again in zip(rows, back)]
 
 
 def compare(program, name, path, reference, texts, decode=None):
     """reference(text) -> ids with what the post-processor adds; decode(ids) -> text, where it must agree too."""
-    rows, error = ours(program, path, texts)
-    if rows is None:
+    try:
+        rows = ours(program, path, texts)
+    except RuntimeError as error:
         print(f"{name}: {error}")
         failures.append(name)
         return
     wrong = 0
-    for text, row in zip(texts, rows):
-        ids = list(reference(text))
-        back = row["text"] if decode is None else decode(ids)
-        if row["ids"] == ids and row["text"] == back:
+    for text, (ids, back) in zip(texts, rows):
+        wanted = list(reference(text))
+        wanted_text = back if decode is None else decode(wanted)
+        if ids == wanted and back == wanted_text:
             continue
         wrong += 1
         if wrong <= 3:
-            print(f"  {name} differs: {text!r}\n    ours   {row['ids']} {row['text']!r}\n    theirs {ids} {back!r}")
+            print(f"  {name} differs: {text!r}\n    ours   {ids} {back!r}\n    theirs {wanted} {wanted_text!r}")
     if wrong:
         failures.append(name)
     print(f"{name}: {len(texts) - wrong} of {len(texts)} strings have equal ids{'' if decode is None else ' and text'}", flush=True)
@@ -113,15 +122,15 @@ def small_tokenizers():
     N, P, D = normalizers, pre_tokenizers, decoders
     llama_decoder = D.Sequence([D.Replace("▁", " "), D.ByteFallback(), D.Fuse(), D.Strip(" ", 1, 0)])
     special = ["<unk>", "<s>", "</s>"]
-    bpe = lambda **more: trainers.BpeTrainer(vocab_size=1500, special_tokens=special, show_progress=False, **more)
-    unigram = trainers.UnigramTrainer(vocab_size=1500, special_tokens=special, unk_token="<unk>", show_progress=False)
-    wordpiece = trainers.WordPieceTrainer(vocab_size=1500, special_tokens=["[UNK]", "[CLS]", "[SEP]"], show_progress=False)
+    bpe = lambda **more: trainers.BpeTrainer(vocab_size=VOCABULARY, special_tokens=special, show_progress=False, **more)
+    unigram = trainers.UnigramTrainer(vocab_size=VOCABULARY, special_tokens=special, unk_token="<unk>", show_progress=False)
+    wordpiece = trainers.WordPieceTrainer(vocab_size=VOCABULARY, special_tokens=["[UNK]", "[CLS]", "[SEP]"], show_progress=False)
     escape = N.Sequence([N.Prepend("▁"), N.Replace(" ", "▁")])
     bert_post = lambda t: processors.BertProcessing(("[SEP]", 2), ("[CLS]", 1))
     template = lambda t: processors.TemplateProcessing(single="<s> $A </s>", pair="<s> $A </s> $B:1 </s>:1",
                                                        special_tokens=[("<s>", 1), ("</s>", 2)])
 
-    llama = trained(models.BPE(unk_token="<unk>", fuse_unk=True), bpe(), normalizer=escape, pre=None if False else P.Metaspace(prepend_scheme="never"),
+    llama = trained(models.BPE(unk_token="<unk>", fuse_unk=True), bpe(), normalizer=escape, pre=P.Metaspace(prepend_scheme="never"),
                     decoder=llama_decoder, post=template)
     yield "llama_bpe_words", with_bytes(llama)
     yield "llama_bpe_whole_text", edited(with_bytes(llama), lambda d: d.update(pre_tokenizer=None))
@@ -145,13 +154,13 @@ def small_tokenizers():
     yield "unigram_words", trained(models.Unigram(), unigram, normalizer=N.Sequence([N.NFD(), N.StripAccents(), N.Lowercase()]),
                                    pre=P.Sequence([P.WhitespaceSplit(), P.Punctuation("merged_with_previous"), P.Digits(False)]))
     yield "unigram_bytes_alphabet", trained(models.Unigram(), trainers.UnigramTrainer(
-        vocab_size=1500, special_tokens=special, unk_token="<unk>", show_progress=False, initial_alphabet=P.ByteLevel.alphabet()),
+        vocab_size=VOCABULARY, special_tokens=special, unk_token="<unk>", show_progress=False, initial_alphabet=P.ByteLevel.alphabet()),
         pre=P.ByteLevel(add_prefix_space=True), decoder=D.ByteLevel())
     yield "bytes_prefix_roberta", trained(models.BPE(), trainers.BpeTrainer(
-        vocab_size=1500, special_tokens=["<s>", "</s>"], show_progress=False, initial_alphabet=P.ByteLevel.alphabet()),
+        vocab_size=VOCABULARY, special_tokens=["<s>", "</s>"], show_progress=False, initial_alphabet=P.ByteLevel.alphabet()),
         pre=P.ByteLevel(add_prefix_space=True), decoder=D.ByteLevel(), post=lambda t: processors.RobertaProcessing(("</s>", 1), ("<s>", 0)))
     yield "bytes_normalizer", trained(models.BPE(), trainers.BpeTrainer(
-        vocab_size=1500, special_tokens=["<s>"], show_progress=False, initial_alphabet=P.ByteLevel.alphabet()),
+        vocab_size=VOCABULARY, special_tokens=["<s>"], show_progress=False, initial_alphabet=P.ByteLevel.alphabet()),
         normalizer=N.ByteLevel(), pre=P.Split("Ġ", "merged_with_next"), decoder=D.ByteLevel())
     bert = trained(models.WordPiece(unk_token="[UNK]"), wordpiece, normalizer=N.BertNormalizer(), pre=P.BertPreTokenizer(),
                    decoder=D.WordPiece(), post=bert_post)
@@ -178,8 +187,8 @@ def small_tokenizers():
         # characters as they come out: every one its own token, by byte fallback
         yield f"normalizer_{name}", edited(with_bytes(pieces), lambda d, s=step: d.update(normalizer=json.loads(s.__getstate__()), decoder=json.loads(D.Sequence(
             [D.ByteFallback(), D.Fuse()]).__getstate__())))
-    for name, step in {"ctc": D.CTC("<unk>", "▁", True), "wordpiece_raw": D.WordPiece("##", False), "strip_each": D.Strip("e", 1, 1), "none": None,
-                       "replace_regex": D.Replace(Regex("[ae]"), "_"), "fuse_strip_stop": D.Sequence([D.Fuse(), D.Strip("a", 1, 2)]),
+    for name, step in {"ctc": D.CTC("<unk>", "▁", True), "wordpiece_raw": D.WordPiece("##", False), "strip_each": D.Strip("e", 1, 0), "none": None,
+                       "replace_regex": D.Replace(Regex("[ae]"), "_"), "fuse_strip": D.Sequence([D.Fuse(), D.Strip("a", 2, 0)]),
                        "metaspace": D.Metaspace(prepend_scheme="never")}.items():
         yield f"decoder_{name}", edited(pieces, lambda d, s=step: d.update(decoder=json.loads(s.__getstate__()) if s else None))
     added = edited(bert, lambda d: None)
@@ -192,16 +201,17 @@ def small_tokenizers():
 
 # --- SentencePiece ---
 
-def sentencepiece_variants(folder):
+def sentencepiece_variants(folder, vocab_size=1200, variants=None):
     text = folder / "corpus.txt"
     text.write_text("\n".join(line for line in corpus() if "\n" not in line), encoding="utf-8")
-    base = dict(input=str(text), vocab_size=1200, character_coverage=0.999, minloglevel=2, hard_vocab_limit=False)
-    for kind in ("bpe", "unigram"):
-        for name, more in {"nfkc": {}, "identity": dict(normalization_rule_name="identity", remove_extra_whitespaces=False, byte_fallback=True, vocab_size=1500),
-                           "nfkc_cf": dict(normalization_rule_name="nmt_nfkc_cf", byte_fallback=True, vocab_size=1500),
-                           "no_prefix": dict(add_dummy_prefix=False, byte_fallback=True, vocab_size=1500),
+    base = dict(input=str(text), vocab_size=vocab_size, character_coverage=0.999, minloglevel=2, hard_vocab_limit=False)
+    default = {"nfkc": {}, "identity": dict(normalization_rule_name="identity", remove_extra_whitespaces=False, byte_fallback=True, vocab_size=vocab_size + 300),
+                           "nfkc_cf": dict(normalization_rule_name="nmt_nfkc_cf", byte_fallback=True, vocab_size=vocab_size + 300),
+                           "no_prefix": dict(add_dummy_prefix=False, byte_fallback=True, vocab_size=vocab_size + 300),
                            "symbols": dict(user_defined_symbols=["<mask>", "ing", "\u2581the", "  "], control_symbols=["<ctl>"]),
-                           "suffix": dict(treat_whitespace_as_suffix=True)}.items():
+                           "suffix": dict(treat_whitespace_as_suffix=True)}
+    for kind in ("bpe", "unigram"):
+        for name, more in (variants or default).items():
             prefix = folder / f"{kind}_{name}"
             sentencepiece.SentencePieceTrainer.train(model_type=kind, model_prefix=str(prefix), **{**base, **more})
             yield f"sentencepiece_{kind}_{name}", prefix.with_suffix(".model")

@@ -41,10 +41,7 @@ class EditPath {
   }
 
   /// Is `begin` of the text at hand where the user's text begins?
-  bool is_start(uint32_t begin) const {
-    const bool is_uncut = begin == 0 && base_ == 0 && (edits_.empty() || edits_.front().second == 0);
-    return is_uncut || to_source(begin, begin + 1).first == 0;
-  }
+  bool is_start(uint32_t begin) const { return to_source(begin, begin + 1).first == 0; }
 
  private:
   std::vector<std::pair<const EditedText*, uint32_t>> edits_;  // and where their source begins in its text

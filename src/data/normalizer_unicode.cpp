@@ -1,5 +1,6 @@
 #include <utf8proc.h>
 
+#include <algorithm>
 #include <cstring>
 #include <vector>
 

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "data/bpe_alphabet.h"
 #include "data/pre_tokenizer.h"
 #include "data/pre_tokenizer_tables.h"

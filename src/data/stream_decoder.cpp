@@ -6,7 +6,7 @@ namespace phalanx::data {
 namespace {
 
 /// Tokens that are bytes, whatever stands beside them.
-class ByteStream : public TextStream {
+class ByteStream : public DecodedStream {
  public:
   ByteStream(const Tokenizer& tokenizer, bool skip_special_tokens)
       : tokenizer_(tokenizer), skip_special_tokens_(skip_special_tokens) {}
@@ -34,7 +34,7 @@ class ByteStream : public TextStream {
 
 }  // namespace
 
-std::unique_ptr<TextStream> Tokenizer::text_stream(bool skip_special_tokens) const {
+std::unique_ptr<DecodedStream> Tokenizer::text_stream(bool skip_special_tokens) const {
   return std::make_unique<ByteStream>(*this, skip_special_tokens);
 }
 

@@ -19,9 +19,9 @@ struct SpecialTokens {
 };
 
 /// Text in the making: pieces of whole UTF-8 characters that nothing to come can change.
-class TextStream {
+class DecodedStream {
  public:
-  virtual ~TextStream() = default;
+  virtual ~DecodedStream() = default;
   virtual std::string push(TokenId id) = 0;
   virtual std::string finish() = 0;
 };
@@ -56,7 +56,7 @@ class Tokenizer {
   virtual std::string_view token_bytes(TokenId id) const = 0;
   virtual std::string decode(const std::vector<TokenId>& ids, bool skip_special_tokens) const = 0;
   /// All that it gives, joined, is decode() of all that it got. Must not outlive the tokenizer.
-  virtual std::unique_ptr<TextStream> text_stream(bool skip_special_tokens) const;
+  virtual std::unique_ptr<DecodedStream> text_stream(bool skip_special_tokens) const;
 
   virtual int64_t vocab_size() const = 0;
   virtual std::optional<TokenId> token_to_id(std::string_view token) const = 0;
@@ -96,7 +96,7 @@ class StreamDecoder {
   std::string finish() { return stream_->finish(); }
 
  private:
-  std::unique_ptr<TextStream> stream_;
+  std::unique_ptr<DecodedStream> stream_;
 };
 
 }  // namespace phalanx::data

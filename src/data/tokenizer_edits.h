@@ -31,7 +31,9 @@ class EditedText {
   /// The bytes of the source that [begin, end) of the new text stands for; a part of a replacement stands for
   /// the whole of what it replaced. A binary search: O(log edits).
   std::pair<uint32_t, uint32_t> to_source(uint32_t begin, uint32_t end) const {
-    return {map(begin, /*is_end=*/false), map(end, /*is_end=*/true)};
+    const uint32_t source_begin = map(begin, /*is_end=*/false);
+    return {source_begin,
+            std::max(source_begin, map(end, /*is_end=*/true))};  // nothing between two changes: empty
   }
 
  private:

@@ -9,17 +9,32 @@ namespace {
 
 constexpr size_t kMaxTextBytes = size_t{1} << 31;
 
+/// The tokens, those that are looked for in normal form in that form, as in the reference.
+std::vector<std::string> token_texts(const TokenizerSpec& spec, const Normalizers& normalizers) {
+  std::vector<std::string> texts = spec.tokens;
+  for (const AddedToken& token : spec.added_tokens) {
+    const bool as_written = !token.normalized || token.verbatim;
+    texts[static_cast<size_t>(token.id)] =
+        as_written ? token.content : normal_form(normalizers, token.content);
+  }
+  return texts;
+}
+
 /// What every token stands for: added tokens for their own text.
-std::vector<std::string> plain_tokens(const TokenizerSpec& spec, const Decoder& decoder) {
+std::vector<std::string> plain_tokens(const TokenizerSpec& spec, const std::vector<std::string>& texts,
+                                      const Decoder& decoder) {
   std::vector<std::string> bytes;
-  bytes.reserve(spec.tokens.size());
-  for (const std::string& token : spec.tokens) bytes.push_back(decoder.plain(token));
-  for (const AddedToken& token : spec.added_tokens) bytes[static_cast<size_t>(token.id)] = token.content;
+  bytes.reserve(texts.size());
+  for (const std::string& text : texts) bytes.push_back(decoder.plain(text));
+  for (const AddedToken& token : spec.added_tokens) {
+    const auto id = static_cast<size_t>(token.id);
+    if (!token.verbatim) bytes[id] = texts[id];
+  }
   return bytes;
 }
 
 /// Tokens through a chain of decoders.
-class DecoderStream : public TextStream {
+class DecoderStream : public DecodedStream {
  public:
   DecoderStream(const Tokenizer& tokenizer, const Decoder& decoder, const std::vector<std::string>& tokens,
                 bool skip_special_tokens)
@@ -60,10 +75,11 @@ struct PipelineTokenizer::Sink {
 
 PipelineTokenizer::PipelineTokenizer(TokenizerSpec spec)
     : spec_(std::move(spec)),
-      decoder_(spec_.decoder, spec_.source),
-      bytes_(plain_tokens(spec_, decoder_)),
-      is_special_(spec_.tokens.size(), false),
       normalizers_(make_normalizers(spec_.normalizer, spec_.source)),
+      decoder_(spec_.decoder, spec_.source),
+      texts_(token_texts(spec_, normalizers_)),
+      bytes_(plain_tokens(spec_, texts_, decoder_)),
+      is_special_(spec_.tokens.size(), false),
       raw_added_(spec_.added_tokens, /*normalized=*/false, normalizers_, spec_.source),
       normalized_added_(spec_.added_tokens, /*normalized=*/true, normalizers_, spec_.source),
       pre_tokenizer_(spec_.pre_tokenizer, spec_.source),
@@ -193,9 +209,9 @@ std::string PipelineTokenizer::decode(const std::vector<TokenId>& ids, bool skip
   return to_valid_utf8(bytes);
 }
 
-std::unique_ptr<TextStream> PipelineTokenizer::text_stream(bool skip_special_tokens) const {
+std::unique_ptr<DecodedStream> PipelineTokenizer::text_stream(bool skip_special_tokens) const {
   if (decoder_.is_byte_level()) return Tokenizer::text_stream(skip_special_tokens);
-  return std::make_unique<DecoderStream>(*this, decoder_, spec_.tokens, skip_special_tokens);
+  return std::make_unique<DecoderStream>(*this, decoder_, texts_, skip_special_tokens);
 }
 
 std::optional<TokenId> PipelineTokenizer::token_to_id(std::string_view token) const {

@@ -32,7 +32,7 @@ class PipelineTokenizer : public Tokenizer {
 
   std::string_view token_bytes(TokenId id) const override;
   std::string decode(const std::vector<TokenId>& ids, bool skip_special_tokens) const override;
-  std::unique_ptr<TextStream> text_stream(bool skip_special_tokens) const override;
+  std::unique_ptr<DecodedStream> text_stream(bool skip_special_tokens) const override;
 
   int64_t vocab_size() const override { return static_cast<int64_t>(spec_.tokens.size()); }
   std::optional<TokenId> token_to_id(std::string_view token) const override;
@@ -54,11 +54,12 @@ class PipelineTokenizer : public Tokenizer {
   bool knows(TokenId id) const { return id >= 0 && static_cast<size_t>(id) < spec_.tokens.size(); }
 
   TokenizerSpec spec_;
+  Normalizers normalizers_;
   Decoder decoder_;
+  std::vector<std::string> texts_;  // id -> what the decoder gets
   std::vector<std::string> bytes_;  // id -> what the token stands for
   std::unordered_map<std::string_view, TokenId> ids_;
   std::vector<bool> is_special_;
-  Normalizers normalizers_;
   AddedTokenMatcher raw_added_;
   AddedTokenMatcher normalized_added_;
   PreTokenizer pre_tokenizer_;

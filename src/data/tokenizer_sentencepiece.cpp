@@ -122,7 +122,7 @@ void set_unigram(const ModelProto& proto, TokenizerSpec& spec) {
   model.single_precision = true;
   model.byte_fallback = proto.byte_fallback;
   float lowest = std::numeric_limits<float>::max();
-  float highest = std::numeric_limits<float>::lowest();
+  float highest = std::numeric_limits<float>::min();  // above 0, as in sentencepiece
   for (size_t id = 0; id < proto.pieces.size(); ++id) {
     if (proto.types[id] == PieceType::kUnknown) model.unk = static_cast<TokenId>(id);
     if (proto.types[id] != PieceType::kNormal) continue;
@@ -133,7 +133,7 @@ void set_unigram(const ModelProto& proto, TokenizerSpec& spec) {
   for (size_t id = 0; id < proto.pieces.size(); ++id) {
     const bool is_user_defined = proto.types[id] == PieceType::kUserDefined;
     const bool is_text = is_user_defined || proto.types[id] == PieceType::kNormal;
-    // A user-defined piece beats whatever else could cover it.
+    // A user-defined piece beats whatever else could cover it: scores are negative, `highest` about 0.
     const double score = is_user_defined ? static_cast<double>(proto.pieces[id].size()) * highest - 0.1
                                          : static_cast<double>(proto.scores[id]);
     model.scores.push_back(is_text ? score : -std::numeric_limits<double>::infinity());

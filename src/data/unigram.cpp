@@ -1,5 +1,6 @@
 #include "data/unigram.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "data/bpe_cache.h"

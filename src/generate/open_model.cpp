@@ -161,7 +161,15 @@ ModelDescription describe_model(const core::Config& config) {
 
 std::shared_ptr<const data::Tokenizer> open_tokenizer(const fs::path& path) {
   if (fs::is_directory(path)) return data::load_hf_tokenizer(path.string());
+  if (path.extension() != ".gguf") return data::load_tokenizer_file(path.string());
   return data::load_gguf_tokenizer(formats::GgufFile(path.string()));
+}
+
+bool is_tokenizer_alone(const fs::path& path) {
+  if (fs::is_regular_file(path)) return path.extension() != ".gguf";
+  const bool is_model = fs::exists(path / "config.json") || fs::exists(path / "adapter_config.json") ||
+                        fs::exists(path / "final") || holds_checkpoints(path);
+  return !is_model && data::holds_tokenizer(path.string());
 }
 
 std::string chosen_template(const data::Tokenizer& tokenizer, const std::optional<std::string>& chosen) {

@@ -22,7 +22,7 @@ struct ModelSource {
 
 struct OpenOptions {
   std::optional<std::string> base;  ///< the model under an adapter, in place of the one it was trained on
-  std::optional<std::string> tokenizer;      ///< folder or .gguf to take the tokenizer from
+  std::optional<std::string> tokenizer;      ///< folder, tokenizer file or .gguf
   std::optional<std::string> chat_template;  ///< Jinja file
 };
 
@@ -44,8 +44,11 @@ struct ModelDescription {
 /// @throws core::Error (65) for a file that cannot be read, (78) for keys that do not fit together.
 ModelDescription describe_model(const core::Config& config);
 
-/// @param path  folder with tokenizer.json, or a .gguf file.
+/// @param path  folder with a tokenizer, a tokenizer file (see data::load_tokenizer_file), or a .gguf file.
 std::shared_ptr<const data::Tokenizer> open_tokenizer(const std::filesystem::path& path);
+
+/// Is `path` a tokenizer without a model: one of its files, or a folder that holds nothing else of a model?
+bool is_tokenizer_alone(const std::filesystem::path& path);
 
 /// The text of the Jinja file `chosen`, or the tokenizer's own template.
 std::string chosen_template(const data::Tokenizer& tokenizer, const std::optional<std::string>& chosen);

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "core/error.h"
@@ -17,7 +18,14 @@ namespace {
 
 using nlohmann::ordered_json;
 constexpr uint64_t kMaxTokenizerBytes = uint64_t{256} << 20;
-enum TokenType : int32_t { kNormal = 1, kControl = 3, kUserDefined = 4, kUnused = 5 };
+enum TokenType : int32_t {
+  kNormal = 1,
+  kUnknown = 2,
+  kControl = 3,
+  kUserDefined = 4,
+  kUnused = 5,
+  kByte = 6
+};
 
 /// tokenizer.json is the one description that every tokenizer can give of itself.
 ordered_json as_json(const data::Tokenizer& tokenizer) {
@@ -25,6 +33,13 @@ ordered_json as_json(const data::Tokenizer& tokenizer) {
   if (!mkdtemp(folder.data())) core::fail(core::ExitCode::kStorage, "{}: cannot be created", folder);
   tokenizer.save_hf(folder);
   const std::string path = folder + "/tokenizer.json";
+  if (!std::filesystem::exists(path)) {
+    std::filesystem::remove_all(folder);
+    core::fail(core::ExitCode::kBadInput,
+               "the tokenizer cannot be written as tokenizer.json (its SentencePiece normalizer has no equal "
+               "there), which "
+               "a GGUF file is made from; export to a Hugging Face folder instead");
+  }
   ordered_json json = core::parse_json(core::read_file(path, kMaxTokenizerBytes), path);
   std::filesystem::remove_all(folder);
   return json;
@@ -38,9 +53,10 @@ std::string pre_name(const ordered_json& tokenizer) {
   if (has("[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|\\\\p{N}|")) return "qwen2";
   if (has("\"Digits\"") && has("\"ByteLevel\"")) return "smollm";
   if (has("\"ByteLevel\"") && !has("\"Split\"")) return "gpt-2";
-  core::fail(
-      core::ExitCode::kBadInput,
-      "the tokenizer's splitting pattern has no name in GGUF; known are gpt-2, smollm, llama-bpe, qwen2");
+  core::fail(core::ExitCode::kBadInput,
+             "the tokenizer has no name in GGUF; known are byte-level BPE that splits as gpt-2, smollm, "
+             "llama-bpe or qwen2, "
+             "and SentencePiece-style BPE with byte fallback and no pre-tokenizer");
 }
 
 struct Vocabulary {
@@ -79,14 +95,73 @@ std::vector<std::string> merges(const ordered_json& tokenizer) {
   return result;
 }
 
+bool is_byte_token(const std::string& token) {
+  return token.size() == 6 && token.starts_with("<0x") && token.back() == '>';
+}
+
+/// Is a part of tokenizer.json, or one of its parts where it is a Sequence, this?
+bool has_part(const ordered_json& part, const ordered_json& wanted) {
+  if (!part.is_object()) return false;
+  for (const char* list : {"normalizers", "decoders"}) {
+    for (const auto& inner : part.value(list, ordered_json::array()))
+      if (has_part(inner, wanted)) return true;
+  }
+  return part == wanted;
+}
+
+/// SentencePiece-style BPE as GGUF's model "llama" runs it: characters from the highest score on, byte
+/// fallback.
+bool is_sentencepiece_bpe(const ordered_json& tokenizer) {
+  const ordered_json& model = tokenizer.at("model");
+  const ordered_json normalizer = tokenizer.value("normalizer", ordered_json());
+  return model.value("type", "") == "BPE" && model.value("byte_fallback", false) &&
+         tokenizer.value("pre_tokenizer", ordered_json()).is_null() &&
+         has_part(normalizer, {{"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", "▁"}});
+}
+
+/// Of each token, minus the place of the first merge that makes it; what no merge makes has the lowest.
+std::vector<float> scores(const ordered_json& tokenizer, const Vocabulary& words) {
+  std::unordered_map<std::string, float> of_token;
+  float place = 0;
+  for (const std::string& merge : merges(tokenizer)) {
+    const size_t space = merge.find(' ');
+    of_token.emplace(merge.substr(0, space) + merge.substr(space + 1), -place);
+    place += 1;
+  }
+  std::vector<float> result;
+  for (size_t id = 0; id < words.tokens.size(); ++id) {
+    const auto found = of_token.find(words.tokens[id]);
+    const bool is_text = words.types[id] == kNormal;
+    result.push_back(!is_text ? 0.0f : found == of_token.end() ? -place : found->second);
+  }
+  return result;
+}
+
+void add_sentencepiece_keys(const ordered_json& json, Vocabulary words, formats::GgufPairs& pairs) {
+  const ordered_json unk = json.at("model").value("unk_token", ordered_json());
+  for (size_t id = 0; id < words.tokens.size(); ++id) {
+    if (is_byte_token(words.tokens[id])) words.types[id] = kByte;
+    if (unk.is_string() && unk.get<std::string>() == words.tokens[id]) words.types[id] = kUnknown;
+  }
+  pairs.text("tokenizer.ggml.model", "llama").text("tokenizer.ggml.pre", "default");
+  pairs.texts("tokenizer.ggml.tokens", words.tokens).i32s("tokenizer.ggml.token_type", words.types);
+  pairs.f32s("tokenizer.ggml.scores", scores(json, words));
+  pairs.boolean("tokenizer.ggml.add_space_prefix",
+                has_part(json.at("normalizer"), {{"type", "Prepend"}, {"prepend", "▁"}}));
+}
+
 }  // namespace
 
 void add_tokenizer_keys(const data::Tokenizer& tokenizer, int64_t num_rows, formats::GgufPairs& pairs) {
   const ordered_json json = as_json(tokenizer);
   const Vocabulary words = vocabulary(json, num_rows);
-  pairs.text("tokenizer.ggml.model", "gpt2").text("tokenizer.ggml.pre", pre_name(json));
-  pairs.texts("tokenizer.ggml.tokens", words.tokens).i32s("tokenizer.ggml.token_type", words.types);
-  pairs.texts("tokenizer.ggml.merges", merges(json));
+  if (is_sentencepiece_bpe(json)) {
+    add_sentencepiece_keys(json, words, pairs);
+  } else {
+    pairs.text("tokenizer.ggml.model", "gpt2").text("tokenizer.ggml.pre", pre_name(json));
+    pairs.texts("tokenizer.ggml.tokens", words.tokens).i32s("tokenizer.ggml.token_type", words.types);
+    pairs.texts("tokenizer.ggml.merges", merges(json));
+  }
   const auto& special = tokenizer.special_tokens();
   const auto put = [&](const char* key, const std::optional<data::TokenId>& id) {
     if (id) pairs.u32(key, static_cast<uint32_t>(*id));

@@ -66,10 +66,10 @@ void inspect_folder(const fs::path& path) {
   }
   if (fs::exists(path / "config.json")) {
     print_model(model::ModelFiles::open(path));
-    if (fs::exists(path / "tokenizer.json")) print_tokenizer(*data::load_hf_tokenizer(path.string()));
+    if (data::holds_tokenizer(path.string())) print_tokenizer(*data::load_hf_tokenizer(path.string()));
     return;
   }
-  if (fs::exists(path / "tokenizer.json")) return print_tokenizer(*data::load_hf_tokenizer(path.string()));
+  if (data::holds_tokenizer(path.string())) return print_tokenizer(*data::load_hf_tokenizer(path.string()));
   checkpoint::verify_command(path.string(), std::cout);
 }
 
@@ -103,6 +103,8 @@ void inspect(const fs::path& path) {
   }
   if (name.ends_with(".safetensors")) return print_tensors(formats::SafetensorsFile(path.string()));
   if (name == "tokenizer.json") return print_tokenizer(*data::load_hf_tokenizer(path.parent_path().string()));
+  if (name.ends_with(".model") || name.ends_with(".tiktoken") || name.starts_with("tekken"))
+    return print_tokenizer(*data::load_tokenizer_file(path.string()));
   if (name == "adapter_config.json" || name == "config.json" || name == "MANIFEST.json")
     return inspect_folder(path.parent_path());
   if (data::is_record_file(name)) return inspect_data(path);

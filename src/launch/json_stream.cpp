@@ -77,11 +77,16 @@ data::Example tokens_of(const InputRow& row, const data::Tokenizer& tokenizer,
   return from_text(text->text(), tokenizer);
 }
 
-data::ExampleBuilder example_builder(const generate::ModelSource& source, const core::Config& config) {
+data::ExampleBuilder example_builder(const data::Tokenizer& tokenizer, const std::string& chat_template,
+                                     const core::Config& config) {
   const auto& options = config.get<data::DataOptions>();
   return data::ExampleBuilder(
-      *source.tokenizer,
-      data::ExampleOptions{options.loss_on, options.special_tokens_in_content, source.chat_template, false});
+      tokenizer,
+      data::ExampleOptions{options.loss_on, options.special_tokens_in_content, chat_template, false});
+}
+
+data::ExampleBuilder example_builder(const generate::ModelSource& source, const core::Config& config) {
+  return example_builder(*source.tokenizer, source.chat_template, config);
 }
 
 void print_row(const nlohmann::ordered_json& row) {

@@ -26,6 +26,8 @@ data::Example tokens_of(const InputRow& row, const data::Tokenizer& tokenizer,
                         const data::ExampleBuilder& builder, bool for_prompt);
 
 /// How this model's records become tokens.
+data::ExampleBuilder example_builder(const data::Tokenizer& tokenizer, const std::string& chat_template,
+                                     const core::Config& config);
 data::ExampleBuilder example_builder(const generate::ModelSource& source, const core::Config& config);
 
 void print_row(const nlohmann::ordered_json& row);
