@@ -33,6 +33,7 @@ class JsonFields {
   std::optional<JsonFields> find_object(const std::string& key) const;
 
   const nlohmann::json* raw(const std::string& key) const;  ///< nullptr if absent; the caller checks the type
+  bool contains(const std::string& key) const { return object_.contains(key); }  ///< null, too
   std::vector<std::string> keys() const;
   /// Dotted names of the keys, not null, that no getter was asked for.
   std::vector<std::string> unread() const;

@@ -104,14 +104,14 @@ void refuse_what_is_missing(const formats::HfConfig& file) {
 
 int64_t read_key_value_heads(const formats::HfConfig& file, const TransformerConfig& c) {
   // The family's default is for a key that is absent; null, too, means as many as query heads.
-  const bool use_default = file.raw("num_key_value_heads") == nullptr && c.num_key_value_heads > 0;
+  const bool use_default = !file.contains("num_key_value_heads") && c.num_key_value_heads > 0;
   return file.find_integer("num_key_value_heads", 1, kMaxSize)
       .value_or(use_default ? c.num_key_value_heads : c.num_attention_heads);
 }
 
 int64_t read_head_dim(const formats::HfConfig& file, const TransformerConfig& c) {
   // As above.
-  const bool use_default = file.raw("head_dim") == nullptr && c.head_dim > 0;
+  const bool use_default = !file.contains("head_dim") && c.head_dim > 0;
   return file.find_integer("head_dim", 1, kMaxSize)
       .value_or(use_default ? c.head_dim : c.hidden_size / c.num_attention_heads);
 }
@@ -122,13 +122,14 @@ formats::HfConfig in_common_keys(const formats::HfConfig& file) {
   const Family& family = find_family(file.text("model_type"));
   if (!family.to_common_keys) return file;
   nlohmann::json object = nlohmann::json::object();
-  for (const std::string& key : file.keys()) object[key] = *file.raw(key);
+  for (const std::string& key : file.keys())
+    object[key] = file.has(key) ? *file.raw(key) : nlohmann::json(nullptr);
   family.to_common_keys(object);
   return {object, file.path()};
 }
 
 int64_t read_window(const formats::HfConfig& file, int64_t absent) {
-  if (file.raw("sliding_window") == nullptr) return absent;
+  if (!file.contains("sliding_window")) return absent;
   return file.find_integer("sliding_window", 0, kMaxSize).value_or(0);
 }
 
@@ -158,9 +159,9 @@ void write_layer_types(const TransformerConfig& c, nlohmann::json& file) {
 }
 
 double read_or_null(const formats::HfConfig& file, const char* key, double absent) {
+  if (!file.contains(key)) return absent;
   const nlohmann::json* value = file.raw(key);
-  if (value == nullptr) return absent;
-  if (value->is_null()) return 0;
+  if (value == nullptr) return 0;
   if (!value->is_number() || !(value->get<double>() >= 0)) file.fail_value(key, "null or a number from 0 on");
   return value->get<double>();
 }

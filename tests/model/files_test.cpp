@@ -136,13 +136,16 @@ TEST_F(ModelFilesTest, ValuesThatAreNotImplementedAreRefused) {
     std::ofstream(folder_ / "config.json") << config;
     return message_of([&] { ModelFiles::open(folder_); });
   };
-  EXPECT_NE(refused("hidden_act", "gelu").find("hidden_act is \"gelu\""), std::string::npos);
+  EXPECT_NE(refused("hidden_act", "relu").find("hidden_act is \"relu\""), std::string::npos);
   EXPECT_NE(refused("attention_dropout", 0.1).find("attention_dropout is 0.1"), std::string::npos);
-  EXPECT_NE(refused("model_type", "mamba").find("known are: llama"), std::string::npos);
+  EXPECT_NE(refused("model_type", "mamba").find("known are: gemma2"), std::string::npos);
   EXPECT_NE(refused("num_key_value_heads", 3).find("must be a multiple of num_key_value_heads = 3"),
             std::string::npos);
-  EXPECT_NE(refused("rope_parameters", {{"rope_type", "linear"}, {"factor", 2.0}, {"rope_theta", 1e4}})
-                .find("rope_type is \"linear\""),
+  EXPECT_NE(refused("rope_parameters", {{"rope_type", "longrope"},
+                                        {"short_factor", {1.0}},
+                                        {"long_factor", {2.0}},
+                                        {"original_max_position_embeddings", 64}})
+                .find("rope_type is \"longrope\"; default, linear, dynamic, yarn and llama3 are implemented"),
             std::string::npos);
 }
 

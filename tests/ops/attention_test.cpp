@@ -8,7 +8,8 @@ namespace {
 
 using test::Tensors;
 
-at::Tensor plain_attention(const Tensors& t, const std::vector<int32_t>& cu, double scale) {
+at::Tensor plain_attention(const Tensors& t, const std::vector<int32_t>& cu,
+                           const AttentionOptions& options) {
   std::vector<at::Tensor> samples;
   const int64_t group = t[0].size(1) / t[1].size(1);
   for (size_t s = 0; s + 1 < cu.size(); ++s) {
@@ -17,9 +18,12 @@ at::Tensor plain_attention(const Tensors& t, const std::vector<int32_t>& cu, dou
       return x.narrow(0, cu[s], tokens).transpose(0, 1);
     };  // [heads, T, d]
     const at::Tensor k = rows(t[1]).repeat_interleave(group, 0), v = rows(t[2]).repeat_interleave(group, 0);
-    const at::Tensor hidden = at::ones({tokens, tokens}, at::kBool).triu(1);
-    const at::Tensor p =
-        (rows(t[0]).matmul(k.transpose(1, 2)) * scale).masked_fill(hidden, -INFINITY).softmax(-1);
+    const at::Tensor all = at::ones({tokens, tokens}, at::kBool);
+    at::Tensor hidden = all.triu(1);
+    if (options.window > 0) hidden = hidden.logical_or(all.tril(-options.window));
+    at::Tensor scores = rows(t[0]).matmul(k.transpose(1, 2)) * options.scale;
+    if (options.softcap > 0) scores = (scores / options.softcap).tanh() * options.softcap;
+    const at::Tensor p = scores.masked_fill(hidden, -INFINITY).softmax(-1);
     samples.push_back(p.matmul(v).transpose(0, 1));
   }
   return at::cat(samples, 0);
@@ -96,6 +100,43 @@ TEST(VarlenAttention, HasTheGradientOfCentralDifferences) {
   const std::vector<int32_t> cu = {0, 3, 4};
   test::gradcheck([&](const Tensors& t) { return varlen_attention(t[0], t[1], t[2], cu, 0.5); },
                   {at::randn({4, 2, 3}), at::randn({4, 1, 3}), at::randn({4, 1, 3})});
+}
+
+TEST(VarlenAttention, WithAWindowOrASoftCapEqualsItsFormulaForwardAndBackward) {
+  at::manual_seed(6);
+  for (const Case& c : kCases) {
+    for (const AttentionOptions& options :
+         {AttentionOptions(0.3, 3), AttentionOptions(0.3, 0, 2.0), AttentionOptions(0.3, 40, 1.5)}) {
+      SCOPED_TRACE(testing::Message()
+                   << c.cu.back() << " tokens, window " << options.window << ", cap " << options.softcap);
+      test::expect_same_in_all_dtypes(
+          [&](const Tensors& t) { return varlen_attention(t[0], t[1], t[2], c.cu, options); },
+          [&](const Tensors& t) { return plain_attention(t, c.cu, options); }, random_inputs(c));
+    }
+  }
+}
+
+TEST(VarlenAttention, WindowsInSamplesOfSeveralChunksEqualTheFormula) {
+  at::manual_seed(7);
+  const Case c{{0, 2500}, 2, 1, 8};
+  for (const int64_t window : {5, 1100}) {
+    test::expect_same(
+        [&](const Tensors& t) {
+          return varlen_attention(t[0], t[1], t[2], c.cu, {0.3, window});
+        },
+        [&](const Tensors& t) {
+          return plain_attention(t, c.cu, {0.3, window});
+        },
+        random_inputs(c), at::kDouble);
+  }
+}
+
+TEST(VarlenAttention, AWindowThatEverySampleFitsIntoChangesNoBit) {
+  at::manual_seed(8);
+  const Case& c = kCases[3];
+  const Tensors x = random_inputs(c);
+  EXPECT_TRUE(at::equal(varlen_attention(x[0], x[1], x[2], c.cu, {0.2, 97}),
+                        varlen_attention(x[0], x[1], x[2], c.cu, 0.2)));
 }
 
 TEST(VarlenAttention, RefusesBoundariesAndHeadsThatDoNotFit) {
