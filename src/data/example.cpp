@@ -33,6 +33,15 @@ void check_target(const Example& example, bool required) {
   bad("the record has no token to learn from: it has no answer, or data.loss_on covers nothing of it");
 }
 
+[[noreturn]] void fail_judged(const std::string& format) {
+  core::fail(
+      core::ExitCode::kBadConfig,
+      "a record of format {} judges answers, which methods sft and pretrain do not learn from; they take "
+      "messages, prompt_completion, text, tokens, and sharegpt and alpaca without chosen, rejected and "
+      "kto_tag",
+      format);
+}
+
 RenderOptions render_options(const Tokenizer& tokenizer) {
   const auto text = [&](const std::optional<TokenId>& id) {
     return id ? std::string(tokenizer.token_bytes(*id)) : std::string();
@@ -57,8 +66,17 @@ ExampleBuilder::ExampleBuilder(const Tokenizer& tokenizer, ExampleOptions option
 }
 
 Example ExampleBuilder::build(const Record& record) const {
-  if (record.kind == Record::Kind::kChat) return build_chat(record);
-  return build_text(record.prompt, record.text);
+  switch (record.kind) {
+    case Record::Kind::kChat:
+      return build_chat(record);
+    case Record::Kind::kTokens:
+      return build_tokens(record);
+    case Record::Kind::kText:
+    case Record::Kind::kPair:
+      return build_text(record.prompt, record.text);
+    default:
+      fail_judged(record.format);
+  }
 }
 
 Example ExampleBuilder::build_prompt(const Value& messages, const Value& tools,
@@ -131,6 +149,21 @@ Example ExampleBuilder::build_text(const std::string& prompt, const std::string&
     example.ids.push_back(*special.eos);
     example.mask.push_back(1);
   }
+  check_target(example, options_.require_target);
+  return example;
+}
+
+Example ExampleBuilder::build_tokens(const Record& record) const {
+  for (const TokenId id : record.ids) {
+    if (id >= tokenizer_.vocab_size())
+      bad(fmt::format("\"input_ids\" has {} but the tokenizer's ids are 0 to {}; was it another tokenizer?",
+                      id, tokenizer_.vocab_size() - 1));
+  }
+  Example example;
+  example.text = tokenizer_.decode(record.ids, /*skip_special_tokens=*/false);
+  example.ids = record.ids;
+  example.mask = record.mask;
+  if (options_.loss_on == "all") example.mask.assign(example.ids.size(), 1);
   check_target(example, options_.require_target);
   return example;
 }

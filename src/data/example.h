@@ -37,6 +37,7 @@ struct Example {
 ///    last_turn = the last answer, all = every token. See ChatTemplate for what an answer spans.
 ///  - pair of texts: the completion and EOS (all: the prompt too).
 ///  - text: every token, and EOS.
+///  - tokens: as the record masks them (all: every token). Nothing is added.
 /// BOS comes in front of text and pairs where the tokenizer's post-processor adds it; chat templates print
 /// their own.
 class ExampleBuilder {
@@ -45,7 +46,7 @@ class ExampleBuilder {
   ExampleBuilder(const Tokenizer& tokenizer, ExampleOptions options);
 
   /// @throws core::Error (65): what is wrong with this record, without its place; (78) if it needs a chat
-  /// template and there is none.
+  /// template and there is none, or if it judges answers (judged_example.h).
   Example build(const Record& record) const;
 
   /// Tokens of a conversation that an answer is to follow (generation prompt added unless told otherwise).
@@ -54,6 +55,7 @@ class ExampleBuilder {
 
  private:
   Example build_chat(const Record& record) const;
+  Example build_tokens(const Record& record) const;
   Example build_text(const std::string& prompt, const std::string& completion) const;
   std::vector<ByteRange> wanted_turns(const RenderedChat& chat, size_t num_prompt_messages) const;
   bool keep_literal(const jinja::Value& messages, const jinja::Value& tools, bool* has_special) const;

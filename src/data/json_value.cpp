@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "core/json.h"
 
 namespace phalanx::data {
 
@@ -120,6 +121,14 @@ Value parse_json_or_fail(std::string_view text, std::string_view what) {
   if (!parse_json(text, &value, &problem))
     core::fail(core::ExitCode::kBadInput, "{}: {}", what, problem.reason);
   return value;
+}
+
+Value parse_record_json(std::string_view text) {
+  Value value;
+  JsonProblem problem;
+  if (parse_json(text, &value, &problem)) return value;
+  core::parse_json(text, "not valid JSON");  // the fast parser does not say where; this one does
+  core::fail(core::ExitCode::kBadInput, "not valid JSON: {}", problem.reason);
 }
 
 }  // namespace phalanx::data

@@ -22,4 +22,7 @@ bool parse_json(std::string_view text, jinja::Value* value, JsonProblem* problem
 /// As above. @throws core::Error kBadInput: "`what`: <reason>".
 jinja::Value parse_json_or_fail(std::string_view text, std::string_view what);
 
+/// As above, for one record of a file. @throws core::Error kBadInput: "not valid JSON ..." with the place.
+jinja::Value parse_record_json(std::string_view text);
+
 }  // namespace phalanx::data

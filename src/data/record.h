@@ -1,5 +1,7 @@
 #pragma once
+#include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -11,9 +13,13 @@ namespace phalanx::data {
 /// One training record in the one form that tokenising knows, whatever format it was written in.
 struct Record {
   enum class Kind {
-    kText,  ///< `text`
-    kPair,  ///< `prompt`, `text` = its completion
-    kChat,  ///< `messages`, `tools`, `num_prompt_messages`
+    kText,        ///< `text`
+    kPair,        ///< `prompt`, `text` = its completion
+    kChat,        ///< `messages`, `tools`, `num_prompt_messages`
+    kTokens,      ///< `ids`, `mask`
+    kPreference,  ///< `answers` = chosen, rejected: both kPair or both kChat, with one prompt
+    kUnpaired,    ///< `answers` = one kPair or kChat, `labels` = is it desirable?
+    kStepwise,    ///< `prompt`, `steps`, `labels` = is the step right?
   };
   Kind kind = Kind::kText;
   std::string format;  ///< name of the format it was read as
@@ -22,9 +28,17 @@ struct Record {
   jinja::Value tools;     ///< list, or undefined
   size_t num_prompt_messages =
       0;  ///< so many first messages are the prompt of a conversational pair; no targets there
+  std::vector<int32_t> ids;
+  std::vector<uint8_t> mask;  ///< 1 where the token is a target
+  std::vector<Record> answers;
+  std::vector<std::string> steps;
+  std::vector<bool> labels;
 };
 
-/// How records of one kind are recognised and read. One file each: record_formats.h lists them.
+/// What a record of this kind is, in words, and what it is for.
+std::string_view describe(Record::Kind kind);
+
+/// How records of one format are recognised and read. One file each: record_formats.h lists them.
 struct RecordFormat {
   std::string name;                                 ///< value of data.train[].format
   std::string keys;                                 ///< for messages: what such a record has

@@ -5,19 +5,15 @@ namespace phalanx::data {
 RecordFormat messages_format() {
   RecordFormat format;
   format.name = "messages";
-  format.keys = "messages (list of role and content)";
+  format.keys = "messages (role, content)";
   format.matches = [](const jinja::Dict& object) {
     return object.find("messages") != nullptr || object.find("conversations") != nullptr;
   };
   format.read = [](const jinja::Dict& object) {
-    Record record;
-    record.kind = Record::Kind::kChat;
-    record.messages = required_messages(
-        object, object.find("messages") == nullptr && object.find("conversations") != nullptr
-                    ? "conversations"
-                    : "messages");
-    record.tools = optional_tools(object);
-    return record;
+    const char* name = object.find("messages") == nullptr && object.find("conversations") != nullptr
+                           ? "conversations"
+                           : "messages";
+    return chat_record(required_messages(object, name).items(), 0, optional_tools(object));
   };
   return format;
 }

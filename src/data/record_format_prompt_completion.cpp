@@ -4,7 +4,7 @@
 namespace phalanx::data {
 namespace {
 
-Record read_texts(const jinja::Dict& object) {
+Record read_text_pair(const jinja::Dict& object) {
   Record record;
   record.kind = Record::Kind::kPair;
   record.prompt = required_text(object, "prompt");
@@ -12,35 +12,33 @@ Record read_texts(const jinja::Dict& object) {
   return record;
 }
 
-Record read_messages(const jinja::Dict& object) {
-  Record record;
-  record.kind = Record::Kind::kChat;
+Record read_message_pair(const jinja::Dict& object) {
   std::vector<jinja::Value> messages = required_messages(object, "prompt").items();
-  record.num_prompt_messages = messages.size();
+  const size_t num_prompt = messages.size();
   const auto& completion = required_messages(object, "completion").items();
   messages.insert(messages.end(), completion.begin(), completion.end());
-  record.messages = jinja::Value(std::move(messages));
-  record.tools = optional_tools(object);
-  return record;
+  return chat_record(std::move(messages), num_prompt, optional_tools(object));
 }
 
 }  // namespace
 
+Record read_pair(const jinja::Dict& object) {
+  const bool prompt_is_text = required(object, "prompt").is_text();
+  if (prompt_is_text != required(object, "completion").is_text()) {
+    core::fail(core::ExitCode::kBadInput,
+               "\"prompt\" and \"completion\" must both be text or both be lists of messages");
+  }
+  return prompt_is_text ? read_text_pair(object) : read_message_pair(object);
+}
+
 RecordFormat prompt_completion_format() {
   RecordFormat format;
   format.name = "prompt_completion";
-  format.keys = "prompt and completion (text, or lists of messages)";
+  format.keys = "prompt, completion";
   format.matches = [](const jinja::Dict& object) {
     return object.find("prompt") != nullptr && object.find("completion") != nullptr;
   };
-  format.read = [](const jinja::Dict& object) {
-    const bool prompt_is_text = required(object, "prompt").is_text();
-    if (prompt_is_text != required(object, "completion").is_text()) {
-      core::fail(core::ExitCode::kBadInput,
-                 "\"prompt\" and \"completion\" must both be text or both be lists of messages");
-    }
-    return prompt_is_text ? read_texts(object) : read_messages(object);
-  };
+  format.read = read_pair;
   return format;
 }
 
