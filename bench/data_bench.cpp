@@ -75,7 +75,7 @@ std::string bench_text_file() {
 std::vector<std::string> bench_lines(size_t limit) {
   std::vector<std::string> lines;
   JsonLines reader(bench_text_file());
-  JsonLine line;
+  RawRecord line;
   for (size_t bytes = 0; bytes < limit && reader.next(line); bytes += line.text.size())
     lines.push_back(line.text);
   return lines;
@@ -140,7 +140,7 @@ void read_lines(benchmark::State& state) {
   if (!have_files(state)) return;
   for (auto _ : state) {
     JsonLines reader(bench_text_file());
-    JsonLine line;
+    RawRecord line;
     while (reader.next(line)) benchmark::DoNotOptimize(line.text.data());
   }
   report(state, static_cast<double>(fs::file_size(bench_text_file())));

@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/hash.h"
+#include "data/record_reader.h"
 
 namespace phalanx::data {
 namespace {
@@ -35,12 +36,13 @@ void add_file(core::Hasher& hasher, const SourceOptions& source) {
   if (!fs::exists(status))
     core::fail(core::ExitCode::kBadInput, "{}: no such file; check data.train and data.eval", source.path);
   if (!fs::is_regular_file(status)) {
-    core::fail(core::ExitCode::kBadInput,
-               "{}: not a regular file; name a .jsonl, .jsonl.gz or .jsonl.zst file", source.path);
+    core::fail(core::ExitCode::kBadInput, "{}: not a regular file; name a file of records: {}", source.path,
+               known_record_files());
   }
   const uint64_t size = fs::file_size(source.path);
   hasher.add_field(source.path);
   hasher.add_field(source.format);
+  hasher.add_field(source.documents);
   hasher.add_field(static_cast<int64_t>(size));
   hasher.add_field(static_cast<int64_t>(fs::last_write_time(source.path).time_since_epoch().count()));
   hasher.add_field(read_edges(source.path, size));

@@ -16,13 +16,19 @@ std::vector<std::string> format_names() {
 
 void declare_source(SectionBuilder<SourceOptions>& s) {
   s.field("path", &SourceOptions::path,
-          {.help = "JSONL file: .jsonl, .jsonl.gz or .jsonl.zst.", .required_in_item = true});
+          {.help = "File of records: .jsonl, .json, .csv, .tsv or .txt, also with .gz or .zst behind it.",
+           .required_in_item = true});
   s.field("format", &SourceOptions::format,
           {.help = "Kind of record; auto decides by the keys of the first record and says so.",
            .one_of = format_names()});
   s.field(
       "weight", &SourceOptions::weight,
       {.help = "How often each sequence of this source is drawn per epoch.", .min = 0, .above_min = true});
+  s.field(
+      "documents", &SourceOptions::documents,
+      {.help =
+           "What a document of a .txt file is: the whole file, what stands between blank lines, or a line.",
+       .one_of = {"file", "paragraph", "line"}});
 }
 
 const bool registered = core::register_section<DataOptions>(
@@ -36,6 +42,10 @@ const bool registered = core::register_section<DataOptions>(
               {.help = "Fill sequences with several samples; attention and positions keep them apart."});
       s.field("shuffle", &DataOptions::shuffle,
               {.help = "Draw in a seeded random order; false: file order."});
+      s.field(
+          "interleave", &DataOptions::interleave,
+          {.help = "Spread each source evenly over the epoch, so that every batch holds the sources in their "
+                   "shares; false: by chance, or one source after the other without shuffle."});
       s.field(
           "loss_on", &DataOptions::loss_on,
           {.help = "Which tokens are targets.", .one_of = {"assistant", "completion", "last_turn", "all"}});

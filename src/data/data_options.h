@@ -11,6 +11,7 @@ struct SourceOptions {
   std::string path;
   std::string format = "auto";
   double weight = 1.0;
+  std::string documents = "file";  // file | paragraph | line: what a .txt file is cut into
 };
 
 /// Section `data`.
@@ -20,6 +21,7 @@ struct DataOptions {
   int64_t sequence_length = 1024;
   bool packing = false;
   bool shuffle = true;
+  bool interleave = false;
   std::string loss_on = "assistant";                // assistant | completion | last_turn | all
   std::string on_too_long = "drop";                 // drop | truncate | error
   std::string special_tokens_in_content = "parse";  // parse | literal

@@ -66,8 +66,8 @@ std::string describe(const Dataset& dataset, const Tokenizer& tokenizer, const s
   const ordered_json& report = dataset.report();
   std::string text;
   for (const auto& source : report["sources"]) {
-    text += fmt::format("{}: {} (format {})\n", name, core::printable(source["path"].get<std::string>()),
-                        source["format"].get<std::string>());
+    text += fmt::format("{}: {} (format {}; {})\n", name, core::printable(source["path"].get<std::string>()),
+                        source["format"].get<std::string>(), source["container"].get<std::string>());
   }
   text += fmt::format("{}: {}\n", name, counts(report));
   return text + fmt::format("{}: first record, targets between [[ and ]]:\n  | {}", name,

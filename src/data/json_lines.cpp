@@ -1,187 +1,35 @@
 #include "data/json_lines.h"
 
-#include <zlib.h>
-#include <zstd.h>
-
-#include <algorithm>
 #include <cstring>
-#include <filesystem>
-#include <fstream>
-#include <vector>
 
-#include "core/error.h"
+#include "data/json_value.h"
 
 namespace phalanx::data {
-namespace {
 
-constexpr size_t kChunk = 1 << 20;
-constexpr uint64_t kMaxRatio = 200;
-constexpr uint64_t kAlwaysAllowed = uint64_t{64} << 20;
-
-}  // namespace
-
-/// Unpacked bytes of a file, piece by piece.
-class JsonLines::Source {
- public:
-  explicit Source(const std::string& path) : path_(path), packed_(kChunk) {
-    std::error_code error;
-    const std::filesystem::file_status status = std::filesystem::status(path, error);
-    if (!std::filesystem::exists(status)) broken("no such file; check data.train and data.eval");
-    if (!std::filesystem::is_regular_file(status))
-      broken("not a regular file; name a .jsonl, .jsonl.gz or .jsonl.zst file");
-    file_.open(path, std::ios::binary);  // only now: opening a pipe would wait for its writer
-    if (!file_) broken("cannot be opened; check its permissions");
-    file_bytes_ = std::filesystem::file_size(path);
-  }
-  virtual ~Source() = default;
-  virtual size_t read(char* out, size_t capacity) = 0;  // 0 at the end
-
- protected:
-  [[noreturn]] void broken(const std::string& what) const {
-    core::fail(core::ExitCode::kBadInput, "{}: {}", path_, what);
-  }
-  size_t read_file(char* out, size_t capacity) {
-    file_.read(out, static_cast<std::streamsize>(capacity));
-    if (file_.bad()) broken("reading failed; is the disk in order?");
-    return static_cast<size_t>(file_.gcount());
-  }
-  size_t read_packed() { return read_file(packed_.data(), packed_.size()); }
-  void count_unpacked(size_t bytes) {
-    unpacked_bytes_ += bytes;
-    if (unpacked_bytes_ > kAlwaysAllowed && unpacked_bytes_ / kMaxRatio > file_bytes_) {
-      broken("unpacks to more than 200 times its size: refused");
-    }
-  }
-
-  std::string path_;
-  std::ifstream file_;
-  std::vector<char> packed_;
-  uint64_t file_bytes_ = 0, unpacked_bytes_ = 0;
-};
-
-class JsonLines::PlainSource : public Source {
- public:
-  using Source::Source;
-  size_t read(char* out, size_t capacity) override { return read_file(out, capacity); }
-};
-
-class JsonLines::GzipSource : public Source {
- public:
-  explicit GzipSource(const std::string& path) : Source(path) { inflateInit2(&stream_, 15 + 16); }
-  ~GzipSource() override { inflateEnd(&stream_); }
-
-  size_t read(char* out, size_t capacity) override {
-    stream_.next_out = reinterpret_cast<Bytef*>(out);
-    stream_.avail_out = static_cast<uInt>(capacity);
-    while (stream_.avail_out == capacity) {
-      if (stream_.avail_in == 0) {
-        stream_.avail_in = static_cast<uInt>(read_packed());
-        stream_.next_in = reinterpret_cast<Bytef*>(packed_.data());
-        if (stream_.avail_in == 0) {
-          if (!between_members_) broken("gzip stream is cut short");
-          return 0;
-        }
-      }
-      const int status = inflate(&stream_, Z_NO_FLUSH);
-      between_members_ = status == Z_STREAM_END;
-      if (status == Z_STREAM_END)
-        inflateReset(&stream_);
-      else if (status != Z_OK && status != Z_BUF_ERROR)
-        broken("not valid gzip data, or garbage after its end");
-    }
-    count_unpacked(capacity - stream_.avail_out);
-    return capacity - stream_.avail_out;
-  }
-
- private:
-  z_stream stream_ = {};
-  bool between_members_ = true;
-};
-
-class JsonLines::ZstdSource : public Source {
- public:
-  explicit ZstdSource(const std::string& path) : Source(path), stream_(ZSTD_createDStream()) {}
-  ~ZstdSource() override { ZSTD_freeDStream(stream_); }
-
-  size_t read(char* out, size_t capacity) override {
-    ZSTD_outBuffer output{out, capacity, 0};
-    while (output.pos == 0) {
-      if (input_.pos == input_.size && !has_more_output_) {
-        input_ = {packed_.data(), read_packed(), 0};
-        if (input_.size == 0) {
-          if (!between_frames_) broken("zstd stream is cut short");
-          return 0;
-        }
-      }
-      const size_t before = input_.pos + output.pos;
-      const size_t status = ZSTD_decompressStream(stream_, &output, &input_);
-      if (ZSTD_isError(status)) broken(std::string("not valid zstd data: ") + ZSTD_getErrorName(status));
-      if (input_.pos + output.pos > before) between_frames_ = status == 0;
-      has_more_output_ = output.pos == output.size;  // it may hold back what did not fit
-    }
-    count_unpacked(output.pos);
-    return output.pos;
-  }
-
- private:
-  ZSTD_DStream* stream_;
-  ZSTD_inBuffer input_ = {nullptr, 0, 0};
-  bool between_frames_ = true;
-  bool has_more_output_ = false;
-};
-
-std::unique_ptr<JsonLines::Source> JsonLines::open(const std::string& path) {
-  if (path.ends_with(".gz")) return std::make_unique<GzipSource>(path);
-  if (path.ends_with(".zst")) return std::make_unique<ZstdSource>(path);
-  return std::make_unique<PlainSource>(path);
-}
-
-JsonLines::JsonLines(const std::string& path) : source_(open(path)) {
-  while (buffer_.size() < 3 && fill()) {
-  }
-  if (buffer_.starts_with("\xEF\xBB\xBF")) position_ = 3;
-}
-
-JsonLines::~JsonLines() = default;
-
-bool JsonLines::fill() {
-  if (at_end_) return false;
-  bytes_before_buffer_ += position_;
-  buffer_.erase(0, position_);
-  position_ = 0;
-  const size_t old = buffer_.size();
-  if (buffer_.capacity() < old + kChunk) buffer_.reserve(2 * old + kChunk);
-  buffer_.resize(old + kChunk);
-  const size_t count = source_->read(buffer_.data() + old, kChunk);
-  buffer_.resize(old + count);
-  at_end_ = count == 0;
-  return count > 0;
-}
-
-bool JsonLines::next(JsonLine& line) {
-  size_t searched = 0;  // of the line, from position_
+bool JsonLines::next(RawRecord& line) {
+  size_t searched = 0;  // of the line, from the window's start
   bool too_long = false;
   line = {};
-  line.byte = bytes_before_buffer_ + position_;
+  line.byte = stream_.byte();
   for (;;) {
-    const void* found =
-        std::memchr(buffer_.data() + position_ + searched, '\n', buffer_.size() - position_ - searched);
-    if (!found && !at_end_) {
-      searched = buffer_.size() - position_;
+    const std::string_view window = stream_.window();
+    const void* found = std::memchr(window.data() + searched, '\n', window.size() - searched);
+    if (!found && !stream_.at_end()) {
+      searched = window.size();
       if (searched > kMaxLineBytes) {  // forget the text, keep looking for its end
         too_long = true;
-        position_ = buffer_.size();
+        stream_.consume(window.size());
         searched = 0;
       }
-      fill();
+      stream_.fill();
       continue;
     }
     const size_t end =
-        found ? static_cast<size_t>(static_cast<const char*>(found) - buffer_.data()) : buffer_.size();
-    if (!found && end == position_ && !too_long) return false;
-    line.text.assign(buffer_, position_, end - position_);
-    position_ = std::min(buffer_.size(), end + 1);
-    line.number = ++number_;
+        found ? static_cast<size_t>(static_cast<const char*>(found) - window.data()) : window.size();
+    if (!found && end == 0 && !too_long) return false;
+    line.text.assign(window.substr(0, end));
+    stream_.consume(std::min(window.size(), end + 1));
+    line.line = ++number_;
     if (too_long || line.text.size() > kMaxLineBytes) {
       line.text.clear();
       line.problem = "the line is longer than 64 MiB";
@@ -190,8 +38,12 @@ bool JsonLines::next(JsonLine& line) {
     if (line.text.ends_with('\r')) line.text.pop_back();
     if (line.text.find_first_not_of(" \t\r") != std::string::npos) return true;
     searched = 0;
-    line.byte = bytes_before_buffer_ + position_;
+    line.byte = stream_.byte();
   }
+}
+
+jinja::Value JsonLines::parse(const RawRecord& line) const {
+  return parse_record_json(line.text);
 }
 
 }  // namespace phalanx::data

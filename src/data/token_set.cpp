@@ -14,7 +14,7 @@ namespace phalanx::data {
 namespace {
 
 constexpr char kMagic[8] = {'P', 'H', 'X', 'T', 'O', 'K', 'E', 'N'};
-constexpr uint64_t kVersion = 2;
+constexpr uint64_t kVersion = 3;
 constexpr size_t kAlign = 64;
 static_assert(sizeof(Segment) == 24 && std::is_trivially_copyable_v<Segment>);
 

@@ -13,7 +13,7 @@ namespace {
 
 using nlohmann::ordered_json;
 
-constexpr size_t kLinesPerBatch = 4096;
+constexpr size_t kRecordsPerBatch = 4096;
 constexpr size_t kBytesPerBatch = size_t{64} << 20;
 constexpr int64_t kShownTokens = 4096;  // of the example in the report
 
@@ -22,34 +22,36 @@ struct Failure {
 };
 using Outcome = std::variant<Example, Failure>;
 
-Outcome build_one(const JsonLine& line, const std::string& format, const ExampleBuilder& builder) {
-  if (!line.problem.empty()) return Failure{line.problem};
+Outcome build_one(const RecordReader& reader, const RawRecord& record, const std::string& format,
+                  const ExampleBuilder& builder) {
+  if (!record.problem.empty()) return Failure{record.problem};
   try {
-    return builder.build(parse_record(line.text, format));
+    return builder.build(read_record(reader.parse(record), format));
   } catch (const core::Error& error) {
-    if (error.code() != core::ExitCode::kBadInput) throw;
+    if (error.code() != core::ExitCode::kBadInput)
+      core::fail(error.code(), "line {}: {}", record.line, error.what());
     return Failure{error.what()};
   }
 }
 
-/// All lines of a batch on all cores; outcome i belongs to line i.
-std::vector<Outcome> build_all(const std::vector<JsonLine>& lines, const std::string& format,
-                               const ExampleBuilder& builder) {
-  std::vector<Outcome> outcomes(lines.size());
+/// All records of a batch on all cores; outcome i belongs to record i.
+std::vector<Outcome> build_all(const RecordReader& reader, const std::vector<RawRecord>& records,
+                               const std::string& format, const ExampleBuilder& builder) {
+  std::vector<Outcome> outcomes(records.size());
   std::atomic<size_t> next{0};
   std::atomic<bool> failed{false};
   std::exception_ptr failure;
   const auto work = [&] {
     try {
-      for (size_t i = next++; i < lines.size() && !failed; i = next++)
-        outcomes[i] = build_one(lines[i], format, builder);
+      for (size_t i = next++; i < records.size() && !failed; i = next++)
+        outcomes[i] = build_one(reader, records[i], format, builder);
     } catch (...) {
       if (!failed.exchange(true)) failure = std::current_exception();
     }
   };
   {
     std::vector<std::jthread> threads;
-    const size_t count = std::min<size_t>(std::max(1u, std::thread::hardware_concurrency()), lines.size());
+    const size_t count = std::min<size_t>(std::max(1u, std::thread::hardware_concurrency()), records.size());
     for (size_t i = 1; i < count; ++i) threads.emplace_back(work);
     work();
   }
@@ -67,19 +69,20 @@ TokenSetBuilder::TokenSetBuilder(const PrepareOptions& options, const Tokenizer&
 void TokenSetBuilder::read(size_t index) {
   source_ = index;
   format_ = options_.sources[index].format;
-  JsonLines reader(path());
-  std::vector<JsonLine> lines;
+  reader_ = open_records(path(), {options_.sources[index].documents});
+  std::vector<RawRecord> records;
   size_t bytes = 0;
-  for (JsonLine line; reader.next(line);) {
-    bytes += line.text.size();
-    lines.push_back(std::move(line));
-    if (lines.size() < kLinesPerBatch && bytes < kBytesPerBatch) continue;
-    add(lines);
-    lines.clear();
+  for (RawRecord record; reader_->next(record);) {
+    bytes += record.text.size();
+    records.push_back(std::move(record));
+    if (records.size() < kRecordsPerBatch && bytes < kBytesPerBatch) continue;
+    add(records);
+    records.clear();
     bytes = 0;
   }
-  add(lines);
+  add(records);
   formats_.push_back(format_);
+  containers_.emplace_back(reader_->container());
 }
 
 TokenSetContent TokenSetBuilder::finish() {
@@ -89,36 +92,41 @@ TokenSetContent TokenSetBuilder::finish() {
   return std::move(content_);
 }
 
-void TokenSetBuilder::add(const std::vector<JsonLine>& lines) {
-  if (lines.empty()) return;
-  if (format_ == "auto") detect_format(lines);
-  const std::vector<Outcome> outcomes = build_all(lines, format_, builder_);
-  for (size_t i = 0; i < lines.size(); ++i) {
+void TokenSetBuilder::add(const std::vector<RawRecord>& records) {
+  if (records.empty()) return;
+  if (format_ == "auto") detect_format(records);
+  std::vector<Outcome> outcomes;
+  try {
+    outcomes = build_all(*reader_, records, format_, builder_);
+  } catch (const core::Error& error) {
+    core::fail(error.code(), "{}: {}", path(), error.what());
+  }
+  for (size_t i = 0; i < records.size(); ++i) {
     if (const auto* example = std::get_if<Example>(&outcomes[i])) {
-      add(lines[i], *example);
+      add(records[i], *example);
     } else {
-      reject(lines[i], std::get<Failure>(outcomes[i]).reason);
+      reject(records[i], std::get<Failure>(outcomes[i]).reason);
     }
     ++num_records_;
   }
 }
 
-/// `auto` is what the first readable record of the source is; if none of these lines is one, it stays open.
-void TokenSetBuilder::detect_format(const std::vector<JsonLine>& lines) {
-  for (const JsonLine& line : lines) {
+/// `auto` is what the first readable record of the source is; if none of these is one, it stays open.
+void TokenSetBuilder::detect_format(const std::vector<RawRecord>& records) {
+  for (const RawRecord& record : records) {
     try {
-      if (!line.problem.empty()) continue;
-      format_ = parse_record(line.text, "auto").format;
+      if (!record.problem.empty()) continue;
+      format_ = read_record(reader_->parse(record), "auto").format;
       return;
     } catch (const core::Error&) {  // build_one finds the same and says it
     }
   }
 }
 
-void TokenSetBuilder::add(const JsonLine& line, const Example& example) {
+void TokenSetBuilder::add(const RawRecord& record, const Example& example) {
   num_special_ += example.special_text_in_content ? 1 : 0;
   auto length = static_cast<int64_t>(example.ids.size());
-  if (!fits(line, example, length)) return;
+  if (!fits(record, example, length)) return;
   num_straddling_ += example.num_straddling;
   if (samples_.empty()) first_ = example;
   samples_.push_back(
@@ -128,14 +136,14 @@ void TokenSetBuilder::add(const JsonLine& line, const Example& example) {
 }
 
 /// Applies data.on_too_long; false: the sample is dropped, and counted.
-bool TokenSetBuilder::fits(const JsonLine& line, const Example& example, int64_t& length) {
+bool TokenSetBuilder::fits(const RawRecord& record, const Example& example, int64_t& length) {
   const int64_t longest = options_.data.sequence_length;
   if (length <= longest || format_ == "text") return true;  // documents are split
   if (options_.data.on_too_long == "error") {
     core::fail(core::ExitCode::kBadInput,
                "{}: line {}: the record has {} tokens but data.sequence_length is {}; raise it, or set "
                "data.on_too_long: drop or truncate",
-               path(), line.number, length, longest);
+               path(), record.line, length, longest);
   }
   if (options_.data.on_too_long == "drop") {
     ++drops_["longer than data.sequence_length"];
@@ -151,12 +159,12 @@ bool TokenSetBuilder::fits(const JsonLine& line, const Example& example, int64_t
   return true;
 }
 
-void TokenSetBuilder::reject(const JsonLine& line, const std::string& reason) {
-  bad_.push_back({path(), line.number, line.byte, reason});
+void TokenSetBuilder::reject(const RawRecord& record, const std::string& reason) {
+  bad_.push_back({path(), record.line, record.byte, reason});
   if (static_cast<int64_t>(bad_.size()) <= options_.data.max_bad_records) return;
   core::fail(core::ExitCode::kBadInput,
              "{}: line {} (byte {}): {}; this is bad record number {} and data.max_bad_records is {}", path(),
-             line.number, line.byte, reason, bad_.size(), options_.data.max_bad_records);
+             record.line, record.byte, reason, bad_.size(), options_.data.max_bad_records);
 }
 
 void TokenSetBuilder::fail_empty() const {
@@ -210,7 +218,8 @@ ordered_json TokenSetBuilder::report() const {
   for (const auto& [reason, count] : drops_) drops[reason] = count;
   ordered_json sources = ordered_json::array();
   for (size_t i = 0; i < formats_.size(); ++i)
-    sources.push_back({{"path", options_.sources[i].path}, {"format", formats_[i]}});
+    sources.push_back(
+        {{"path", options_.sources[i].path}, {"format", formats_[i]}, {"container", containers_[i]}});
   const auto shown = std::min<int64_t>(kShownTokens, samples_.front().length);
   return {{"sources", sources},
           {"records", num_records_},

@@ -1,19 +1,20 @@
 #pragma once
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "data/example.h"
-#include "data/json_lines.h"
 #include "data/prepare.h"
 #include "data/quarantine.h"
+#include "data/record_reader.h"
 #include "data/token_set.h"
 
 namespace phalanx::data {
 
-/// Reads sources into a token set: lines to records to tokens on all cores, in the order of the lines, then
-/// rows. Counts what became of every line: `records` = bad ones + drops by reason + samples.
+/// Reads sources into a token set: records to tokens on all cores, in the order of the file, then
+/// rows. Counts what became of every record: `records` = bad ones + drops by reason + samples.
 class TokenSetBuilder {
  public:
   /// `options` and `tokenizer` must outlive it.
@@ -28,11 +29,11 @@ class TokenSetBuilder {
   const std::vector<BadRecord>& bad_records() const { return bad_; }
 
  private:
-  void add(const std::vector<JsonLine>& lines);
-  void add(const JsonLine& line, const Example& example);
-  bool fits(const JsonLine& line, const Example& example, int64_t& length);
-  void detect_format(const std::vector<JsonLine>& lines);
-  void reject(const JsonLine& line, const std::string& reason);
+  void add(const std::vector<RawRecord>& records);
+  void add(const RawRecord& record, const Example& example);
+  bool fits(const RawRecord& record, const Example& example, int64_t& length);
+  void detect_format(const std::vector<RawRecord>& records);
+  void reject(const RawRecord& record, const std::string& reason);
   const std::string& path() const { return options_.sources[source_].path; }
   void pack();
   void append(const Packing& packing);
@@ -46,8 +47,9 @@ class TokenSetBuilder {
   std::vector<Segment> samples_;
   std::vector<BadRecord> bad_;
   std::map<std::string, int64_t> drops_;
-  std::vector<std::string> formats_;  // of each source read
-  std::string format_;                // of the one being read
+  std::unique_ptr<RecordReader> reader_;           // of the source being read
+  std::vector<std::string> formats_, containers_;  // of each source read
+  std::string format_;                             // of the one being read
   Example first_;
   size_t source_ = 0;
   int64_t num_records_ = 0, num_truncated_ = 0, num_special_ = 0, num_straddling_ = 0;

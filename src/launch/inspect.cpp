@@ -6,8 +6,8 @@
 
 #include "checkpoint/verify.h"
 #include "core/error.h"
-#include "data/json_lines.h"
 #include "data/record.h"
+#include "data/record_reader.h"
 #include "data/tokenizer.h"
 #include "formats/gguf.h"
 #include "formats/hf_weights.h"
@@ -74,23 +74,22 @@ void inspect_folder(const fs::path& path) {
 }
 
 void inspect_data(const fs::path& path) {
-  data::JsonLines lines(path.string());
-  data::JsonLine line;
+  const auto reader = data::open_records(path.string());
+  data::RawRecord raw;
   std::map<std::string, int64_t> formats;
-  while (lines.next(line)) {
+  while (reader->next(raw)) {
     try {
-      if (!line.problem.empty()) core::fail(core::ExitCode::kBadInput, "{}", line.problem);
-      ++formats[data::parse_record(line.text, "auto").format];
+      if (!raw.problem.empty()) core::fail(core::ExitCode::kBadInput, "{}", raw.problem);
+      const data::Record record = data::read_record(reader->parse(raw), "auto");
+      ++formats[fmt::format("{}: {}", record.format, data::describe(record.kind))];
     } catch (const core::Error& error) {
-      core::fail(core::ExitCode::kBadInput, "{}: line {} (byte {}): {}", path.string(), line.number,
-                 line.byte, error.what());
+      core::fail(core::ExitCode::kBadInput, "{}: line {} (byte {}): {}", path.string(), raw.line, raw.byte,
+                 error.what());
     }
   }
-  if (formats.empty())
-    core::fail(core::ExitCode::kBadInput, "{}: holds no record; it must hold one JSON object a line",
-               path.string());
+  if (formats.empty()) core::fail(core::ExitCode::kBadInput, "{}: holds no record", path.string());
   for (const auto& [format, count] : formats)
-    std::cout << fmt::format("{} records of format {}\n", count, format);
+    std::cout << fmt::format("{}, {} records of format {}\n", reader->container(), count, format);
 }
 
 void inspect(const fs::path& path) {
@@ -106,8 +105,7 @@ void inspect(const fs::path& path) {
   if (name == "tokenizer.json") return print_tokenizer(*data::load_hf_tokenizer(path.parent_path().string()));
   if (name == "adapter_config.json" || name == "config.json" || name == "MANIFEST.json")
     return inspect_folder(path.parent_path());
-  if (name.ends_with(".jsonl") || name.ends_with(".jsonl.gz") || name.ends_with(".jsonl.zst"))
-    return inspect_data(path);
+  if (data::is_record_file(name)) return inspect_data(path);
   if (name.ends_with(".bin") || name.ends_with(".pt") || name.ends_with(".pth")) {
     core::fail(core::ExitCode::kBadInput,
                "{}: a pickle file can run code when it is read and is refused; convert it to safetensors "
@@ -115,10 +113,9 @@ void inspect(const fs::path& path) {
                path.string());
   }
   core::fail(core::ExitCode::kBadInput,
-             "{}: not a kind of file that is known; known are .gguf, .safetensors, .jsonl (.gz, .zst), "
-             "tokenizer.json, "
-             "adapters, checkpoints and Hugging Face folders",
-             path.string());
+             "{}: not a kind of file that is known; known are .gguf, .safetensors, tokenizer.json, "
+             "adapters, checkpoints, Hugging Face folders, and records in {}",
+             path.string(), data::known_record_files());
 }
 
 const bool inspect_registered = register_command(

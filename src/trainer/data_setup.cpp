@@ -4,9 +4,9 @@
 
 #include "core/error.h"
 #include "core/run_options.h"
-#include "data/json_lines.h"
 #include "data/prepare.h"
 #include "data/record.h"
+#include "data/record_reader.h"
 
 namespace phalanx::trainer {
 namespace {
@@ -29,15 +29,16 @@ std::string summary(const data::Dataset& dataset, const data::Tokenizer& tokeniz
 }  // namespace
 
 void check_data_header(const data::SourceOptions& source) {
-  data::JsonLines lines(source.path);
-  data::JsonLine line;
-  if (!lines.next(line))
-    core::fail(core::ExitCode::kBadInput, "{}: the file is empty; it must hold one JSON record a line",
+  const auto reader = data::open_records(source.path, {source.documents});
+  data::RawRecord record;
+  if (!reader->next(record))
+    core::fail(core::ExitCode::kBadInput, "{}: the file is empty; it must hold at least one record",
                source.path);
   try {
-    data::parse_record(line.text, source.format);
+    if (!record.problem.empty()) core::fail(core::ExitCode::kBadInput, "{}", record.problem);
+    data::read_record(reader->parse(record), source.format);
   } catch (const core::Error& error) {
-    core::fail(core::ExitCode::kBadInput, "{}: line {}: {}", source.path, line.number, error.what());
+    core::fail(core::ExitCode::kBadInput, "{}: line {}: {}", source.path, record.line, error.what());
   }
 }
 

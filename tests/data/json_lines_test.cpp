@@ -29,16 +29,16 @@ std::string zstd(const std::string& text) {
   return out;
 }
 
-std::vector<JsonLine> read_all(const std::string& path) {
-  std::vector<JsonLine> lines;
+std::vector<RawRecord> read_all(const std::string& path) {
+  std::vector<RawRecord> lines;
   JsonLines reader(path);
-  for (JsonLine line; reader.next(line);) lines.push_back(line);
+  for (RawRecord line; reader.next(line);) lines.push_back(line);
   return lines;
 }
 
-std::vector<std::string> texts(const std::vector<JsonLine>& lines) {
+std::vector<std::string> texts(const std::vector<RawRecord>& lines) {
   std::vector<std::string> out;
-  for (const JsonLine& line : lines) out.push_back(line.text);
+  for (const RawRecord& line : lines) out.push_back(line.text);
   return out;
 }
 
@@ -48,9 +48,9 @@ TEST(JsonLines, KeepNumberAndByteOfEachLine) {
   const TemporaryFolder folder;
   const auto lines = read_all(folder.write("a.jsonl", "{\"a\":1}\n\n  \n{\"b\":2}\n{\"c\":3}"));
   EXPECT_EQ(texts(lines), (Texts{"{\"a\":1}", "{\"b\":2}", "{\"c\":3}"}));
-  EXPECT_EQ(lines[1].number, 4);
+  EXPECT_EQ(lines[1].line, 4);
   EXPECT_EQ(lines[1].byte, 12u);
-  EXPECT_EQ(lines[2].number, 5);
+  EXPECT_EQ(lines[2].line, 5);
   EXPECT_EQ(lines[2].byte, 20u);
 }
 
@@ -59,7 +59,7 @@ TEST(JsonLines, AcceptCrlfAndABomAndKeepLineSeparatorsInsideStrings) {
   const auto lines = read_all(folder.write("a.jsonl", "\xef\xbb\xbf{\"a\":1}\r\n\r\n\"x\u2028\u0085y\"\r\n"));
   EXPECT_EQ(texts(lines), (Texts{"{\"a\":1}", "\"x\u2028\u0085y\""}));
   EXPECT_EQ(lines[0].byte, 3u);
-  EXPECT_EQ(lines[1].number, 3);
+  EXPECT_EQ(lines[1].line, 3);
 }
 
 TEST(JsonLines, OfAnEmptyFileAreNone) {
@@ -79,7 +79,7 @@ TEST(JsonLines, OfMoreThan64MiBAreReportedAndTheNextLineIsFound) {
   EXPECT_TRUE(lines[1].problem.empty());
   EXPECT_NE(lines[2].problem.find("64 MiB"), std::string::npos);
   EXPECT_EQ(lines[3].text, "2");
-  EXPECT_EQ(lines[3].number, 4);
+  EXPECT_EQ(lines[3].line, 4);
   EXPECT_EQ(lines[3].byte, 2 + 2 * JsonLines::kMaxLineBytes + 3);
 }
 

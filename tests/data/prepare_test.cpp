@@ -20,7 +20,7 @@ class Prepare : public ::testing::Test {
 
   PrepareOptions options(const std::vector<std::string>& files) {
     PrepareOptions made;
-    for (const std::string& file : files) made.sources.push_back({file, "auto", 1.0});
+    for (const std::string& file : files) made.sources.push_back({file});
     made.data.train = made.sources;
     made.data.sequence_length = 64;
     made.data.loss_on = "completion";
@@ -157,7 +157,8 @@ TEST_F(Prepare, BuildsAgainWhenAnythingThatMattersChanges) {
       [&] { with.chat_template += " "; },
       [&] { tokenizer_ = llama3_tokenizer(); },
       [&] { folder_.write("a.jsonl", pairs(6)); },
-      [&] { with.sources[0].format = "prompt_completion"; }};
+      [&] { with.sources[0].format = "prompt_completion"; },
+      [&] { with.sources[0].documents = "line"; }};
   for (size_t i = 0; i < changes.size(); ++i) {
     changes[i]();
     run(with);
@@ -240,7 +241,7 @@ TEST_F(Prepare, StopsAtOneBadRecordMoreThanAllowedAndNamesIt) {
 TEST_F(Prepare, KeepsTheQuarantineOfTheOtherDataSet) {
   PrepareOptions train = options({folder_.write("train.jsonl", pairs(2) + "bad\n")});
   train.data.max_bad_records = 1;
-  train.data.eval = {{folder_.write("eval.jsonl", "bad too\n" + pairs(2)), "auto", 1.0}};
+  train.data.eval = {{folder_.write("eval.jsonl", "bad too\n" + pairs(2))}};
   PrepareOptions eval = train;
   eval.sources = train.data.eval;
   for (int i = 0; i < 2; ++i) {  // built, then cached
@@ -307,10 +308,55 @@ TEST_F(Prepare, KeepsSourcesApartForTheirWeights) {
   EXPECT_EQ(dataset.sequence(dataset.sources()[1].begin).record_ids, (std::vector<int64_t>{10, 11}));
 }
 
+TEST_F(Prepare, ReadsTheSameRecordsFromEveryContainer) {
+  const std::vector<std::pair<std::string, std::string>> files = {
+      {"a.jsonl", "{\"prompt\":\"a\",\"completion\":\"b\"}\n{\"prompt\":\"c,\",\"completion\":\"d\"}\n"},
+      {"a.json", "[{\"prompt\":\"a\",\"completion\":\"b\"}, {\"prompt\":\"c,\",\"completion\":\"d\"}]"},
+      {"a.csv", "prompt,completion\na,b\n\"c,\",d\n"},
+      {"a.tsv", "id\tprompt\tcompletion\n1\ta\tb\n2\tc,\td\n"}};
+  for (const auto& [name, text] : files) {
+    const Dataset dataset = run(options({folder_.write(name, text)}));
+    ASSERT_EQ(dataset.num_sequences(), 2) << name;
+    EXPECT_EQ(text_of(dataset.sequence(1), tokenizer_), "c,d<|im_end|>") << name;
+    EXPECT_EQ(dataset.report()["sources"][0]["format"], "prompt_completion");
+  }
+}
+
+TEST_F(Prepare, ReadsDocumentsOfATextFile) {
+  PrepareOptions with = options({folder_.write("a.txt", "one\n\ntwo\n")});
+  EXPECT_EQ(text_of(run(with).sequence(0), tokenizer_), "one\n\ntwo<|im_end|>");
+  with.sources[0].documents = "paragraph";
+  const Dataset dataset = run(with);
+  EXPECT_TRUE(built_);
+  ASSERT_EQ(dataset.num_sequences(), 2);
+  EXPECT_EQ(text_of(dataset.sequence(1), tokenizer_), "two<|im_end|>");
+}
+
+TEST_F(Prepare, RefusesJudgedAnswersAndSaysWhatItTakes) {
+  for (const char* json :
+       {R"({"prompt":"a","chosen":"b","rejected":"c"})", R"({"prompt":"a","completion":"b","label":true})",
+        R"({"prompt":"a","completions":["b"],"labels":[true]})"}) {
+    PrepareOptions with = options({folder_.write("a.jsonl", std::string("{\"bad\n") + json)});
+    with.data.max_bad_records = 5;  // of no use: the whole file is of another kind
+    const std::string message = error_of([&] { run(with); }, core::ExitCode::kBadConfig);
+    EXPECT_NE(message.find("a.jsonl: line 2: "), std::string::npos) << message;
+    EXPECT_NE(message.find("they take messages"), std::string::npos) << message;
+  }
+}
+
+TEST_F(Prepare, ReadsTokensAsTheyAre) {
+  PrepareOptions with =
+      options({folder_.write("a.jsonl", R"({"input_ids":[97,98,99],"labels":[-100,98,99]})")});
+  with.chat_template.clear();
+  const Dataset dataset = run(with);
+  EXPECT_EQ(dataset.sequence(0).input_ids, (std::vector<int32_t>{97, 98, 99}));
+  EXPECT_EQ(dataset.sequence(0).labels, (std::vector<int32_t>{98, 99, -100}));
+}
+
 TEST_F(Prepare, DescribesWhatItReadInOneExample) {
   PrepareOptions with = options({folder_.write("a.jsonl", R"({"prompt":"ask\n","completion":"answer"})")});
   const std::string text = describe(run(with), tokenizer_, "data.train");
-  EXPECT_NE(text.find("(format prompt_completion)"), std::string::npos) << text;
+  EXPECT_NE(text.find("(format prompt_completion; JSON lines)"), std::string::npos) << text;
   EXPECT_NE(text.find("1 records, 0 bad; 1 sequences, 11 tokens, 7 of them targets"), std::string::npos)
       << text;
   EXPECT_NE(text.find("ask\\n[[answer<|im_end|>]]"), std::string::npos) << text;
