@@ -15,8 +15,8 @@ constexpr uint64_t kSourceStream = 0x736f75726365;
 
 }  // namespace
 
-Sampler::Sampler(std::vector<SourceRange> sources, uint64_t seed, bool shuffle)
-    : seed_(seed), shuffle_(shuffle) {
+Sampler::Sampler(std::vector<SourceRange> sources, uint64_t seed, bool shuffle, bool interleave)
+    : seed_(seed), shuffle_(shuffle), interleave_(interleave) {
   for (const SourceRange& range : sources) {
     if (range.end <= range.begin) continue;
     const auto rows = static_cast<double>(range.end - range.begin);
@@ -29,7 +29,24 @@ Sampler::Sampler(std::vector<SourceRange> sources, uint64_t seed, bool shuffle)
 
 int64_t Sampler::sequence_index(int64_t sample) const {
   const int64_t epoch = sample / epoch_size_;
-  int64_t place = sample % epoch_size_;
+  const Draw drawn = draw_at(sample % epoch_size_, epoch);
+  const Source& source = *drawn.source;
+  // The draws of one source run on over the epochs, so that a weight below 1 still reaches every row.
+  const int64_t draw = epoch * source.count + drawn.number;
+  const int64_t rows = source.range.end - source.range.begin;
+  int64_t row = draw % rows;
+  if (shuffle_ && (interleave_ || source.count != rows)) {
+    // Sources of one length must not go through the same order.
+    const uint64_t stream =
+        interleave_ ? core::substream(kSourceStream, static_cast<uint64_t>(source.first)) : kSourceStream;
+    row = static_cast<int64_t>(core::permute(seed_, stream + static_cast<uint64_t>(draw / rows),
+                                             static_cast<uint64_t>(rows), static_cast<uint64_t>(row)));
+  }
+  return source.range.begin + row;
+}
+
+Sampler::Draw Sampler::draw_at(int64_t place, int64_t epoch) const {
+  if (interleave_) return interleaved_draw(place);
   if (shuffle_) {
     place =
         static_cast<int64_t>(core::permute(seed_, kEpochStream + static_cast<uint64_t>(epoch),
@@ -38,15 +55,38 @@ int64_t Sampler::sequence_index(int64_t sample) const {
   const auto source =
       std::prev(std::upper_bound(sources_.begin(), sources_.end(), place,
                                  [](int64_t value, const Source& s) { return value < s.first; }));
-  // The draws of one source run on over the epochs, so that a weight below 1 still reaches every row.
-  const int64_t draw = epoch * source->count + (place - source->first);
-  const int64_t rows = source->range.end - source->range.begin;
-  int64_t row = draw % rows;
-  if (shuffle_ && source->count != rows) {
-    row = static_cast<int64_t>(core::permute(seed_, kSourceStream + static_cast<uint64_t>(draw / rows),
-                                             static_cast<uint64_t>(rows), static_cast<uint64_t>(row)));
+  return {&*source, place - source->first};
+}
+
+/// The draw whose place this is: in one source, the only one.
+Sampler::Draw Sampler::interleaved_draw(int64_t place) const {
+  for (size_t i = 0; i < sources_.size(); ++i) {
+    int64_t low = 0, high = sources_[i].count - 1;
+    while (low < high) {
+      const int64_t middle = low + (high - low) / 2;
+      if (place_of(i, middle) < place)
+        low = middle + 1;
+      else
+        high = middle;
+    }
+    if (place_of(i, low) == place) return {&sources_[i], low};
   }
-  return source->range.begin + row;
+  core::fail(core::ExitCode::kBug, "no source has sample {} of the epoch", place);
+}
+
+/// How many draws of all sources come before draw j of source i: those l of n with (l + 1/2) / n less than
+/// (j + 1/2) / m; of equals, those of the source that is named first. In whole numbers, so that every machine
+/// agrees.
+int64_t Sampler::place_of(size_t source, int64_t number) const {
+  using Wide = unsigned __int128;
+  const auto own = static_cast<Wide>(sources_[source].count);
+  int64_t place = 0;
+  for (size_t k = 0; k < sources_.size(); ++k) {
+    const Wide scaled = (2 * static_cast<Wide>(number) + 1) * static_cast<Wide>(sources_[k].count);
+    const Wide last = k < source ? scaled / own : (scaled - 1) / own;  // largest 2 l + 1 that comes before
+    place += static_cast<int64_t>((last + 1) / 2);
+  }
+  return place;
 }
 
 }  // namespace phalanx::data

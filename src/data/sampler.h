@@ -1,4 +1,5 @@
 #pragma once
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -16,9 +17,13 @@ struct SourceRange {
 /// An epoch holds round(weight * rows) samples of each source (at least one), in a pseudo-random order keyed
 /// by (seed, epoch); a source that is drawn more than once per epoch goes through all of its rows before it
 /// repeats one. shuffle = false: file order, sources one after the other.
+///
+/// interleave: each source has its samples evenly over the epoch instead, the j-th of n samples of a source
+/// at (j + 1/2) / n of it, so that every stretch holds the sources in their shares to within one sample of
+/// each; shuffle then orders the rows inside a source. O(sources^2 log rows).
 class Sampler {
  public:
-  Sampler(std::vector<SourceRange> sources, uint64_t seed, bool shuffle);
+  Sampler(std::vector<SourceRange> sources, uint64_t seed, bool shuffle, bool interleave = false);
 
   int64_t epoch_size() const { return epoch_size_; }
   int64_t sequence_index(int64_t sample) const;
@@ -29,9 +34,17 @@ class Sampler {
     int64_t first;  // of its samples within an epoch
     int64_t count;
   };
+  struct Draw {
+    const Source* source;
+    int64_t number;  // within the epoch
+  };
+  Draw draw_at(int64_t place, int64_t epoch) const;
+  Draw interleaved_draw(int64_t place) const;
+  int64_t place_of(size_t source, int64_t number) const;
+
   std::vector<Source> sources_;
   uint64_t seed_;
-  bool shuffle_;
+  bool shuffle_, interleave_;
   int64_t epoch_size_ = 0;
 };
 

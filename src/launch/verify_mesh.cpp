@@ -153,7 +153,8 @@ int run_verify_mesh(const VerifyMeshArguments& arguments) {
   const trainer::TrainingData data = trainer::set_up_data(config, setup, *alone, report);
   const auto& train = config.get<trainer::TrainOptions>();
   const auto seed = static_cast<uint64_t>(config.get<core::RunOptions>().seed);
-  const data::Sampler sampler(data.train.sources(), seed, config.get<data::DataOptions>().shuffle);
+  const auto& order = config.get<data::DataOptions>();
+  const data::Sampler sampler(data.train.sources(), seed, order.shuffle, order.interleave);
   trainer::MeshRecipe recipe;
   recipe.build = [&](at::ScalarType compute) { return build_trained_model(config, setup, compute); };
   recipe.fill = [&](const trainer::TrainedModel& trained, at::ScalarType compute) {

@@ -69,7 +69,7 @@ class TrainingRun {
         data_(set_up_data(config, model_setup_, group, report_)),
         optimizer_(take_weights()),
         sampler_(data_.train.sources(), static_cast<uint64_t>(run_.seed),
-                 config.get<data::DataOptions>().shuffle),
+                 config.get<data::DataOptions>().shuffle, config.get<data::DataOptions>().interleave),
         loader_([this](int64_t sample) { return data_.train.sequence(sampler_.sequence_index(sample)); },
                 {train_.global_batch_size, mesh_invariant() ? 1 : train_.micro_batch_size, mesh_.dp().rank(),
                  mesh_.dp().size()}),
