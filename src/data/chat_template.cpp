@@ -47,14 +47,17 @@ Value with_reasoning_names(const Value& messages) {
 }
 
 jinja::Variables variables(const Value& messages, const Value& tools, const RenderOptions& options) {
-  return {{"messages", with_reasoning_names(messages)},
-          {"tools", tools.is_undefined() ? Value(jinja::None{}) : tools},
-          {"documents", Value(jinja::None{})},
-          {"add_generation_prompt", Value(options.add_generation_prompt)},
-          {"bos_token", Value(options.bos_token)},
-          {"eos_token", Value(options.eos_token)},
-          {"pad_token", Value(options.pad_token)},
-          {"unk_token", Value(options.unk_token)}};
+  jinja::Variables seen = {{"messages", with_reasoning_names(messages)},
+                           {"tools", tools.is_undefined() ? Value(jinja::None{}) : tools},
+                           {"documents", Value(jinja::None{})},
+                           {"add_generation_prompt", Value(options.add_generation_prompt)}};
+  const std::pair<const char*, const std::string&> special[] = {{"bos_token", options.bos_token},
+                                                                {"eos_token", options.eos_token},
+                                                                {"pad_token", options.pad_token},
+                                                                {"unk_token", options.unk_token}};
+  for (const auto& [name, text] : special)  // a token that the tokenizer lacks is undefined, not empty
+    if (!text.empty()) seen.emplace_back(name, Value(text));
+  return seen;
 }
 
 jinja::Rendered run(const jinja::Program& program, const Value& messages, const Value& tools,
