@@ -96,7 +96,8 @@ CONVERSATIONS = {
 
 # --- a tokenizer for a template ---
 
-CONTROL = re.compile(r"<\|[^|<>\s{}']+\|>|</?[A-Za-z_0-9\uff5c\u2581:]+>|<\uff5c[^<>]*?\uff5c>|\[/?[A-Z_]+\]")
+CONTROL = re.compile(r"<\|[^|<>\s{}']+\|>|</?[A-Za-z_0-9\uff5c\u2581:]+>|<\uff5c[^<>]*?\uff5c>|\[/?[A-Z_]+\]"
+                     r"|<[a-z_]+\|>|<\|[a-z_]+>|\[\|[a-z]+\|\]")
 BOS, EOS, PAD = "<s>", "</s>", "<pad>"
 
 
@@ -116,9 +117,9 @@ def stop_texts(source, control):
             continue
         for answer in ("See you", "Hello", "e1", "a1"):
             rest = text.partition(answer)[2]
-            following = min((t for t in control if t in rest), key=rest.index, default=None)
-            if following and rest.startswith(following) and following not in stops:
-                stops.append(following)
+            while following := next((t for t in control if rest.startswith(t)), None):  # of several, an engine may stop at any
+                rest = rest.removeprefix(following).lstrip("\n")
+                stops += [following] if following not in stops else []
     return stops or [EOS]
 
 

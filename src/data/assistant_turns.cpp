@@ -85,6 +85,27 @@ std::optional<ByteRange> turn_by_other_words(const std::string& text, size_t beg
   return ByteRange{begin, text.size() - behind.size() + end};
 }
 
+size_t shared_bytes(std::string_view left, std::string_view right) {
+  const size_t shorter = std::min(left.size(), right.size());
+  return static_cast<size_t>(
+      std::mismatch(left.begin(), left.begin() + static_cast<std::ptrdiff_t>(shorter), right.begin()).first -
+      left.begin());
+}
+
+/// Where the answer begins when `text` does not go on as the generation prompt does (one that opens a thought
+/// which earlier turns lack): behind what the prompt shares with the conversation whose answer is other
+/// words, so that no answer agrees with it by chance. At least the turn's header must be shared.
+std::optional<size_t> begin_behind_header(const std::string& text, const std::string& before,
+                                          const Value& messages, size_t index, const RenderPart& render) {
+  const Value* content = messages.items()[index].dict().find("content");
+  if (content == nullptr || !content->is_text()) return std::nullopt;
+  const std::string other = render(with_content(messages, index, Value(kOtherWords)), false);
+  const size_t begin = std::min(shared_bytes(before, other), shared_bytes(before, text));
+  const std::string history = render(first_messages(messages, index), false);
+  if (!text.starts_with(history) || begin <= history.size()) return std::nullopt;
+  return begin;
+}
+
 }  // namespace
 
 std::vector<size_t> assistant_messages(const Value& messages) {
@@ -101,12 +122,13 @@ ByteRange find_turn(const std::string& text, const Value& messages, size_t index
                     const RenderOptions& options, const RenderPart& render) {
   const std::string before = render(first_messages(messages, index), true);
   const bool is_last = index + 1 == messages.items().size() && !options.add_generation_prompt;
+  const std::optional<size_t> begin =
+      text.starts_with(before) ? before.size() : begin_behind_header(text, before, messages, index, render);
   std::optional<ByteRange> turn;
-  if (text.starts_with(before)) {
-    turn =
-        turn_by_prefixes(text, before.size(),
-                         is_last ? text : render(first_messages(messages, index + 1), false), index, options);
-    if (!turn) turn = turn_by_other_words(text, before.size(), messages, index, options, render);
+  if (begin) {
+    turn = turn_by_prefixes(text, *begin, is_last ? text : render(first_messages(messages, index + 1), false),
+                            index, options);
+    if (!turn) turn = turn_by_other_words(text, *begin, messages, index, options, render);
   }
   if (!turn) {
     bad("chat template: it prints message {} differently at the end of a conversation than inside it, so the "

@@ -14,7 +14,8 @@ using RenderPart = std::function<std::string(const jinja::Value& messages, bool 
 std::vector<size_t> assistant_messages(const jinja::Value& messages);
 
 /// Where the answer `messages[index]` stands in `text`, the rendered conversation: it begins where the
-/// generation prompt of the messages before it ends, and ends behind its stop text. First by rendering the
+/// generation prompt of the messages before it ends (or where the conversation leaves that prompt, behind the
+/// turn's header), and ends behind its stop text. First by rendering the
 /// messages up to it, whose text must begin the whole; where a template prints earlier turns differently once
 /// later ones follow, by rendering the conversation with other words in its place. @throws core::Error (65)
 /// if neither agrees with `text`, or there is no stop text.

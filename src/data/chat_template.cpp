@@ -77,11 +77,37 @@ std::unique_ptr<const jinja::Program> compile(const std::string& source) {
   }
 }
 
-Value message(const char* role, const char* content) {
+Value message(const char* role, const Value& content) {
   jinja::Dict made;
   made.set("role", role);
   made.set("content", content);
   return Value(std::move(made));
+}
+
+/// Two questions and answers of known words, as text or as a list with one part of text.
+Value known_conversation(bool in_parts) {
+  const auto content = [&](const char* words) {
+    if (!in_parts) return Value(words);
+    jinja::Dict part;
+    part.set("type", "text");
+    part.set("text", words);
+    return Value(std::vector<Value>{Value(std::move(part))});
+  };
+  return Value(std::vector<Value>{
+      message("user", content("first question")), message("assistant", content("first answer")),
+      message("user", content("second question")), message("assistant", content("second answer"))});
+}
+
+/// Marks that touch are of one turn: some templates mark an answer and its end apart.
+std::vector<ByteRange> joined_marks(const std::vector<ByteRange>& marks) {
+  std::vector<ByteRange> turns;
+  for (const ByteRange& mark : marks) {
+    if (!turns.empty() && turns.back().second == mark.first)
+      turns.back().second = mark.second;
+    else
+      turns.push_back(mark);
+  }
+  return turns;
 }
 
 }  // namespace
@@ -100,14 +126,21 @@ RenderedChat ChatTemplate::render_with_turns(const Value& messages, const Value&
   jinja::Rendered whole = run(*program_, messages, tools, options);
   RenderedChat chat{std::move(whole.text), {}, assistant_messages(messages)};
   if (program_->has_generation) {
-    chat.turns = std::move(whole.generation);
+    chat.turns = joined_marks(whole.generation);
     check_marked_turns(chat, options.stop_texts);
     return chat;
   }
   const auto render_part = [&](const Value& part, bool add_generation_prompt) {
     RenderOptions changed = options;
     changed.add_generation_prompt = add_generation_prompt;
-    return render(part, tools, changed);
+    try {
+      return render(part, tools, changed);
+    } catch (const jinja::TemplateError& error) {
+      throw jinja::TemplateError(
+          error.kind(), fmt::format("the template cannot print the first {} messages alone, which is how the "
+                                    "assistant's tokens are found: {}",
+                                    part.items().size(), error.what()));
+    }
   };
   for (const size_t index : chat.turn_messages) {
     chat.turns.push_back(find_turn(chat.text, messages, index, options, render_part));
@@ -117,12 +150,11 @@ RenderedChat ChatTemplate::render_with_turns(const Value& messages, const Value&
 
 void ChatTemplate::check_marks(const RenderOptions& options) const {
   if (!program_->has_generation) return;
-  const Value probe(
-      std::vector<Value>{message("user", "first question"), message("assistant", "first answer"),
-                         message("user", "second question"), message("assistant", "second answer")});
   jinja::Rendered rendered;
   try {
-    rendered = run(*program_, probe, Value(), options);
+    rendered = run(*program_, known_conversation(/*in_parts=*/false), Value(), options);
+    if (rendered.text.find("second answer") == std::string::npos)  // it prints lists of parts only
+      rendered = run(*program_, known_conversation(/*in_parts=*/true), Value(), options);
   } catch (const jinja::TemplateError&) {
     return;  // a template for another kind of conversation: its records show what is wrong
   }

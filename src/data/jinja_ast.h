@@ -13,6 +13,7 @@ using ExpressionPtr = std::unique_ptr<Expression>;
 
 struct CallArguments {
   std::vector<ExpressionPtr> positional;
+  ExpressionPtr spread;  ///< f(*spread): its items follow the positional ones; null: none
   std::vector<std::pair<std::string, ExpressionPtr>> named;
 };
 

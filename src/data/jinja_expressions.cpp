@@ -238,6 +238,10 @@ Arguments Interpreter::evaluate_arguments(const CallArguments& arguments) {
   Arguments values;
   values.positional.reserve(arguments.positional.size());
   for (const ExpressionPtr& argument : arguments.positional) values.positional.push_back(evaluate(*argument));
+  if (arguments.spread) {
+    const std::vector<Value> items = iterate(evaluate(*arguments.spread));
+    values.positional.insert(values.positional.end(), items.begin(), items.end());
+  }
   for (const auto& [name, argument] : arguments.named) values.named.emplace_back(name, evaluate(*argument));
   return values;
 }

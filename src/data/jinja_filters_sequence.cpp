@@ -173,10 +173,15 @@ Arguments rest(const Arguments& arguments, size_t used) {
   return out;
 }
 
+/// What map, select and their like go through: they take anything false for an empty list.
+std::vector<Value> items_of(Interpreter& interpreter, const Value& v) {
+  return truthy(v) ? interpreter.iterate(v) : std::vector<Value>();
+}
+
 Value map_attribute(Interpreter& interpreter, const Value& v, const Arguments& a) {
   const Bound bound("map", a, {"attribute", "default"});
   std::vector<Value> out;
-  for (const Value& item : interpreter.iterate(v)) {
+  for (const Value& item : items_of(interpreter, v)) {
     Value found = attribute_path(interpreter, item, bound.require(0));
     out.push_back(found.is_undefined() && bound.get(1) != nullptr ? *bound.get(1) : std::move(found));
   }
@@ -192,7 +197,7 @@ Value filter_map(Interpreter& interpreter, const Value& v, const Arguments& a) {
   if (!a.positional[0].is_text()) fail(ErrorKind::kType, "map needs the name of a filter");
   const Arguments arguments = rest(a, 1);
   std::vector<Value> out;
-  for (const Value& item : interpreter.iterate(v))
+  for (const Value& item : items_of(interpreter, v))
     out.push_back(interpreter.filter(a.positional[0].text(), item, arguments));
   return interpreter.make_list(std::move(out));
 }
@@ -206,7 +211,7 @@ Value choose(Interpreter& interpreter, const Value& v, const Arguments& a, bool 
   if (has_test && !a.positional[test_at].is_text()) fail(ErrorKind::kType, "the name of a test is a text");
   const Arguments arguments = rest(a, test_at + 1);
   std::vector<Value> out;
-  for (const Value& item : interpreter.iterate(v)) {
+  for (const Value& item : items_of(interpreter, v)) {
     const Value subject = with_attribute ? attribute_path(interpreter, item, a.positional[0]) : item;
     const bool passes =
         has_test ? interpreter.test(a.positional[test_at].text(), subject, arguments) : truthy(subject);

@@ -551,16 +551,20 @@ class Parser {
     expect_operator("(");
     CallArguments& arguments = call.arguments;
     while (!is_operator(")")) {
-      if (!arguments.positional.empty() || !arguments.named.empty()) expect_operator(",");
+      if (!arguments.positional.empty() || !arguments.named.empty() || arguments.spread) expect_operator(",");
       if (is_operator(")")) break;
-      if (is_operator("*") || is_operator("**")) {
-        jinja::fail(ErrorKind::kUnsupported, "line {}: * and ** arguments are not supported", current().line);
+      if (is_operator("**"))
+        jinja::fail(ErrorKind::kUnsupported, "line {}: ** arguments are not supported", current().line);
+      if (!arguments.spread && skip_operator("*")) {
+        arguments.spread = parse_expression();
+        call.depth = std::max(call.depth, arguments.spread->depth + 1);
+        continue;
       }
       const bool named =
           is(Token::Kind::kName) && look().kind == Token::Kind::kOperator && look().text == "=";
       std::string name = named ? current().text : "";
       if (named) at_ += 2;
-      if (!named && !arguments.named.empty()) fail_expected("a named argument");
+      if (!named && (!arguments.named.empty() || arguments.spread)) fail_expected("a named argument");
       ExpressionPtr value = parse_expression();
       call.depth = std::max(call.depth, value->depth + 1);
       if (named) {

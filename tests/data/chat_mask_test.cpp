@@ -121,6 +121,50 @@ TEST(ChatMask, PromptForGenerationEndsWithTheGenerationPrompt) {
             std::string(kSmolSystem) + "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n");
 }
 
+TEST(ChatMask, IsFoundWhereTheGenerationPromptOpensAThoughtThatTurnsLack) {
+  const FakeTokenizer tokenizer = chatml_tokenizer();
+  const Example example =
+      builder(tokenizer,
+              "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+              "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}")
+          .build(chat(R"([{"role":"user","content":"Hi"},{"role":"assistant","content":"<b>Yes"}])"));
+  EXPECT_EQ(marked(example, tokenizer),
+            "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n[<b>Yes<|im_end|>]\n");
+}
+
+TEST(ChatMask, TakesMarksThatTouchForOneTurn) {
+  const FakeTokenizer tokenizer = chatml_tokenizer();
+  const Example example =
+      builder(tokenizer,
+              "{% for m in messages %}{% if m.role == 'assistant' %}{% generation %}{{ m.content }}"
+              "{% endgeneration %}{% generation %}<|im_end|>{% endgeneration %}{% else %}{{ m.content }}\n"
+              "{% endif %}{% endfor %}")
+          .build(chat(kTwoTurns));
+  EXPECT_EQ(marked(example, tokenizer), "Hi\n[Hello<|im_end|>]Bye\n[See you<|im_end|>]");
+}
+
+TEST(ChatMask, ChecksMarksOfATemplateForPartsWithParts) {
+  const FakeTokenizer tokenizer = chatml_tokenizer();
+  const char* const source =
+      "{% for m in messages %}{% if m.role == 'assistant' %}{% generation %}{% for p in m.content %}"
+      "{{ p.text }}{% endfor %}<|im_end|>{% endgeneration %}{% else %}{% for p in m.content %}{{ p.text }}"
+      "{% endfor %}{% endif %}{% endfor %}";
+  const Example example =
+      builder(tokenizer, source).build(chat(R"([{"role":"user","content":[{"type":"text","text":"Hi"}]},
+                                              {"role":"assistant","content":[{"type":"text","text":"Yes"}]}])"));
+  EXPECT_EQ(marked(example, tokenizer), "Hi[Yes<|im_end|>]");
+}
+
+TEST(ChatMask, OfAConversationThatBeginsWithTheAssistantSaysWhyItIsNotFound) {
+  const FakeTokenizer tokenizer = chatml_tokenizer();
+  const std::string message = error_of([&] {
+    builder(tokenizer,
+            "{{ messages[0].content[:0] }}{% for m in messages %}{{ m.content }}<|im_end|>{% endfor %}")
+        .build(chat(R"([{"role":"assistant","content":"Hello"}])"));
+  });
+  EXPECT_NE(message.find("cannot print the first 0 messages alone"), std::string::npos) << message;
+}
+
 struct BadTemplate {
   const char *name, *source, *says;
 };

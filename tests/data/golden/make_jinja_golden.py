@@ -134,6 +134,11 @@ TEMPLATES = [
     "{% for i in [1,2] %}{% if i == 1 %}{% set seen = true %}{% endif %}{{ seen is defined }}{% endfor %}",
     "{% for x in 3 %}{% endfor %}", "{% if %}{% endif %}", "{{ }}", "{{ 1 + }}", "{% for %}", "{% endfor %}", "{% if x %}", "{{ 'a }}", "{# x",
     "{{ (1 }}", "{{ 1) }}", "{% set 1 = 2 %}", "{% set true = 2 %}", "{% unknown %}", "{{ a b }}", "{% set x.y = 1 %}", "{% break %}", "{{ 1 | }}", "{{ x. }}",
+    "{% macro m(a, b='x', c='y') %}{{ a }}{{ b }}{{ c }};{% endmacro %}{{ m(*[1]) }}{{ m(1, *[2, 3]) }}{{ m(*'pq', c='r') }}{{ m(*[]) }}{{ m(*(1,),) }}",
+    "{% macro m(a) %}{{ a }}{% endmacro %}{{ [m][0](*[[5]][0]) }}", "{% macro m(a) %}{% endmacro %}{{ m(*[1, 2]) }}",
+    "{% macro m(a) %}{% endmacro %}{{ m(*none) }}", "{{ range(*[1], 2) }}",
+    "{{ none | selectattr('x') | list }}{{ none | map('upper') | join }}{{ 0 | select | list }}{{ '' | map(attribute='x') | list }}{{ missing | reject | list }}",
+    "{{ 3 | map('upper') | list }}", "{{ 3 | selectattr('x') | list }}",
     "{% set d.b = 2 %}", "{% macro m(a) %}{% endmacro %}{{ m(1,2) }}", "{% macro m(a) %}{% endmacro %}{{ m(z=2) }}", "{{ range(200000)|length }}",
 ]
 
