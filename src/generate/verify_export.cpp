@@ -60,8 +60,10 @@ Limits limits_of(core::DType dtype) {
     case core::DType::kQ5_1:
     case core::DType::kQ5_0:
       return {0.1, 0.7};
-    default:  // four bits
-      return {0.3, 0.5};
+    case core::DType::kQ4_K:
+      return {0.3, 0.6};
+    default:  // Q4_1, Q4_0
+      return {1.2, 0.4};
   }
 }
 

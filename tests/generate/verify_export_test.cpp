@@ -104,8 +104,8 @@ TEST(Rounded, WithImportanceIsAnotherModel) {
 
 TEST(Limits, AreWiderForFewerBits) {
   double kl = 0, agreement = 1;
-  for (const DType dtype :
-       {DType::kF32, DType::kF16, DType::kBF16, DType::kQ8_0, DType::kQ6_K, DType::kQ5_K, DType::kQ4_K}) {
+  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16, DType::kQ8_0, DType::kQ6_K, DType::kQ5_K,
+                            DType::kQ4_K, DType::kQ4_0}) {
     const Limits limits = limits_of(dtype);
     EXPECT_GT(limits.mean_kl, kl) << core::name(dtype);
     EXPECT_LE(limits.top1_agreement, agreement) << core::name(dtype);
