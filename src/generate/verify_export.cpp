@@ -55,14 +55,25 @@ Limits limits_of(core::DType dtype) {
     case core::DType::kQ8_0:
       return {5e-3, 0.9};
     case core::DType::kQ6_K:
-      return {0.02, 0.8};
+      return {0.04, 0.8};
     case core::DType::kQ5_K:
     case core::DType::kQ5_1:
     case core::DType::kQ5_0:
-      return {0.1, 0.7};
-    default:  // four bits
-      return {0.3, 0.5};
+      return {0.3, 0.65};
+    case core::DType::kQ4_K:
+      return {0.4, 0.6};
+    default:  // Q4_1, Q4_0
+      return {1.2, 0.4};
   }
+}
+
+Limits limits_of(const model::CausalLm& model, const StoredTypes& types) {
+  Limits widest = limits_of(core::DType::kF32);
+  for (const auto& [name, parameter] : model::all_parameters(model)) {
+    const Limits own = limits_of(types(name));
+    widest = {std::max(widest.mean_kl, own.mean_kl), std::min(widest.top1_agreement, own.top1_agreement)};
+  }
+  return widest;
 }
 
 Comparison compare(model::CausalLm& source, model::CausalLm& other,

@@ -22,16 +22,19 @@ struct Limits {
   double mean_kl;         ///< at most, nats a token
   double top1_agreement;  ///< at least
 };
-/// For files whose matrices are mostly of this type: three times what it costs SmolLM2-135M, a small model
-/// that suffers more than large ones.
+/// For one type: at least three times what it costs SmolLM2-135M, a small model that suffers more than large
+/// ones.
 Limits limits_of(core::DType dtype);
+
+/// The type that a file holds the tensor of this Hugging Face name in.
+using StoredTypes = std::function<core::DType(const std::string& name)>;
+
+/// For a file of several types: those of the coarsest.
+Limits limits_of(const model::CausalLm& model, const StoredTypes& types);
 
 /// Runs both models, loaded in fp32, on `prompts`.
 Comparison compare(model::CausalLm& source, model::CausalLm& other,
                    const std::vector<std::vector<int32_t>>& prompts);
-
-/// The type that a file holds the tensor of this Hugging Face name in.
-using StoredTypes = std::function<core::DType(const std::string& name)>;
 
 /// Weights as a file of these types holds them: every tensor encoded and decoded again. What an export must
 /// give back exactly.

@@ -81,7 +81,6 @@ nlohmann::json begun_record(const ConvertArguments& arguments, const std::string
 
 /// How the weights were written.
 struct Written {
-  core::DType base;             // of most matrices
   generate::StoredTypes types;  // of each tensor
   model::Importance importance = {};
 };
@@ -111,7 +110,7 @@ nlohmann::json verify_written(const LoadedModel& source, const ConvertArguments&
   }
   generate::assign(*expected, source.weights());
   const generate::Comparison comparison = generate::compare(*expected, *written.model, prompts);
-  const generate::Limits limits = generate::limits_of(how.base);
+  const generate::Limits limits = generate::limits_of(*expected, how.types);
   check_limits(comparison, limits, destination, arguments.source, ExitCode::kBadInput);
   core::log_note(
       "verified: {} read back equals its source in these types to the bit; against the unrounded source: {}",
@@ -158,7 +157,7 @@ int write_hf(const LoadedModel& source, const ConvertArguments& arguments, const
   source.tokenizer().save_hf(made.path());
   nlohmann::json verification = begun_record(arguments, type);
   verification.update(verify_written(source, arguments, made.path(),
-                                     {dtype, [dtype](const std::string&) { return dtype; }}, config));
+                                     {[dtype](const std::string&) { return dtype; }}, config));
   made.publish(verification);
   return 0;
 }
@@ -215,9 +214,9 @@ int write_gguf(const LoadedModel& source, const ConvertArguments& arguments, con
   model::save_gguf(made.path(), *source.model, source.weights(), mix,
                    gguf_metadata(source, fs::path(arguments.destination).stem().string()), importance);
   nlohmann::json verification = begun_record(arguments, type);
-  verification.update(verify_written(
-      source, arguments, made.path(),
-      {mix.base, [&types](const std::string& name) { return types.at(name); }, importance}, config));
+  verification.update(
+      verify_written(source, arguments, made.path(),
+                     {[&types](const std::string& name) { return types.at(name); }, importance}, config));
   made.publish(verification);
   return 0;
 }
@@ -289,7 +288,7 @@ int verify_export(const std::string& a, const std::string& b, const std::vector<
   const generate::Comparison comparison = generate::compare(*source.model, *other.model, prompts);
   std::printf("%s against %s: every tensor is what rounding makes of its source; %s\n", a.c_str(), b.c_str(),
               describe(comparison).c_str());
-  check_limits(comparison, generate::limits_of(other.source.files.dtype()), b, a, ExitCode::kBadInput);
+  check_limits(comparison, generate::limits_of(*other.model, types_of(other)), b, a, ExitCode::kBadInput);
   return 0;
 }
 

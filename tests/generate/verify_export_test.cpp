@@ -31,6 +31,9 @@ StoredTypes matrices_in(const model::CausalLm& model, DType dtype) {
 std::shared_ptr<model::CausalLm> wide_model() {
   model::TransformerConfig config = load("untied")->config();
   config.hidden_size = config.intermediate_size = 256;
+  config.num_attention_heads = 4;
+  config.num_key_value_heads = 2;
+  config.head_dim = 64;
   return model::new_model(config, at::kFloat, 3);
 }
 
@@ -104,14 +107,23 @@ TEST(Rounded, WithImportanceIsAnotherModel) {
 
 TEST(Limits, AreWiderForFewerBits) {
   double kl = 0, agreement = 1;
-  for (const DType dtype :
-       {DType::kF32, DType::kF16, DType::kBF16, DType::kQ8_0, DType::kQ6_K, DType::kQ5_K, DType::kQ4_K}) {
+  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16, DType::kQ8_0, DType::kQ6_K, DType::kQ5_K,
+                            DType::kQ4_K, DType::kQ4_0}) {
     const Limits limits = limits_of(dtype);
     EXPECT_GT(limits.mean_kl, kl) << core::name(dtype);
     EXPECT_LE(limits.top1_agreement, agreement) << core::name(dtype);
     kl = limits.mean_kl;
     agreement = limits.top1_agreement;
   }
+}
+
+TEST(Limits, OfAFileAreThoseOfItsCoarsestType) {
+  const auto model = wide_model();
+  const StoredTypes types = [](const std::string& name) {
+    return name == "model.layers.1.self_attn.k_proj.weight" ? DType::kQ5_0 : DType::kQ8_0;
+  };
+  EXPECT_EQ(limits_of(*model, types).mean_kl, limits_of(DType::kQ5_0).mean_kl);
+  EXPECT_EQ(limits_of(*model, all_in(DType::kF16)).mean_kl, limits_of(DType::kF16).mean_kl);
 }
 
 TEST(FirstWrongTensor, NamesATensorThatIsMissingOrTooMany) {
