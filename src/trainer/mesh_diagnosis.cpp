@@ -70,8 +70,7 @@ MeshDiagnosis diagnose(const MeshRun& run, const MeshRun& reference, const MeshB
   for (size_t step = 0; step < reference.losses.size(); ++step) {
     std::vector<std::string> wrong;
     for (const std::string& name : reference.order) {
-      const double apart =
-          relative_distance(run.gradients[step].at(name), reference.gradients[step].at(name));
+      const double apart = gradient_distance(run, reference, step, name);
       // Later steps start from weights that differ by rounding, which a step can magnify.
       if (!(apart <= bound.gradient * (step == 0 ? 1 : 1e3))) wrong.push_back(name);
     }
@@ -79,13 +78,13 @@ MeshDiagnosis diagnose(const MeshRun& run, const MeshRun& reference, const MeshB
         is_off(run.losses[step], reference.losses[step], bound.loss * (step == 0 ? 1 : 1e3));
     if (wrong.empty() && !is_loss_off) continue;
     const std::string name = wrong.empty() ? "the loss" : wrong.front();
-    const double apart =
-        wrong.empty() ? std::abs(run.losses[step] / reference.losses[step] - 1)
-                      : relative_distance(run.gradients[step].at(name), reference.gradients[step].at(name));
+    const double apart = wrong.empty() ? std::abs(run.losses[step] / reference.losses[step] - 1)
+                                       : gradient_distance(run, reference, step, name);
     const std::string kind = step > 0 ? "stale parameter" : kind_of_first_step(run, reference, wrong, bound);
     return {name, static_cast<int64_t>(step) + 1, apart, kind};
   }
   for (const std::string& name : reference.order) {
+    if (is_rounding_noise(run, reference, 0, name)) continue;
     const double apart = relative_distance(run.weights.at(name), reference.weights.at(name));
     if (!(apart <= bound.gradient * 1e3))
       return {name, static_cast<int64_t>(reference.losses.size()), apart, "stale parameter"};

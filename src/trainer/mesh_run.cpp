@@ -163,17 +163,31 @@ double relative_distance(const at::Tensor& a, const at::Tensor& b) {
   return apart == 0 ? 0 : apart / std::max(wide.norm().item<double>(), 1e-300);
 }
 
+bool is_rounding_noise(const MeshRun& run, const MeshRun& reference, size_t step, const std::string& name) {
+  constexpr double kRoundings = 16;
+  const at::Tensor &a = run.gradients[step].at(name), &b = reference.gradients[step].at(name);
+  const double unit = b.scalar_type() == at::kDouble ? 0x1p-53 : 0x1p-24;
+  const double limit = kRoundings * unit * reference.grad_norms[step];
+  return std::max(a.to(at::kDouble).norm().item<double>(), b.to(at::kDouble).norm().item<double>()) < limit;
+}
+
+double gradient_distance(const MeshRun& run, const MeshRun& reference, size_t step, const std::string& name) {
+  if (is_rounding_noise(run, reference, step, name)) return 0;
+  return relative_distance(run.gradients[step].at(name), reference.gradients[step].at(name));
+}
+
 MeshDifference difference(const MeshRun& run, const MeshRun& reference) {
   MeshDifference result;
   for (size_t i = 0; i < reference.losses.size(); ++i)
     result.loss =
         std::max(result.loss, std::abs(run.losses[i] - reference.losses[i]) / std::abs(reference.losses[i]));
   for (const std::string& name : reference.order) {
-    const double gradient = relative_distance(run.gradients[0].at(name), reference.gradients[0].at(name));
+    const double gradient = gradient_distance(run, reference, 0, name);
     if (gradient > result.gradient || result.worst_gradient.empty()) {
       result.gradient = gradient;
       result.worst_gradient = name;
     }
+    if (is_rounding_noise(run, reference, 0, name)) continue;
     result.weight =
         std::max(result.weight, relative_distance(run.weights.at(name), reference.weights.at(name)));
   }

@@ -68,6 +68,13 @@ MeshRun run_on_mesh(const MeshRecipe& recipe, const MeshCase& mesh_case, at::Sca
 /// |a - b| / |b|, formed in fp64; 0 for equal tensors, whatever b is.
 double relative_distance(const at::Tensor& a, const at::Tensor& b);
 
+/// Whether a gradient of this step is nothing but rounding in both runs: less than a few roundings of the
+/// whole gradient's norm. A key bias without rotary positions has such a one (softmax does not see what all
+/// keys have in common): it cannot be compared, nor the weight that AdamW makes of it.
+bool is_rounding_noise(const MeshRun& run, const MeshRun& reference, size_t step, const std::string& name);
+/// relative_distance of a gradient; 0 for rounding noise.
+double gradient_distance(const MeshRun& run, const MeshRun& reference, size_t step, const std::string& name);
+
 /// How far two runs are apart.
 struct MeshDifference {
   double loss = 0;             // relative, worst step
