@@ -1,6 +1,7 @@
 #include "launch/self_start.h"
 
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -56,6 +57,8 @@ std::vector<std::string> launcher_command(int num_ranks) {
 }
 
 [[noreturn]] void become(const std::vector<std::string>& words) {
+  // Should the parent be killed outright, the ranks save and end as if it had been asked to stop.
+  prctl(PR_SET_PDEATHSIG, SIGUSR1);
   setpgid(0, 0);  // a Ctrl-C of the terminal reaches only the parent, which turns it into SIGUSR1
   install(SIG_DFL);
   if (geteuid() == 0) {

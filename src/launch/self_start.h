@@ -7,7 +7,7 @@ namespace phalanx::launch {
 ///
 /// SIGINT and SIGTERM to this process reach the ranks as SIGUSR1 ("finish the step, save, exit 75"): mpirun
 /// forwards that one, while its own SIGTERM would kill the ranks at once. A second SIGINT ends the job
-/// without saving.
+/// without saving. If this process is killed outright, its ranks get SIGUSR1 as well.
 int start_ranks(int num_ranks);
 
 }  // namespace phalanx::launch

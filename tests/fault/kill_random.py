@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""`kill -9` of one random rank of a training run at a random instant; every third trial kills the restarted run too. Then the
-run is started again and must end with the bits of the undisturbed one (training_runs.py: C1-C3).
+"""`kill -9` of one random rank of a training run, or of the process that started them, at a random instant; every third trial
+kills the restarted run too. Then the run is started again and must end with the bits of the undisturbed one
+(training_runs.py: C1-C3).
 
     kill_random.py PHALANX [--trials N] [--seed S]
 """
@@ -20,20 +21,22 @@ arguments = parser.parse_args()
 
 
 def kill_one_rank(place, generator, longest):
-    """Starts the run and kills a rank; what happened. The run may have ended before."""
+    """Starts the run and kills a rank or the launcher; what happened. The run may have ended before."""
     process = place.start()
     instant = generator.uniform(0, longest)
     deadline = time.monotonic() + instant
     while time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.002)
     ranks = rank_processes(process.pid)
-    victim = generator.choice(sorted(ranks)) if ranks else None
+    ranks["launcher"] = process.pid  # the process that the user started; its ranks save and end
+    victim = generator.choice(sorted(ranks, key=str)) if len(ranks) > 1 else None
     if victim is not None:
         os.kill(ranks[victim], 9)
     elif process.poll() is None:  # mpirun has not started them yet
         os.killpg(process.pid, 9)
     killed = time.monotonic()
     process.wait(30)
+    place.wait_until_left()  # a launcher that was killed leaves its ranks a moment to end
     return {"instant_s": round(instant, 3), "rank": victim, "exit": process.returncode, "noticed_s": round(time.monotonic() - killed, 2)}
 
 

@@ -55,6 +55,12 @@ class Place:
             process.wait()
             return None
 
+    def wait_until_left(self, limit_s=30):
+        """Until no process works in the folder."""
+        deadline = time.monotonic() + limit_s
+        while time.monotonic() < deadline and any(works_in(entry, self.folder) for entry in pathlib.Path("/proc").iterdir()):
+            time.sleep(0.05)
+
     def rows(self):
         path = self.folder / "run/metrics.jsonl"
         rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
@@ -91,6 +97,14 @@ def find(value, key):
         return []
     here = value.get(key, [])
     return (here if isinstance(here, list) else []) + [item for name, part in value.items() if name != key for item in find(part, key)]
+
+
+def works_in(entry, folder):
+    """Whether /proc/PID is of a process in this folder."""
+    try:
+        return entry.name.isdigit() and pathlib.Path(os.readlink(entry / "cwd")) == folder
+    except OSError:
+        return False
 
 
 def rank_processes(root_pid):
