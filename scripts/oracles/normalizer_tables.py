@@ -13,6 +13,8 @@ import unicodedata
 import tokenizers
 from tokenizers import normalizers, pre_tokenizers
 
+from pre_tokenizer_tables import ranges, table
+
 CODE_POINTS = [c for c in range(0x110000) if not 0xD800 <= c < 0xE000]
 
 
@@ -23,26 +25,6 @@ def results(normalizer):
 def bert(**on):
     options = {"clean_text": False, "handle_chinese_chars": False, "strip_accents": False, "lowercase": False}
     return results(normalizers.BertNormalizer(**{**options, **on}))
-
-
-def ranges(code_points):
-    out = []
-    for c in sorted(code_points):
-        if out and out[-1][1] == c:
-            out[-1][1] = c + 1
-        else:
-            out.append([c, c + 1])
-    return out
-
-
-def lines(items, width=108):
-    rows, row = [], " "
-    for item in items:
-        if len(row) + len(item) + 2 > width:
-            rows.append(row)
-            row = " "
-        row += f" {item},"
-    return "\n".join(rows + [row])
 
 
 def main():
@@ -69,9 +51,9 @@ def main():
                   '// clang-format off\n#include "data/normalizer_tables.h"\n\nnamespace phalanx::data {\n\nnamespace {\n')
         for name, (meaning, members) in sets.items():
             out.write(f"\n// {meaning}\nconstexpr CodeRange k{name}Ranges[] = {{\n"
-                      + lines(f"{{0x{b:X}, 0x{e:X}}}" for b, e in ranges(members)) + "\n};\n")
+                      + table(f"{{0x{b:X}, 0x{e:X}}}" for b, e in ranges(members)) + "\n};\n")
         out.write("\nconstexpr LowerCase kLowerCaseItems[] = {\n"
-                  + lines("{0x%X, \"%s\"}" % (c, "".join(f"\\x{b:02x}" for b in text.encode())) for c, text in cases)
+                  + table("{0x%X, \"%s\"}" % (c, "".join(f"\\x{b:02x}" for b in text.encode())) for c, text in cases)
                   + "\n};\n\n}  // namespace\n\n")
         for name in sets:
             out.write(f"const std::span<const CodeRange> k{name} = k{name}Ranges;\n")

@@ -115,4 +115,5 @@ def main():
         out.write(f"}};\nconst size_t kNumSupplements = {len(supplement)};\n\n}}  // namespace phalanx::data\n")
 
 
-main()
+if __name__ == "__main__":
+    main()

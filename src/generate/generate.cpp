@@ -190,7 +190,7 @@ std::vector<Completion> Batch::run(GenerateStats& stats) {
   return std::move(completions_);
 }
 
-// The logits of the tokens that close their sequences.
+// The whole model on this device.
 class LocalModel : public TokenModel {
  public:
   explicit LocalModel(model::CausalLm& model) : model_(model) {}

@@ -1,6 +1,5 @@
 #include <iostream>
 
-#include "core/run_options.h"
 #include "launch/command.h"
 #include "launch/json_stream.h"
 #include "launch/ranks.h"
@@ -20,11 +19,8 @@ int evaluate(const std::string& path, const std::string& config_path, const std:
   return on_ranks(config, [&](comm::Communicator& group) {
     // model.path of the config is the base under an adapter; PATH is what is evaluated.
     SpreadModel spread(path, config, group);
-    const std::string folder = config.get<core::RunOptions>().output_dir;
-    const data::Dataset dataset =
-        trainer::prepare_on_ranks({data.eval, data, spread.source().chat_template,
-                                   data.cache_dir.value_or(folder + "/cache"), folder + "/quarantine.jsonl"},
-                                  spread.tokenizer(), group);
+    const data::Dataset dataset = trainer::prepare_on_ranks(config, data.eval, spread.source().chat_template,
+                                                            spread.tokenizer(), group);
     const trainer::EvalResult result =
         trainer::evaluate(spread.model(), dataset, config.get<trainer::EvalOptions>().max_sequences);
     if (group.rank() != 0) return 0;

@@ -11,15 +11,6 @@
 namespace phalanx::trainer {
 namespace {
 
-data::PrepareOptions prepare_options(const core::Config& config,
-                                     const std::vector<data::SourceOptions>& sources,
-                                     const ModelSetup& model) {
-  const auto& data = config.get<data::DataOptions>();
-  const std::string& folder = config.get<core::RunOptions>().output_dir;
-  return {sources, data, model.chat_template(), data.cache_dir.value_or(folder + "/cache"),
-          folder + "/quarantine.jsonl"};
-}
-
 std::string summary(const data::Dataset& dataset, const data::Tokenizer& tokenizer, const std::string& name,
                     bool built) {
   return data::describe(dataset, tokenizer, name) +
@@ -42,10 +33,16 @@ void check_data_header(const data::SourceOptions& source) {
   }
 }
 
-data::Dataset prepare_on_ranks(const data::PrepareOptions& options, const data::Tokenizer& tokenizer,
+data::Dataset prepare_on_ranks(const core::Config& config, const std::vector<data::SourceOptions>& sources,
+                               const std::string& chat_template, const data::Tokenizer& tokenizer,
                                comm::Communicator& group, bool* built) {
+  const auto& data = config.get<data::DataOptions>();
+  const std::string& folder = config.get<core::RunOptions>().output_dir;
   if (group.rank() != 0) group.barrier();  // after rank 0 has written the cache
-  data::Dataset dataset = data::prepare(options, tokenizer, built);
+  data::Dataset dataset =
+      data::prepare({sources, data, chat_template, data.cache_dir.value_or(folder + "/cache"),
+                     folder + "/quarantine.jsonl"},
+                    tokenizer, built);
   if (group.rank() == 0) group.barrier();
   return dataset;
 }
@@ -59,7 +56,7 @@ TrainingData set_up_data(const core::Config& config, const ModelSetup& model, co
   const auto build = [&](const std::vector<data::SourceOptions>& sources, const char* name) {
     bool built = false;
     data::Dataset dataset =
-        prepare_on_ranks(prepare_options(config, sources, model), model.tokenizer(), group, &built);
+        prepare_on_ranks(config, sources, model.chat_template(), model.tokenizer(), group, &built);
     if (group.rank() == 0) report += summary(dataset, model.tokenizer(), name, built);
     return dataset;
   };

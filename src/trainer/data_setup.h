@@ -1,12 +1,12 @@
 #pragma once
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "comm/communicator.h"
 #include "core/config.h"
 #include "data/data_options.h"
 #include "data/dataset.h"
-#include "data/prepare.h"
 #include "trainer/model_setup.h"
 
 namespace phalanx::trainer {
@@ -20,8 +20,10 @@ struct TrainingData {
 TrainingData set_up_data(const core::Config& config, const ModelSetup& model, comm::Communicator& group,
                          std::string& report);
 
-/// data::prepare() on several ranks: rank 0 builds what is not cached, then the others map it. Collective.
-data::Dataset prepare_on_ranks(const data::PrepareOptions& options, const data::Tokenizer& tokenizer,
+/// data::prepare() as section `data` says, on several ranks: rank 0 builds what is not cached, then the
+/// others map it. Collective.
+data::Dataset prepare_on_ranks(const core::Config& config, const std::vector<data::SourceOptions>& sources,
+                               const std::string& chat_template, const data::Tokenizer& tokenizer,
                                comm::Communicator& group, bool* built = nullptr);
 
 /// Reads the first record of a source. @throws core::Error (65) if the file is missing or the record has no
