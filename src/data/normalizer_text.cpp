@@ -77,16 +77,10 @@ class Strip : public Normalizer {
 class ByteLevelNormalizer : public Normalizer {
  public:
   std::optional<EditedText> apply(std::string_view text) const override {
-    EditBuilder edited(text);
-    const char* const end = text.data() + text.size();
-    for (const char* p = text.data(); p < end;) {
-      const char* const begin = p;
-      next_code_point(p);
-      const std::string_view character(begin, static_cast<size_t>(p - begin));
+    return edit_characters(text, [](EditBuilder& edited, std::string_view character, uint32_t) {
       if (character.size() > 1 || character[0] <= ' ' || character[0] == '\x7F')
         edited.replace(character, to_byte_level(character));
-    }
-    return edited.finish();
+    });
   }
 };
 

@@ -116,16 +116,11 @@ std::string encode_utf8(uint32_t c) {
 class Lowercase : public Normalizer {
  public:
   std::optional<EditedText> apply(std::string_view text) const override {
-    EditBuilder edited(text);
-    const char* const end = text.data() + text.size();
-    for (const char* p = text.data(); p < end;) {
-      const char* const begin = p;
-      const uint32_t c = next_code_point(p);
-      const std::string_view character(begin, static_cast<size_t>(p - begin));
+    return edit_characters(text, [&](EditBuilder& edited, std::string_view character, uint32_t c) {
       if (c < 0x80) {
         const char lower = static_cast<char>(c + ('a' - 'A'));
         if (c >= 'A' && c <= 'Z') edited.replace(character, {&lower, 1});
-        continue;
+        return;
       }
       const auto odd =
           std::lower_bound(kLowerCases.begin(), kLowerCases.end(), c,
@@ -136,8 +131,7 @@ class Lowercase : public Normalizer {
                  lower != static_cast<utf8proc_int32_t>(c)) {
         edited.replace(character, encode_utf8(static_cast<uint32_t>(lower)));
       }
-    }
-    return edited.finish();
+    });
   }
 };
 
@@ -147,13 +141,9 @@ class RemoveCharacters : public Normalizer {
   explicit RemoveCharacters(std::span<const CodeRange> set) : set_(set) {}
 
   std::optional<EditedText> apply(std::string_view text) const override {
-    EditBuilder edited(text);
-    const char* const end = text.data() + text.size();
-    for (const char* p = text.data(); p < end;) {
-      const char* const begin = p;
-      if (contains(set_, next_code_point(p))) edited.replace({begin, static_cast<size_t>(p - begin)}, "");
-    }
-    return edited.finish();
+    return edit_characters(text, [&](EditBuilder& edited, std::string_view character, uint32_t c) {
+      if (contains(set_, c)) edited.replace(character, "");
+    });
   }
 
  private:
@@ -167,12 +157,7 @@ class BertCleaning : public Normalizer {
       : clean_text_(clean_text), handle_chinese_chars_(handle_chinese_chars) {}
 
   std::optional<EditedText> apply(std::string_view text) const override {
-    EditBuilder edited(text);
-    const char* const end = text.data() + text.size();
-    for (const char* p = text.data(); p < end;) {
-      const char* const begin = p;
-      const uint32_t c = next_code_point(p);
-      const std::string_view character(begin, static_cast<size_t>(p - begin));
+    return edit_characters(text, [&](EditBuilder& edited, std::string_view character, uint32_t c) {
       if (clean_text_ && contains(kBertControls, c)) {
         edited.replace(character, "");
       } else if (clean_text_ && contains(kBertSpaces, c)) {
@@ -180,8 +165,7 @@ class BertCleaning : public Normalizer {
       } else if (handle_chinese_chars_ && contains(kBertChinese, c)) {
         edited.replace(character, fmt::format(" {} ", character));
       }
-    }
-    return edited.finish();
+    });
   }
 
  private:

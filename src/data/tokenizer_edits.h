@@ -7,6 +7,8 @@
 #include <utility>
 #include <vector>
 
+#include "data/pre_tokenizer_tables.h"
+
 namespace phalanx::data {
 
 /// A changed copy of a text, and where its bytes come from.
@@ -83,5 +85,18 @@ class EditBuilder {
   size_t done_ = 0;
   std::optional<EditedText> edited_ = {};
 };
+
+/// Calls edit(EditBuilder&, character, its code point) for every character of the text.
+template <class Edit>
+std::optional<EditedText> edit_characters(std::string_view text, const Edit& edit) {
+  EditBuilder edited(text);
+  const char* const end = text.data() + text.size();
+  for (const char* p = text.data(); p < end;) {
+    const char* const begin = p;
+    const uint32_t c = next_code_point(p);
+    edit(edited, std::string_view(begin, static_cast<size_t>(p - begin)), c);
+  }
+  return edited.finish();
+}
 
 }  // namespace phalanx::data
