@@ -1,5 +1,7 @@
 #include "data/dataset.h"
 
+#include <stdexcept>
+
 namespace phalanx::data {
 
 Sequence Dataset::sequence(int64_t index) const {
@@ -30,6 +32,20 @@ std::vector<SourceRange> Dataset::sources() const {
   return ranges;
 }
 
+namespace {
+
+void append_values(const Values& from, Values& to) {
+  for (const auto& [name, values] : from) to[name].insert(to[name].end(), values.begin(), values.end());
+}
+
+void check_lengths(const Values& values, size_t length) {
+  for (const auto& [name, numbers] : values) {
+    if (numbers.size() != length) throw std::logic_error("join: not every sequence has values of " + name);
+  }
+}
+
+}  // namespace
+
 Batch join(const std::vector<Sequence>& sequences) {
   Batch batch;
   batch.cu_seqlens.push_back(0);
@@ -42,9 +58,16 @@ Batch join(const std::vector<Sequence>& sequences) {
       batch.labels.push_back(label);
       batch.num_target_tokens += label != kIgnoredLabel;
     }
-    for (const int32_t length : sequence.lengths)
+    for (const int32_t length : sequence.lengths) {
+      batch.samples.insert(batch.samples.end(), static_cast<size_t>(length),
+                           static_cast<int64_t>(batch.cu_seqlens.size()) - 1);
       batch.cu_seqlens.push_back(batch.cu_seqlens.back() + length);
+    }
+    append_values(sequence.row_values, batch.row_values);
+    append_values(sequence.sample_values, batch.sample_values);
   }
+  check_lengths(batch.row_values, batch.input_ids.size());
+  check_lengths(batch.sample_values, batch.cu_seqlens.size() - 1);
   return batch;
 }
 

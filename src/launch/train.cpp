@@ -11,6 +11,8 @@
 #include "launch/stop_signal.h"
 #include "parallel/parallel_options.h"
 #include "trainer/data_setup.h"
+#include "trainer/method.h"
+#include "trainer/options.h"
 #include "trainer/training_run.h"
 
 namespace phalanx::launch {
@@ -83,9 +85,10 @@ int prepare(const TrainArguments& arguments) {
   const core::Config config = core::Config::load(arguments.config, arguments.sets);
   set_up_log(config, 0);
   auto group = comm::make_single_communicator();
-  std::string report;
-  trainer::set_up_data(config, trainer::ModelSetup(config), *group, report);
-  std::fputs(report.c_str(), stderr);
+  const trainer::ModelSetup setup(config);
+  const auto task =
+      trainer::find_method(config.get<trainer::MethodOptions>().name).open(config, setup, *group);
+  std::fputs(task->report().c_str(), stderr);
   return 0;
 }
 

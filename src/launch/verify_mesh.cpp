@@ -10,10 +10,8 @@
 #include "core/config.h"
 #include "core/log.h"
 #include "core/run_options.h"
-#include "data/sampler.h"
 #include "launch/loaded_model.h"
 #include "parallel/parallel_options.h"
-#include "trainer/data_setup.h"
 #include "trainer/mesh_diagnosis.h"
 #include "trainer/mesh_run.h"
 #include "trainer/training_run.h"
@@ -149,21 +147,17 @@ int run_verify_mesh(const VerifyMeshArguments& arguments) {
   const core::Config config = core::Config::load(arguments.config, arguments.sets);
   const trainer::ModelSetup setup(config);
   auto alone = comm::make_single_communicator();
-  std::string report;
-  const trainer::TrainingData data = trainer::set_up_data(config, setup, *alone, report);
+  const std::shared_ptr<const trainer::Task> task =
+      trainer::find_method(config.get<trainer::MethodOptions>().name).open(config, setup, *alone);
   const auto& train = config.get<trainer::TrainOptions>();
   const auto seed = static_cast<uint64_t>(config.get<core::RunOptions>().seed);
-  const auto& order = config.get<data::DataOptions>();
-  const data::Sampler sampler(data.train.sources(), seed, order.shuffle, order.interleave);
   trainer::MeshRecipe recipe;
   recipe.build = [&](at::ScalarType compute) { return build_trained_model(config, setup, compute); };
   recipe.fill = [&](const trainer::TrainedModel& trained, at::ScalarType compute) {
     setup.fill(*trained.model, filled_dtype(trained, compute), seed);
   };
-  recipe.source = [&](int64_t sample) { return data.train.sequence(sampler.sequence_index(sample)); };
-  recipe.global_batch_size = train.global_batch_size;
-  recipe.micro_batch_size = train.micro_batch_size;
-  recipe.method = config.get<trainer::MethodOptions>().name;
+  recipe.task = task;
+  recipe.sizes = {train.global_batch_size, train.micro_batch_size};
   recipe.trainer = {config.get<trainer::OptimizerOptions>(), config.get<trainer::ScheduleOptions>(),
                     train.max_grad_norm,
                     std::max<int64_t>(arguments.steps, train.max_steps.value_or(arguments.steps))};

@@ -14,7 +14,7 @@ class OutputHead {
   /// ops::linear_cross_entropy.
   virtual at::Tensor cross_entropy(const at::Tensor& hidden, const at::Tensor& weight,
                                    const at::Tensor& labels, double grad_scale) const;
-  /// ops::token_logprobs: [N] nats, no gradient.
+  /// ops::token_logprobs: [N] nats, differentiable.
   virtual at::Tensor logprobs(const at::Tensor& hidden, const at::Tensor& weight,
                               const at::Tensor& labels) const;
   /// fp32 [N, V] (fp64 for fp64), no gradient; few rows.

@@ -52,7 +52,7 @@ void run_with_aten(const CrossEntropyRows& c, const at::Tensor& weight) {
   if (!c.wants_gradient()) return;
   at::Tensor d = log_p.exp_();
   d.scatter_add_(1, column, -at::ones(column.sizes(), d.options()));
-  d = d.mul_(c.grad_scale).to(c.hidden.scalar_type());
+  d = d.mul_(c.grad_scales.unsqueeze(1)).to(c.hidden.scalar_type());
   if (c.hidden_grad.defined()) at::Tensor(c.hidden_grad).copy_(matmul_nn(d, weight));
   if (c.weight_grad.defined()) matmul_tn_add(c.weight_grad, d, c.hidden);
 }
@@ -62,10 +62,12 @@ template <class T, class Source, class Kernel>
 void differentiate_rows(const CrossEntropyRows& c, Source* logits, int64_t vocab, const Kernel& kernel) {
   const int64_t* labels = c.labels.data_ptr<int64_t>();
   float* losses = c.losses.data_ptr<float>();
+  const bool wants_gradient = c.wants_gradient();
+  const float* scales = wants_gradient ? c.grad_scales.const_data_ptr<float>() : nullptr;
   at::parallel_for(0, c.labels.size(0), 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i)
       losses[i] =
-          kernel(logits + i * vocab, vocab, labels[i], static_cast<float>(c.grad_scale), c.wants_gradient());
+          kernel(logits + i * vocab, vocab, labels[i], wants_gradient ? scales[i] : 0.0F, wants_gradient);
   });
 }
 
@@ -134,17 +136,23 @@ struct Result {
   at::Tensor losses, hidden_grad;  // of all rows
 };
 
+/// @param grad_scales  [N] or [1], of all rows.
 Result run(const CrossEntropyKernel& kernel, const at::Tensor& hidden, const at::Tensor& weight,
-           const at::Tensor& labels, double grad_scale, bool want_hidden, const at::Tensor& weight_grad) {
+           const at::Tensor& labels, const at::Tensor& grad_scales, bool want_hidden,
+           const at::Tensor& weight_grad) {
   const Rows rows = labelled_rows(hidden, labels);
   const int64_t n = rows.labels.size(0), step = chunk_rows(weight.size(0));
+  const at::Tensor scales = !grad_scales.defined()     ? grad_scales
+                            : grad_scales.numel() == 1 ? grad_scales.expand({n}).contiguous()
+                            : rows.index.defined()     ? grad_scales.index_select(0, rows.index)
+                                                       : grad_scales;
   at::Tensor losses = at::empty({n}, hidden.options().dtype(sum_dtype(hidden)));
   at::Tensor hidden_grad = want_hidden ? at::empty(rows.hidden.sizes(), hidden.options()) : at::Tensor();
   for (int64_t begin = 0; begin < n; begin += step) {
     const auto part = [&](const at::Tensor& t) {
       return t.defined() ? t.narrow(0, begin, std::min(step, n - begin)) : t;
     };
-    kernel({part(rows.hidden), part(rows.labels), part(losses), part(hidden_grad), weight_grad, grad_scale},
+    kernel({part(rows.hidden), part(rows.labels), part(losses), part(hidden_grad), weight_grad, part(scales)},
            weight);
   }
   return {spread(losses, rows, hidden.size(0)),
@@ -160,8 +168,8 @@ struct LinearCrossEntropy : torch::autograd::Function<LinearCrossEntropy> {
     if (weight.requires_grad())
       weight_grad =
           sink ? sink->main_grad() : at::zeros(weight.sizes(), weight.options().dtype(sum_dtype(weight)));
-    const Result result =
-        run(kernel, hidden, weight, labels, grad_scale, hidden.requires_grad(), weight_grad);
+    const at::Tensor scale = at::full({1}, grad_scale, hidden.options().dtype(sum_dtype(hidden)));
+    const Result result = run(kernel, hidden, weight, labels, scale, hidden.requires_grad(), weight_grad);
     ctx->save_for_backward({result.hidden_grad, weight, sink ? at::Tensor() : weight_grad});
     ctx->saved_data["grad_scale"] = grad_scale;
     ctx->mark_non_differentiable({result.losses});
@@ -188,6 +196,39 @@ struct LinearCrossEntropy : torch::autograd::Function<LinearCrossEntropy> {
   }
 };
 
+/// A kernel on its way to the backward.
+struct KeptKernel : torch::CustomClassHolder {
+  explicit KeptKernel(CrossEntropyKernel k) : kernel(std::move(k)) {}
+  CrossEntropyKernel kernel;
+};
+
+struct TokenLogprobs : torch::autograd::Function<TokenLogprobs> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& hidden, const at::Tensor& weight,
+                            const at::Tensor& labels, const CrossEntropyKernel& kernel) {
+    ctx->save_for_backward({hidden, weight, labels});
+    ctx->saved_data["kernel"] = c10::IValue::make_capsule(c10::make_intrusive<KeptKernel>(kernel));
+    return run(kernel, hidden, weight, labels, {}, false, {}).losses.neg_();
+  }
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    const variable_list saved = ctx->get_saved_variables();
+    const at::Tensor &hidden = saved[0], &weight = saved[1];
+    const auto kept = ctx->saved_data["kernel"].toCapsule();
+    const CrossEntropyKernel& kernel = static_cast<const KeptKernel*>(kept.get())->kernel;
+    GradSink* sink = grad_sink(weight);
+    at::Tensor weight_grad;
+    if (weight.requires_grad())
+      weight_grad =
+          sink ? sink->main_grad() : at::zeros(weight.sizes(), weight.options().dtype(sum_dtype(weight)));
+    const at::Tensor scales = grads[0].to(sum_dtype(hidden)).neg().contiguous();
+    const Result result = run(kernel, hidden, weight, saved[2], scales, hidden.requires_grad(), weight_grad);
+    variable_list out(4);
+    out[0] = result.hidden_grad;
+    if (weight.requires_grad() && !sink) out[1] = weight_grad.to(weight.scalar_type());
+    if (weight.requires_grad() && sink) sink->done();
+    return out;
+  }
+};
+
 void check(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels, int64_t vocab_size) {
   TORCH_CHECK(hidden.dim() == 2 && weight.dim() == 2 && hidden.size(1) == weight.size(1) &&
                   weight.is_contiguous() && labels.dim() == 1 && labels.size(0) == hidden.size(0) &&
@@ -205,7 +246,7 @@ at::Tensor cross_entropy(const at::Tensor& hidden, const at::Tensor& weight, con
                          double grad_scale, const CrossEntropyKernel& kernel, at::Tensor* row_losses) {
   expect_gradient(weight);
   if (!at::GradMode::is_enabled() || !(hidden.requires_grad() || weight.requires_grad())) {
-    const Result result = run(kernel, hidden.contiguous(), weight, labels, grad_scale, false, {});
+    const Result result = run(kernel, hidden.contiguous(), weight, labels, {}, false, {});
     if (row_losses) *row_losses = result.losses;
     return result.losses.sum();
   }
@@ -235,9 +276,12 @@ at::Tensor token_logprobs(const at::Tensor& hidden, const at::Tensor& weight, co
 
 at::Tensor token_logprobs(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels,
                           const CrossEntropyKernel& kernel, int64_t vocab_size) {
-  at::NoGradGuard no_grad;
   check(hidden, weight, labels, vocab_size);
-  return run(kernel, hidden.contiguous(), weight, labels.contiguous(), 1.0, false, {}).losses.neg_();
+  expect_gradient(weight);
+  if (at::GradMode::is_enabled() && (hidden.requires_grad() || weight.requires_grad()))
+    return TokenLogprobs::apply(hidden.contiguous(), weight, labels.contiguous(), kernel);
+  const at::NoGradGuard no_grad;
+  return run(kernel, hidden.contiguous(), weight, labels.contiguous(), {}, false, {}).losses.neg_();
 }
 
 CrossEntropyKernel capped_cross_entropy(double softcap) {
@@ -248,7 +292,7 @@ CrossEntropyKernel capped_cross_entropy(double softcap) {
     if (!rows.wants_gradient()) return;
     at::Tensor d = log_p.exp();
     d.scatter_add_(1, label, at::full(label.sizes(), -1.0, d.options()));
-    d = d.mul_(1 - share.square()).mul_(rows.grad_scale).to(weight.scalar_type());
+    d = d.mul_(1 - share.square()).mul_(rows.grad_scales.unsqueeze(1)).to(weight.scalar_type());
     if (rows.hidden_grad.defined()) at::Tensor(rows.hidden_grad).copy_(matmul_nn(d, weight));
     if (rows.weight_grad.defined()) matmul_tn_add(rows.weight_grad, d, rows.hidden);
   };

@@ -20,7 +20,10 @@ constexpr int64_t kLogitsBudgetBytes = int64_t{64} << 20;
 at::Tensor linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels,
                                 double grad_scale, at::Tensor* row_losses = nullptr);
 
-/// log p(label) of each row in nats, fp32 [N] (fp64 for fp64; 0 where ignored), chunked, no gradient.
+/// log p(label) of each row in nats, fp32 [N] (fp64 for fp64; 0 where ignored), without ever holding the
+/// logits of all rows. Differentiable, for losses that are not a sum over rows: the backward forms the logits
+/// of a chunk once more, so that it costs one product more than linear_cross_entropy's. Under NoGradMode it
+/// costs one product.
 at::Tensor token_logprobs(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels);
 
 /// Some labelled rows on their way through a cross-entropy.
@@ -28,7 +31,7 @@ struct CrossEntropyRows {
   at::Tensor hidden, labels;            // [n, h], [n]
   at::Tensor losses;                    // [n], written
   at::Tensor hidden_grad, weight_grad;  // [n, h] written, [V, h] added to; or undefined
-  double grad_scale;
+  at::Tensor grad_scales;               // [n] d(loss) / d(losses), in the dtype of losses
   bool wants_gradient() const { return hidden_grad.defined() || weight_grad.defined(); }
 };
 using CrossEntropyKernel = std::function<void(const CrossEntropyRows& rows, const at::Tensor& weight)>;

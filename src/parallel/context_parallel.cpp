@@ -28,13 +28,16 @@ data::Batch ContextParallel::local(const data::Batch& whole) const {
   data::Batch mine;
   mine.cu_seqlens = whole.cu_seqlens;
   mine.record_ids = whole.record_ids;
+  mine.sample_values = whole.sample_values;
   for (const ops::RowRange& range : layout(whole.cu_seqlens).ranges[static_cast<size_t>(mesh_.cp().rank())]) {
-    const auto append = [&](std::vector<int64_t>& to, const std::vector<int64_t>& from) {
+    const auto append = [&](auto& to, const auto& from) {
       to.insert(to.end(), from.begin() + range.begin, from.begin() + range.end);
     };
     append(mine.input_ids, whole.input_ids);
     append(mine.labels, whole.labels);
     append(mine.position_ids, whole.position_ids);
+    append(mine.samples, whole.samples);
+    for (const auto& [name, values] : whole.row_values) append(mine.row_values[name], values);
   }
   mine.num_target_tokens = std::count_if(mine.labels.begin(), mine.labels.end(),
                                          [](int64_t label) { return label != data::kIgnoredLabel; });

@@ -54,6 +54,7 @@ class DistributedModel {
 
   model::CausalLm& model() const { return *model_; }
   const Mesh& mesh() const { return mesh_; }
+  const DistributedOptions& options() const { return options_; }
   FlatParameters& parameters() { return *trained_; }
   GradSync& grad_sync() { return *grad_sync_; }
   Schedule& schedule() { return *schedule_; }

@@ -23,7 +23,8 @@ class GatheringHead : public model::OutputHead {
   }
   at::Tensor logprobs(const at::Tensor& hidden, const at::Tensor& weight,
                       const at::Tensor& labels) const override {
-    return while_gathered([&] { return inner_->logprobs(hidden, weight, labels); });
+    const at::Tensor before = on_backward(hidden, drop_);  // the backward reads the weights, too
+    return on_backward(while_gathered([&] { return inner_->logprobs(before, weight, labels); }), gather_);
   }
   at::Tensor logits(const at::Tensor& hidden, const at::Tensor& weight) const override {
     return while_gathered([&] { return inner_->logits(hidden, weight); });

@@ -18,9 +18,9 @@ namespace phalanx::parallel {
 ///     backward   ... gather 1 | run 1, gather 0 | drop 1, run 0 | drop 0
 ///
 /// The next layer's gather runs beside the present layer's computation. Embedding and output matrix are
-/// gathered where they are read (their backward needs no weights). No autograd node holds a weight's memory:
-/// all of them see one storage, which is emptied and filled again. Sent per rank: (N-1)/N of the compute
-/// weights in each forward and each backward.
+/// gathered where they are read (the backward of an embedding or a cross-entropy needs no weights). No
+/// autograd node holds a weight's memory: all of them see one storage, which is emptied and filled again.
+/// Sent per rank: (N-1)/N of the compute weights in each forward and each backward.
 class ShardedWeights {
  public:
   /// Puts itself around the layers, the embedding and the head of `model`, which it must not outlive.

@@ -109,6 +109,10 @@ Stream on_backward(const Stream& stream, std::function<void()> action) {
                                      optional_of(stream.router_sums), std::move(action)));
 }
 
+at::Tensor on_backward(const at::Tensor& tensor, std::function<void()> action) {
+  return on_backward(Stream{.residual = tensor, .update = {}}, std::move(action)).residual;
+}
+
 Stream recomputed(const Stream& stream, const model::LayerBody& body) {
   if (!c10::GradMode::is_enabled()) return body(stream);
   return stream_of(

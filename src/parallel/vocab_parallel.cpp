@@ -41,8 +41,9 @@ void run_rows(const ops::CrossEntropyRows& rows, const at::Tensor& weight, int64
   tp.all_reduce(sums);
   at::Tensor(rows.losses).copy_(sums[0].log() - sums[1]);
   if (!rows.wants_gradient()) return;
-  logits.mul_((rows.grad_scale / sums[0]).unsqueeze(1));
-  logits.scatter_add_(1, own.row, own.is_own.to(logits.scalar_type()).mul_(-rows.grad_scale));
+  logits.mul_((rows.grad_scales / sums[0]).unsqueeze(1));
+  logits.scatter_add_(1, own.row,
+                      own.is_own.to(logits.scalar_type()).mul_(rows.grad_scales.neg().unsqueeze(1)));
   if (slope.defined()) logits.mul_(slope);
   const at::Tensor d = logits.to(weight.scalar_type());
   if (rows.hidden_grad.defined()) at::Tensor(rows.hidden_grad).copy_(ops::matmul_nn(d, weight));

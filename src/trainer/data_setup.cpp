@@ -47,6 +47,12 @@ data::Dataset prepare_on_ranks(const core::Config& config, const std::vector<dat
   return dataset;
 }
 
+data::Sampler make_sampler(const core::Config& config, std::vector<data::SourceRange> sources) {
+  const auto& order = config.get<data::DataOptions>();
+  return data::Sampler(std::move(sources), static_cast<uint64_t>(config.get<core::RunOptions>().seed),
+                       order.shuffle, order.interleave);
+}
+
 TrainingData set_up_data(const core::Config& config, const ModelSetup& model, comm::Communicator& group,
                          std::string& report) {
   const auto& options = config.get<data::DataOptions>();

@@ -7,6 +7,7 @@
 #include "core/config.h"
 #include "data/data_options.h"
 #include "data/dataset.h"
+#include "data/sampler.h"
 #include "trainer/model_setup.h"
 
 namespace phalanx::trainer {
@@ -19,6 +20,9 @@ struct TrainingData {
 /// Tokenises or maps data.train and data.eval. Collective. `report` gets the start-up text on rank 0.
 TrainingData set_up_data(const core::Config& config, const ModelSetup& model, comm::Communicator& group,
                          std::string& report);
+
+/// The order of samples that sections `run` and `data` ask for.
+data::Sampler make_sampler(const core::Config& config, std::vector<data::SourceRange> sources);
 
 /// data::prepare() as section `data` says, on several ranks: rank 0 builds what is not cached, then the
 /// others map it. Collective.

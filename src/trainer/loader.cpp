@@ -2,6 +2,11 @@
 
 namespace phalanx::trainer {
 
+LoaderOptions loader_options(const BatchSizes& sizes, const parallel::DistributedModel& model) {
+  const comm::Communicator& dp = model.mesh().dp();
+  return {sizes.global, model.options().mesh_invariant ? 1 : sizes.micro, dp.rank(), dp.size()};
+}
+
 Loader::Loader(SampleSource source, const LoaderOptions& options)
     : source_(std::move(source)), options_(options) {}
 

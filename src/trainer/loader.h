@@ -4,6 +4,8 @@
 #include <vector>
 
 #include "data/batch.h"
+#include "parallel/distributed_model.h"
+#include "trainer/method.h"
 
 namespace phalanx::trainer {
 
@@ -12,6 +14,9 @@ struct LoaderOptions {
   int64_t sequences_per_micro_batch;
   int64_t dp_rank, dp_size;
 };
+
+/// This rank's part of batches of such sizes.
+LoaderOptions loader_options(const BatchSizes& sizes, const parallel::DistributedModel& model);
 
 /// The sequence of a global sample number: a data set behind a sampler, or anything else.
 using SampleSource = std::function<data::Sequence(int64_t sample)>;

@@ -103,8 +103,7 @@ std::vector<MeshCase> feasible_meshes(const model::TransformerConfig& config, co
                                       int64_t num_ranks, bool allow_uneven) {
   std::vector<MeshCase> cases;
   for (const parallel::MeshShape& shape : shapes_of(num_ranks)) {
-    if (recipe.global_batch_size % (shape.dp_replicate * shape.dp_shard * recipe.micro_batch_size) != 0)
-      continue;
+    if (recipe.sizes.global % (shape.dp_replicate * shape.dp_shard * recipe.sizes.micro) != 0) continue;
     const bool is_hybrid = shape.dp_replicate > 1, has_shards = shape.dp_shard * shape.cp > 1;
     for (int64_t zero = is_hybrid ? 1 : 0; zero <= (has_shards ? 3 : 0); ++zero) {
       for (const parallel::PipelineOptions& pipeline : pipelines(shape.pp)) {
@@ -138,10 +137,8 @@ void on_mesh(const MeshRecipe& recipe, const MeshCase& mesh_case, at::ScalarType
     recipe.fill(trained, compute);
     model.take_weights(compute);
     const auto optimizer = make_optimizer(recipe.trainer.optimizer, model.parameters());
-    const int64_t micro_batch_size = mesh_case.options.mesh_invariant ? 1 : recipe.micro_batch_size;
-    const Loader loader(recipe.source,
-                        {recipe.global_batch_size, micro_batch_size, mesh.dp().rank(), mesh.dp().size()});
-    Trainer trainer(model, find_method(recipe.method), loader, *optimizer, recipe.trainer);
+    const auto method = recipe.task->start(trained, model, recipe.sizes);
+    Trainer trainer(model, *method, *optimizer, recipe.trainer);
     body({world, model, *optimizer, trainer, order});
   };
   comm::run_ranks(static_cast<int>(mesh_case.shape.num_ranks()), run_rank, kTimeoutSeconds);

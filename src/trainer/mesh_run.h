@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "parallel/distributed_model.h"
-#include "trainer/loader.h"
 #include "trainer/method.h"
 #include "trainer/model_setup.h"
 #include "trainer/trainer.h"
@@ -18,9 +17,8 @@ namespace phalanx::trainer {
 struct MeshRecipe {
   std::function<TrainedModel(at::ScalarType compute)> build;  ///< unallocated, see build_trained_model()
   std::function<void(const TrainedModel&, at::ScalarType compute)> fill;
-  SampleSource source;
-  int64_t global_batch_size = 8, micro_batch_size = 1;
-  std::string method = "pretrain";
+  std::shared_ptr<const Task> task;
+  BatchSizes sizes;
   TrainerOptions trainer;
 };
 

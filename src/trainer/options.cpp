@@ -1,5 +1,10 @@
 #include "trainer/options.h"
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
 #include "core/config.h"
 #include "core/run_options.h"
 #include "model/model_options.h"
@@ -107,6 +112,23 @@ void check_batch(const Config& config, std::vector<Violation>& violations) {
   }
 }
 
+void check_method_keys(const Config& config, std::vector<Violation>& violations) {
+  const MethodKind& method = find_method(config.get<MethodOptions>().name);
+  for (const core::Section& section : core::sections()) {
+    if (section.name != "method") continue;
+    for (const core::Field& field : section.fields) {
+      const bool is_known = field.name == "name" || std::find(method.keys.begin(), method.keys.end(),
+                                                              field.name) != method.keys.end();
+      if (is_known || !config.is_set("method." + field.name)) continue;
+      violations.push_back(
+          {"method." + field.name,
+           fmt::format(
+               "method.{} means nothing to method.name: {}, which knows {}", field.name, method.name,
+               method.keys.empty() ? "no other key" : fmt::format("{}", fmt::join(method.keys, ", ")))});
+    }
+  }
+}
+
 void check_betas(const Config& config, std::vector<Violation>& violations) {
   const auto& betas = config.get<OptimizerOptions>().betas;
   const auto bad = [](double beta) { return beta < 0.0 || beta >= 1.0; };
@@ -124,10 +146,10 @@ void check_adapter_has_base(const Config& config, std::vector<Violation>& violat
   }
 }
 
-const bool constraints_added = core::add_constraint("one length", check_length) &&
-                               core::add_constraint("batch divides", check_batch) &&
-                               core::add_constraint("betas", check_betas) &&
-                               core::add_constraint("adapter has a base", check_adapter_has_base);
+const bool constraints_added =
+    core::add_constraint("one length", check_length) && core::add_constraint("batch divides", check_batch) &&
+    core::add_constraint("betas", check_betas) && core::add_constraint("method keys", check_method_keys) &&
+    core::add_constraint("adapter has a base", check_adapter_has_base);
 
 }  // namespace
 }  // namespace phalanx::trainer

@@ -11,10 +11,6 @@
 namespace phalanx::trainer {
 namespace {
 
-struct TokenCounts {
-  int64_t tokens = 0, targets = 0;
-};
-
 TokenCounts count_tokens(const std::vector<data::Batch>& batches, comm::Communicator& group) {
   at::Tensor counts = at::zeros({2}, at::kLong);
   int64_t* count = counts.mutable_data_ptr<int64_t>();
@@ -56,16 +52,16 @@ void check_finite(double loss, double grad_norm, int64_t step) {
 
 }  // namespace
 
-Trainer::Trainer(parallel::DistributedModel& model, const Method& method, const Loader& loader,
-                 Optimizer& optimizer, const TrainerOptions& options)
-    : model_(model), method_(method), loader_(loader), optimizer_(optimizer), options_(options) {}
+Trainer::Trainer(parallel::DistributedModel& model, Method& method, Optimizer& optimizer,
+                 const TrainerOptions& options)
+    : model_(model), method_(method), optimizer_(optimizer), options_(options) {}
 
 StepStats Trainer::train_step() {
-  const std::vector<data::Batch> micro_batches = loader_.load(step_);
+  const std::vector<data::Batch> micro_batches = method_.load(step_);
   std::vector<data::Batch> local;
   for (const data::Batch& batch : micro_batches) local.push_back(model_.local(batch));
   const TokenCounts counts = count_tokens(local, model_.mesh().batch());
-  const double grad_scale = 1.0 / static_cast<double>(counts.targets);
+  method_.begin_step(local, counts);
 
   parallel::GradSync& grad_sync = model_.grad_sync();
   const parallel::StepWork work{
@@ -74,7 +70,7 @@ StepStats Trainer::train_step() {
         return model_input(local[static_cast<size_t>(i)], model_.parameters().options().device);
       },
       [&](int64_t i, const model::LayersOutput& output) {
-        return method_.loss(model_.model(), output, local[static_cast<size_t>(i)], grad_scale);
+        return method_.loss(static_cast<size_t>(i), local[static_cast<size_t>(i)], output);
       }};
   const std::vector<double> losses = model_.schedule().forward_backward(work, grad_sync);
   grad_sync.finish();      // waits for the reductions that overlapped with the backward
@@ -91,7 +87,8 @@ StepStats Trainer::train_step() {
   optimizer_.step(model_.parameters(), ++step_, rate, clip_scale);
   grad_sync.after_update();
   tokens_seen_ += counts.tokens;
-  return {step_, loss, grad_norm, rate, counts.tokens, counts.targets, record_ids(micro_batches)};
+  return {step_,         loss,           grad_norm,         rate,
+          counts.tokens, counts.targets, method_.metrics(), record_ids(micro_batches)};
 }
 
 checkpoint::State Trainer::state(bool for_loading) const {
@@ -99,12 +96,14 @@ checkpoint::State Trainer::state(bool for_loading) const {
   state.tensors = owned_state(model_.parameters(), optimizer_, for_loading);
   state.scalars["step"] = step_;
   state.scalars["num_tokens"] = tokens_seen_;
+  state.scalars["method"] = method_.state();
   return state;
 }
 
 void Trainer::restore(const checkpoint::State& loaded) {
   step_ = loaded.scalars.at("step").get<int64_t>();
   tokens_seen_ = loaded.scalars.at("num_tokens").get<int64_t>();
+  method_.restore(loaded.scalars.at("method"));
   take_masters(model_.parameters(), loaded.tensors);
   model_.grad_sync().after_update();
 }

@@ -6,7 +6,6 @@
 
 #include "checkpoint/state.h"
 #include "parallel/distributed_model.h"
-#include "trainer/loader.h"
 #include "trainer/method.h"
 #include "trainer/optimizer.h"
 #include "trainer/options.h"
@@ -15,12 +14,13 @@ namespace phalanx::trainer {
 
 /// What one optimizer step did; equal on every rank but for record_ids.
 struct StepStats {
-  int64_t step = 0;           ///< from 1
-  double loss = 0;            ///< mean over the targets of the global batch, nats
-  double grad_norm = 0;       ///< global L2 norm before clipping
-  double learning_rate = 0;   ///< the one used
-  int64_t tokens = 0;         ///< of the global batch
-  int64_t target_tokens = 0;  ///< those with a loss
+  int64_t step = 0;             ///< from 1
+  double loss = 0;              ///< of the global batch, as the method defines it
+  double grad_norm = 0;         ///< global L2 norm before clipping
+  double learning_rate = 0;     ///< the one used
+  int64_t tokens = 0;           ///< of the global batch
+  int64_t target_tokens = 0;    ///< those with a loss
+  std::vector<Metric> metrics;  ///< of the method
   std::vector<int64_t>
       record_ids;  ///< of this rank's samples, in their order; the only part that differs between ranks
 };
@@ -35,7 +35,7 @@ struct TrainerOptions {
 /// One optimizer step over all ranks of the mesh. Everything it works with is handed in and outlives it.
 class Trainer {
  public:
-  Trainer(parallel::DistributedModel& model, const Method& method, const Loader& loader, Optimizer& optimizer,
+  Trainer(parallel::DistributedModel& model, Method& method, Optimizer& optimizer,
           const TrainerOptions& options);
 
   /// @throws core::Error (76) on every rank, before any weight moved, if loss or gradient norm is not finite.
@@ -52,8 +52,7 @@ class Trainer {
 
  private:
   parallel::DistributedModel& model_;
-  const Method& method_;
-  const Loader& loader_;
+  Method& method_;
   Optimizer& optimizer_;
   TrainerOptions options_;
   int64_t step_ = 0;

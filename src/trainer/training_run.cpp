@@ -18,8 +18,6 @@
 #include "core/run_options.h"
 #include "ops/cpu/allocator.h"
 #include "parallel/parallel_options.h"
-#include "trainer/data_setup.h"
-#include "trainer/evaluate.h"
 #include "trainer/final_model.h"
 #include "trainer/metrics.h"
 #include "trainer/trainer.h"
@@ -66,25 +64,21 @@ class TrainingRun {
         distributed_(trained_.model, mesh_, distributed_options()),
         store_(group, run_.output_dir + "/checkpoints", config.get<checkpoint::CheckpointOptions>(),
                [](const std::string& line) { core::log_warning("{}", line); }),
-        data_(set_up_data(config, model_setup_, group, report_)),
+        task_(find_method(config.get<MethodOptions>().name).open(config, model_setup_, group)),
         optimizer_(take_weights()),
-        sampler_(data_.train.sources(), static_cast<uint64_t>(run_.seed),
-                 config.get<data::DataOptions>().shuffle, config.get<data::DataOptions>().interleave),
-        loader_([this](int64_t sample) { return data_.train.sequence(sampler_.sequence_index(sample)); },
-                {train_.global_batch_size, mesh_invariant() ? 1 : train_.micro_batch_size, mesh_.dp().rank(),
-                 mesh_.dp().size()}),
-        max_steps_(num_steps(train_, sampler_.epoch_size())),
-        trainer_(distributed_, find_method(config.get<MethodOptions>().name), loader_, *optimizer_,
+        method_(task_->start(trained_, distributed_, {train_.global_batch_size, train_.micro_batch_size})),
+        max_steps_(num_steps(train_, task_->epoch_size())),
+        trainer_(distributed_, *method_, *optimizer_,
                  {config.get<OptimizerOptions>(), config.get<ScheduleOptions>(), train_.max_grad_norm,
                   max_steps_}) {}
 
   core::ExitCode run(const std::function<bool()>& stop_requested);
 
  private:
-  bool mesh_invariant() const { return run_.determinism == "mesh_invariant"; }
   bool is_main() const { return group_.rank() == 0; }
   parallel::DistributedOptions distributed_options() const {
-    return parallel::distributed_options(config_.get<parallel::ParallelOptions>(), mesh_invariant(),
+    return parallel::distributed_options(config_.get<parallel::ParallelOptions>(),
+                                         run_.determinism == "mesh_invariant",
                                          parallel::parse_recompute(train_.recompute));
   }
   parallel::MeshShape checked_shape() const {
@@ -107,17 +101,15 @@ class TrainingRun {
   comm::Communicator& group_;
   core::RunOptions run_;
   TrainOptions train_;
-  std::string report_;
   ModelSetup model_setup_;
   parallel::Mesh mesh_;
   at::ScalarType compute_;
   TrainedModel trained_;
   parallel::DistributedModel distributed_;
   checkpoint::CheckpointStore store_;
-  TrainingData data_;
+  std::unique_ptr<Task> task_;
   std::unique_ptr<Optimizer> optimizer_;
-  data::Sampler sampler_;
-  Loader loader_;
+  std::unique_ptr<Method> method_;
   int64_t max_steps_;
   Trainer trainer_;
   std::optional<Metrics> metrics_;
@@ -176,7 +168,8 @@ core::ExitCode TrainingRun::run(const std::function<bool()>& stop_requested) {
 
 void TrainingRun::announce() const {
   for (const std::string& notice : model_setup_.notices()) core::log_warning("{}", notice);
-  core::log_note("{}", report_.substr(0, report_.find_last_not_of('\n') + 1));
+  const std::string report = task_->report();
+  if (!report.empty()) core::log_note("{}", report.substr(0, report.find_last_not_of('\n') + 1));
   core::log_note(
       "model: {} parameters, {} of them trained; compute {}; {} rank(s) x {} thread(s); {} steps of {} "
       "sequences",
@@ -189,7 +182,7 @@ void TrainingRun::announce() const {
 ordered_json TrainingRun::fingerprint() const {
   return {{"run.seed", run_.seed},
           {"train.global_batch_size", train_.global_batch_size},
-          {"samples per epoch", sampler_.epoch_size()},
+          {"samples per epoch", task_->epoch_size()},
           {"trained parameters", distributed_.num_trained()},
           {"optimizer.name", config_.get<OptimizerOptions>().name}};
 }
@@ -235,23 +228,21 @@ void TrainingRun::log_step(const StepStats& stats, double step_s) {
                       {"step_s", step_s},
                       {"memory_bytes", static_cast<int64_t>(memory)},
                       {"target_tokens", stats.target_tokens}};
+  for (const Metric& metric : stats.metrics) row[metric.name] = metric.value;
   if (log.record_ids) row["record_ids"] = record_ids;
   write_row(row);
 }
 
 void TrainingRun::evaluate_now() {
   evaluated_step_ = trainer_.steps_done();
-  if (!data_.eval) return;
   const Clock::time_point start = Clock::now();
-  const EvalResult result = evaluate(distributed_, *data_.eval, config_.get<EvalOptions>().max_sequences);
-  if (!is_main()) return;
-  core::log_note("step {}: eval_loss {:.4f}, perplexity {:.2f} on {} targets", trainer_.steps_done(),
-                 result.loss, result.perplexity(), result.target_tokens);
-  write_row({{"step", trainer_.steps_done()},
-             {"eval_loss", result.loss},
-             {"eval_perplexity", result.perplexity()},
-             {"eval_target_tokens", result.target_tokens},
-             {"eval_runtime", seconds_since(start)}});
+  const std::optional<Evaluation> found = method_->evaluate();
+  if (!found || !is_main()) return;
+  core::log_note("step {}: {}", trainer_.steps_done(), found->summary);
+  ordered_json row = {{"step", trainer_.steps_done()}};
+  row.update(found->row);
+  row["eval_runtime"] = seconds_since(start);
+  write_row(row);
 }
 
 void TrainingRun::save_checkpoint(bool is_last) {

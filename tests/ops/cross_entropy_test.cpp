@@ -129,5 +129,44 @@ TEST(LinearCrossEntropy, HasTheGradientOfCentralDifferences) {
                   {at::randn({3, 4}), at::randn({6, 4})});
 }
 
+at::Tensor plain_logprobs(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels) {
+  return -at::nll_loss(at::log_softmax(at::linear(hidden, weight), 1), labels, {}, at::Reduction::None, -100);
+}
+
+TEST(TokenLogprobs, EqualTheirFormulaForwardAndBackward) {
+  at::manual_seed(7);
+  for (const auto& [n, h, vocab] : {std::tuple{1, 4, 3}, {40, 33, 100}, {600, 16, 257}}) {
+    SCOPED_TRACE(testing::Message() << n << " x " << h << " x " << vocab);
+    at::Tensor labels = some_labels(n, vocab);
+    labels[n - 1] = 2;
+    test::expect_same_in_all_dtypes([&](const Tensors& t) { return token_logprobs(t[0], t[1], labels); },
+                                    [&](const Tensors& t) { return plain_logprobs(t[0], t[1], labels); },
+                                    {at::randn({n, h}), at::randn({vocab, h}) / std::sqrt(h)});
+  }
+}
+
+TEST(TokenLogprobs, OfSoftCappedLogitsHaveTheGradientOfCentralDifferences) {
+  at::manual_seed(8);
+  const at::Tensor labels = at::tensor({1, -100, 4}, at::kLong);
+  test::gradcheck(
+      [&](const Tensors& t) { return token_logprobs(t[0], t[1], labels, capped_cross_entropy(2.0), 6); },
+      {at::randn({3, 4}), at::randn({6, 4})});
+}
+
+TEST(TokenLogprobs, AddTheWeightGradientIntoTheSinkInTheBackward) {
+  at::manual_seed(9);
+  const at::Tensor labels = some_labels(30, 40), factors = at::randn({30});
+  at::Tensor hidden = at::randn({30, 16}).requires_grad_(), weight = at::randn({40, 16}).requires_grad_();
+  (token_logprobs(hidden, weight, labels) * factors).sum().backward();
+  const at::Tensor expected = weight.grad().clone();
+  const auto sink = c10::make_intrusive<Sink>(weight);
+  set_grad_sink(weight, sink);
+  const at::Tensor logprobs = token_logprobs(hidden, weight, labels);
+  EXPECT_EQ(sink->times_ready, 0);
+  (logprobs * factors).sum().backward();
+  EXPECT_TRUE(at::equal(sink->buffer, expected));
+  EXPECT_EQ(sink->times_ready, 1);
+}
+
 }  // namespace
 }  // namespace phalanx::ops

@@ -6,6 +6,7 @@
 #include "core/random.h"
 #include "model/initialize.h"
 #include "trainer/mesh_run.h"
+#include "trainer/next_token.h"
 
 /// A tiny model and tiny data for the tests of meshes.
 namespace phalanx::trainer::test {
@@ -86,7 +87,8 @@ inline MeshRecipe tiny_recipe(const TinyOptions& options = {}) {
   recipe.fill = [](const TrainedModel& trained, at::ScalarType compute) {
     model::initialize(*trained.model, filled_dtype(trained, compute), 11);
   };
-  recipe.source = [vocab = config.vocab_size](int64_t sample) { return tiny_sequence(sample, vocab); };
+  recipe.task =
+      next_token_task([vocab = config.vocab_size](int64_t sample) { return tiny_sequence(sample, vocab); });
   recipe.trainer.optimizer.learning_rate = 1e-2;
   recipe.trainer.optimizer.weight_decay = 0.1;
   recipe.trainer.schedule.name = "constant";

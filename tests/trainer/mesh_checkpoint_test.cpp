@@ -89,7 +89,7 @@ std::vector<MeshCase> five_meshes_of_experts() {
 void expect_all_pairs(const test::TinyOptions& options, at::ScalarType compute,
                       const std::vector<MeshCase>& meshes = twelve_meshes()) {
   MeshRecipe recipe = test::tiny_recipe(options);
-  recipe.global_batch_size = 12;
+  recipe.sizes.global = 12;
   const Folder folder;
   size_t num_pairs = 0;
   double next_loss = 0;

@@ -9,7 +9,7 @@ namespace {
 /// One text of `length` tokens per sample, so that the volumes of activations are known.
 MeshRecipe recipe_of(int64_t length, const test::TinyOptions& options) {
   MeshRecipe recipe = test::tiny_recipe(options);
-  recipe.source = [length, vocab = options.vocab](int64_t sample) {
+  recipe.task = next_token_task([length, vocab = options.vocab](int64_t sample) {
     data::Sequence sequence = test::tiny_sequence(sample, vocab);
     sequence.input_ids.resize(static_cast<size_t>(length), 1);
     sequence.labels.assign(static_cast<size_t>(length), 2);
@@ -17,7 +17,7 @@ MeshRecipe recipe_of(int64_t length, const test::TinyOptions& options) {
     for (int32_t t = 0; t < length; ++t) sequence.position_ids.push_back(t);
     sequence.lengths = {static_cast<int32_t>(length)};
     return sequence;
-  };
+  });
   return recipe;
 }
 
@@ -75,7 +75,7 @@ TEST(MeshTraffic, OfDataParallelismIsTwoAllReducesOfTheGradient) {
 TEST(MeshTraffic, OfZeroIsReduceScatterAndGathers) {
   const MeshRecipe recipe = recipe_of(kTokens, kBig);
   MeshRecipe one_micro_step = recipe;
-  one_micro_step.micro_batch_size = 2;  // 8 samples over 4 ranks
+  one_micro_step.sizes.micro = 2;  // 8 samples over 4 ranks
   for (const int64_t stage : {1, 2, 3}) {
     const MeshCase mesh{{.dp_shard = 4}, {.zero_stage = stage, .bucket_bytes = 1 << 16}};
     const Sent sent = one_step(one_micro_step, mesh, at::kFloat);

@@ -48,10 +48,10 @@ TEST(MixtralMesh, EveryMeshOfTwoRanksTrainsAnAdapterLikeOne) {
 
 TEST(MixtralMesh, EveryMicroBatchSizeGivesTheGradientsOfOneMicroStep) {
   MeshRecipe recipe = tiny_recipe({.experts = 4, .z_loss = 0.01});
-  recipe.micro_batch_size = recipe.global_batch_size;
+  recipe.sizes.micro = recipe.sizes.global;
   const MeshRun reference = run_on_mesh(recipe, {}, at::kDouble, 2);
   for (const int64_t size : {1, 2, 4}) {
-    recipe.micro_batch_size = size;
+    recipe.sizes.micro = size;
     for (const int64_t dp : {1, 2}) {
       SCOPED_TRACE(size);
       expect_equal(recipe, {{.dp_shard = dp}, {}}, reference);
@@ -84,7 +84,7 @@ TEST(MixtralMesh, MeshesOfEightRanksGiveTheGradientsOfOne) {
 // router would send half to the other rank.
 TEST(MixtralMesh, RowsTravelToTheirExpertsAndBackInForwardAndBackward) {
   MeshRecipe recipe = tiny_recipe({.experts = 4});
-  recipe.micro_batch_size = 4;
+  recipe.sizes.micro = 4;
   const MeshCase mesh{{.dp_shard = 2, .ep = 2}, {}};
   int64_t num_tokens = 0, calls = 0, bytes = 0;
   on_mesh(recipe, mesh, at::kFloat, [&](const MeshRank& rank) {
@@ -141,7 +141,7 @@ TEST(MixtralMesh, ExpertParallelismThatDoesNotFitIsRefusedWithTheValidChoices) {
 // A planted bug: each rank takes its own tokens for all there are.
 TEST(MixtralMesh, StatisticsOfLocalTokensOnlyAreSeenInTheLoss) {
   MeshRecipe recipe = tiny_recipe({.experts = 4});
-  recipe.micro_batch_size = 4;  // one micro-step on each rank
+  recipe.sizes.micro = 4;  // one micro-step on each rank
   const MeshRun reference = run_on_mesh(recipe, {}, at::kDouble, 2);
   const MeshCase two{{.dp_shard = 2}, {}};
   const auto local_only = [](parallel::DistributedModel& model) {

@@ -1,0 +1,81 @@
+#include "trainer/reference.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+
+#include "model/parameter.h"
+#include "trainer/sample_sums.h"
+
+namespace phalanx::trainer {
+namespace {
+
+at::Tensor logprobs_of(parallel::DistributedModel& model, const data::Batch& local, double temperature) {
+  const at::NoGradGuard no_grad;
+  const at::Device device = model.parameters().options().device;
+  const at::Tensor hidden = model.schedule().forward(model_input(local, device)).hidden;
+  at::Tensor rows;
+  if (model.has_output()) rows = row_logprobs(model.model(), local, hidden, temperature);
+  return rows;
+}
+
+class BaseUnderAdapter : public Reference {
+ public:
+  BaseUnderAdapter(lora::Adapter adapter, parallel::DistributedModel& model)
+      : adapter_(std::move(adapter)), model_(model) {}
+
+  at::Tensor logprobs(const data::Batch& local, double temperature) override {
+    const bool was_enabled = adapter_.enabled();
+    adapter_.set_enabled(false);
+    at::Tensor rows = logprobs_of(model_, local, temperature);
+    adapter_.set_enabled(was_enabled);
+    return rows;
+  }
+
+ private:
+  lora::Adapter adapter_;  // shares the switch
+  parallel::DistributedModel& model_;
+};
+
+class FrozenCopy : public Reference {
+ public:
+  FrozenCopy(const FrozenModel& frozen, const parallel::DistributedModel& like, at::ScalarType dtype)
+      : model_(without_gradients(frozen.build())), distributed_(model_, like.mesh(), like.options()) {
+    frozen.fill(*model_, dtype);
+    distributed_.take_weights(dtype);
+  }
+
+  at::Tensor logprobs(const data::Batch& local, double temperature) override {
+    at::Tensor rows = logprobs_of(distributed_, local, temperature);
+    distributed_.drop_gathered();
+    return rows;
+  }
+
+ private:
+  static std::shared_ptr<model::CausalLm> without_gradients(std::shared_ptr<model::CausalLm> model) {
+    for (const auto& [name, parameter] : model::all_parameters(*model)) parameter.set_requires_grad(false);
+    return model;
+  }
+
+  std::shared_ptr<model::CausalLm> model_;
+  parallel::DistributedModel distributed_;
+};
+
+}  // namespace
+
+std::unique_ptr<Reference> make_reference(const FrozenModel& frozen, const TrainedModel& trained,
+                                          parallel::DistributedModel& model) {
+  if (trained.adapter) return std::make_unique<BaseUnderAdapter>(*trained.adapter, model);
+  return std::make_unique<FrozenCopy>(frozen, model, model.parameters().compute_dtype());
+}
+
+void attach_reference(Reference& reference, std::vector<data::Batch>& local, double temperature) {
+  for (data::Batch& batch : local) {
+    const at::Tensor rows = reference.logprobs(batch, temperature);
+    if (!rows.defined()) continue;
+    const at::Tensor values = rows.to(at::kDouble).cpu().contiguous();
+    const double* begin = values.const_data_ptr<double>();
+    batch.row_values[kReferenceLogprobs].assign(begin, begin + values.numel());
+  }
+}
+
+}  // namespace phalanx::trainer

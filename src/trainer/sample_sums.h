@@ -1,0 +1,52 @@
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "data/batch.h"
+#include "model/causal_lm.h"
+#include "parallel/distributed_model.h"
+#include "trainer/method.h"
+
+/// What losses over whole samples (preferences, rewards, policies) are made of. Rows are those of this rank,
+/// also under context parallelism; samples are always whole.
+namespace phalanx::trainer {
+
+/// log p(label) of each row [N] in nats, 0 where ignored: differentiable. Logits are divided by
+/// `temperature`.
+at::Tensor row_logprobs(model::CausalLm& model, const data::Batch& local, const at::Tensor& hidden,
+                        double temperature = 1.0);
+
+/// Sums of `rows` [N] over each sample: [S], on every rank of `cp` the whole sums. Forward sends S numbers
+/// over `cp`, the backward nothing: each rank computes the whole loss from them, and the gradients of the
+/// weights are added over cp anyhow.
+at::Tensor sum_by_sample(const at::Tensor& rows, const data::Batch& local, comm::Communicator& cp);
+
+/// The labels that count in each sample [S], fp64; the same on every rank of `cp`.
+at::Tensor targets_by_sample(const data::Batch& local, comm::Communicator& cp);
+
+/// A loss that every rank of `cp` has computed whole: its value counts once among them, its gradient on each.
+at::Tensor count_value_once(const at::Tensor& loss, comm::Communicator& cp);
+
+/// Values of the batch as a tensor of the loss's dtype. @throws std::logic_error if there are none of that
+/// name.
+at::Tensor row_values(const data::Batch& local, const std::string& name, const at::TensorOptions& options);
+at::Tensor sample_values(const data::Batch& local, const std::string& name, const at::TensorOptions& options);
+
+/// Means over the global batch from the addends of micro-batches.
+class MetricSums {
+ public:
+  /// `sum` of `count` numbers; a metric must be added on every micro-batch, if only with count 0.
+  void add(const std::string& name, double sum, double count);
+  void add(const std::string& name, const at::Tensor& values);  ///< all elements of them
+  /// sum / count of all ranks, in the order of the names; nothing is left. NaN where count is 0. Collective;
+  /// of the ranks of `cp`, which all add the same, one counts.
+  std::vector<Metric> take(const parallel::Mesh& mesh);
+
+ private:
+  std::map<std::string, std::pair<double, double>> sums_;
+};
+
+}  // namespace phalanx::trainer
