@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "comm/device_group.h"
 #include "comm/failure.h"
 #include "comm/launch_environment.h"
 #include "comm/mpi_runtime.h"
@@ -38,8 +39,10 @@ int run_rank(const core::Config& config, const std::function<int(comm::Communica
     check_number_of_ranks(config, mpi.size());
     set_threads(config, mpi.local_size());
     core::set_up_log({.rank = mpi.rank()});
-    auto group =
-        comm::make_mpi_communicator(mpi, {.timeout_s = config.get<parallel::ParallelOptions>().timeout_s});
+    const auto& parallel = config.get<parallel::ParallelOptions>();
+    const auto group =
+        comm::make_device_group(comm::make_mpi_communicator(mpi, {.timeout_s = parallel.timeout_s}),
+                                {parallel.backend, mpi.local_rank(), parallel.timeout_s});
     return body(*group);
   } catch (...) {
     core::set_status_line("");
@@ -60,7 +63,9 @@ int on_ranks(const core::Config& config, const std::function<int(comm::Communica
   const int64_t ranks = config.get<parallel::ParallelOptions>().num_ranks();
   if (ranks > 1) return start_ranks(static_cast<int>(ranks));
   set_threads(config);
-  const auto group = comm::make_single_communicator();
+  const auto& parallel = config.get<parallel::ParallelOptions>();
+  const auto group =
+      comm::make_device_group(comm::make_single_communicator(), {parallel.backend, 0, parallel.timeout_s});
   return body(*group);
 }
 

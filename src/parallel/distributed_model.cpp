@@ -103,7 +103,10 @@ std::vector<std::string> why_not(const model::TransformerConfig& config, const M
 DistributedModel::DistributedModel(std::shared_ptr<model::CausalLm> model, const Mesh& mesh,
                                    const DistributedOptions& options)
     : model_(std::move(model)), mesh_(mesh), options_(options) {
-  const std::vector<std::string> reasons = why_not(model_->config(), mesh.shape(), options);
+  std::vector<std::string> reasons = why_not(model_->config(), mesh.shape(), options);
+  if (options.mesh_invariant && !mesh.world().device().is_cpu())
+    reasons.push_back(
+        "run.determinism is mesh_invariant but the ranks are on GPUs; set parallel.backend: mpi");
   if (!reasons.empty())
     core::fail(core::ExitCode::kBadConfig, "{} ({})", fmt::join(reasons, "; "), mesh.shape().text());
   for (const auto& [name, parameter] : model::all_parameters(*model_)) {
@@ -132,11 +135,17 @@ void DistributedModel::take_weights(at::ScalarType compute_dtype) {
                    .num_expert_shards = mesh_.holders(true).shard.size(),
                    .block_bytes = options_.bucket_bytes,
                    .keeps_whole_gradient = options_.mesh_invariant,
+                   .device = mesh_.world().device(),
+                   .masters_on_host = options_.masters_on_host,
                    .traits = [this](const std::string& name) {
                      const auto found = traits_.find(name);
                      return found == traits_.end() ? ParameterTraits() : found->second;
                    }};
   const model::NamedTensors frozen = frozen_parameters(*model_);
+  for (const auto& [name, parameter] : frozen) {
+    const at::NoGradGuard no_grad;
+    parameter.set_data(parameter.to(flat.device));
+  }
   trained_ = std::make_unique<FlatParameters>(model::trainable_parameters(*model_), flat);
   std::vector<FlatParameters*> holders = {trained_.get()};
   if (options_.zero_stage == 3 && !frozen.empty()) {
@@ -187,7 +196,7 @@ bool DistributedModel::answers_for(const FlatParameters* holder, const Parameter
 
 at::Tensor DistributedModel::collect(const std::string& name, at::ScalarType dtype, const Values& values) {
   const at::NoGradGuard no_grad;
-  at::Tensor whole = at::zeros(shapes_.at(name), dtype);
+  at::Tensor whole = at::zeros(shapes_.at(name), at::TensorOptions(mesh_.world().device()).dtype(dtype));
   const auto add_part = [&](const at::Tensor& local, const ParameterTraits& traits) {
     at::Tensor target = whole;
     if (traits.part) {
@@ -202,7 +211,7 @@ at::Tensor DistributedModel::collect(const std::string& name, at::ScalarType dty
     for (const ParameterSlot& slot : holder->slots()) is_held |= slot.name == name;
     for (const OwnedPiece& piece : holder->owned_pieces()) {
       if (piece.slot->name != name || !answers_for(holder, piece.slot->traits)) continue;
-      at::Tensor local = at::zeros({piece.slot->numel}, dtype);
+      at::Tensor local = at::zeros({piece.slot->numel}, whole.options());
       local.narrow(0, piece.begin, piece.numel).copy_(values(*holder, piece));
       // Parts of one parameter that several ranks own are added below, byte by byte: each byte has one owner.
       add_part(local.view(piece.slot->sizes), piece.slot->traits);
@@ -215,7 +224,7 @@ at::Tensor DistributedModel::collect(const std::string& name, at::ScalarType dty
     add_part(parameter.to(dtype), traits);
   }
   if (mesh_.world().size() > 1) mesh_.world().all_reduce(whole.view(-1).view(at::kByte));
-  return whole;
+  return whole.cpu();
 }
 
 at::Tensor DistributedModel::whole_weight(const std::string& name) {

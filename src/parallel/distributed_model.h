@@ -31,6 +31,7 @@ struct DistributedOptions {
   TensorParallelOptions tensor = {};
   PipelineOptions pipeline = {};
   ContextKind context = ContextKind::kRing;
+  bool masters_on_host = false;  ///< FlatOptions
 };
 
 /// Everything that is wrong with this mesh and these options for this model, one sentence each with the valid

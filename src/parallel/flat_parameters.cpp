@@ -78,7 +78,7 @@ FlatParameters::FlatParameters(const model::NamedTensors& parameters, const Flat
     for (size_t s = blocks_[b].first_slot; s < blocks_[b].end_slot; ++s)
       view(values, slots_[s]).copy_(slots_[s].param);
     if (lower_.defined()) {
-      at::Tensor lower = at::empty({blocks_[b].numel}, lower_.options());
+      at::Tensor lower = at::empty({blocks_[b].numel}, lower_.options().device(options_.device));
       ops::split_halves(values, compute_[b], lower);
       owned_lower(b).copy_(lower.narrow(0, blocks_[b].owned_begin, blocks_[b].owned_numel));
     } else {
@@ -148,7 +148,8 @@ void FlatParameters::allocate(const at::TensorOptions& compute) {
                                  : at::zeros({block.owned_numel}, compute));
   }
   if (!options_.is_trained) return;
-  if (main.dtype() != compute.dtype()) lower_ = at::zeros({owned_numel_}, compute.dtype(at::kShort));
+  if (main.dtype() != compute.dtype())
+    lower_ = at::zeros({owned_numel_}, compute.dtype(at::kShort).device(options_.master_device()));
   if (has_sharded_grad()) {
     sharded_grad_ = at::zeros({owned_numel_}, main);
     grad_.resize(blocks_.size());
@@ -251,8 +252,8 @@ std::vector<OwnedPiece> FlatParameters::owned_pieces() const {
 at::Tensor FlatParameters::master(const OwnedPiece& piece) const {
   const int64_t begin = piece.owned_offset - blocks_[piece.slot->block].owned_offset;
   const at::Tensor upper = owned_compute_[piece.slot->block].narrow(0, begin, piece.numel);
-  return lower_.defined() ? ops::join_halves(upper, lower_.narrow(0, piece.owned_offset, piece.numel))
-                          : upper;
+  if (!lower_.defined()) return upper;
+  return ops::join_halves(upper.to(lower_.device()), lower_.narrow(0, piece.owned_offset, piece.numel));
 }
 
 void FlatParameters::set_master(const OwnedPiece& piece, const at::Tensor& values) {
@@ -260,7 +261,10 @@ void FlatParameters::set_master(const OwnedPiece& piece, const at::Tensor& value
   const int64_t begin = piece.owned_offset - blocks_[piece.slot->block].owned_offset;
   const at::Tensor upper = owned_compute_[piece.slot->block].narrow(0, begin, piece.numel);
   if (lower_.defined()) {
-    ops::split_halves(values, upper, lower_.narrow(0, piece.owned_offset, piece.numel));
+    const bool is_apart = upper.device() != lower_.device();
+    const at::Tensor rounded = is_apart ? at::empty_like(upper, lower_.device()) : upper;
+    ops::split_halves(values.to(lower_.device()), rounded, lower_.narrow(0, piece.owned_offset, piece.numel));
+    if (is_apart) upper.copy_(rounded);
   } else if (values.data_ptr() != upper.data_ptr()) {
     upper.copy_(values);
   }

@@ -64,7 +64,9 @@ struct FlatOptions {
   bool is_trained = true;             // false: frozen weights, neither gradients nor masters
   bool keeps_whole_gradient = false;  // at stages 2 and 3, too (mesh_invariant sums whole gradients)
   at::Device device = at::kCPU;
+  bool masters_on_host = false;  ///< lower halves and optimizer state, whatever the device of the weights
   std::function<ParameterTraits(const std::string& name)> traits = {};
+  at::Device master_device() const { return masters_on_host ? at::Device(at::kCPU) : device; }
 };
 
 /// A piece of the owned parts with one decay setting: what an optimizer updates in one call. Views.

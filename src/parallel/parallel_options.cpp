@@ -1,5 +1,6 @@
 #include "parallel/parallel_options.h"
 
+#include "comm/device_group.h"
 #include "core/config.h"
 #include "core/run_options.h"
 
@@ -79,6 +80,21 @@ void check_axes(const Config& config, std::vector<Violation>& violations) {
   }
 }
 
+void check_backend(const Config& config, std::vector<Violation>& violations) {
+  if (config.get<ParallelOptions>().backend != "nccl") return;
+  if (!comm::is_built_with_cuda()) {
+    violations.push_back(
+        {"parallel.backend",
+         "parallel.backend is nccl but this program was built without CUDA; build the preset "
+         "cuda, or use mpi"});
+  }
+  if (config.get<core::RunOptions>().determinism == "mesh_invariant") {
+    violations.push_back({"parallel.backend",
+                          "parallel.backend is nccl but must be mpi with run.determinism: mesh_invariant, "
+                          "whose sums follow a binary tree that NCCL does not offer"});
+  }
+}
+
 void check_mesh_invariant(const Config& config, std::vector<Violation>& violations) {
   const auto& options = config.get<ParallelOptions>();
   if (config.get<core::RunOptions>().determinism != "mesh_invariant") return;
@@ -99,7 +115,8 @@ void check_mesh_invariant(const Config& config, std::vector<Violation>& violatio
 }
 
 const bool constraints_added = core::add_constraint("axes fit", check_axes) &&
-                               core::add_constraint("mesh invariant", check_mesh_invariant);
+                               core::add_constraint("mesh invariant", check_mesh_invariant) &&
+                               core::add_constraint("backend", check_backend);
 
 }  // namespace
 

@@ -21,8 +21,9 @@ struct Sums {
   at::Tensor losses, targets;  // one entry per sequence
 };
 
-Sums zero_sums(int64_t count) {
-  return {at::zeros({count}, at::kDouble), at::zeros({count}, at::kLong)};
+Sums zero_sums(int64_t count, at::Device device) {
+  const at::TensorOptions options(device);
+  return {at::zeros({count}, options.dtype(at::kDouble)), at::zeros({count}, options.dtype(at::kLong))};
 }
 
 int64_t num_evaluated(const data::Dataset& dataset, std::optional<int64_t> max_sequences) {
@@ -50,7 +51,7 @@ EvalResult evaluate(parallel::DistributedModel& model, const data::Dataset& data
   const int64_t count = num_evaluated(dataset, max_sequences);
   const at::Device device = model.parameters().options().device;
   const comm::Communicator& dp = model.mesh().dp();
-  Sums sums = zero_sums(count);
+  Sums sums = zero_sums(count, device);
   // All data-parallel ranks do the same number of forwards, which may be collective among them; the last ones
   // of some are for company.
   for (int64_t first = 0; first < count; first += dp.size()) {
@@ -69,7 +70,7 @@ EvalResult evaluate(parallel::DistributedModel& model, const data::Dataset& data
         part);  // over dp each entry has one term that is not zero: exact in any order
     model.mesh().pp().all_reduce(part);
   }
-  return result_of(sums);
+  return result_of({sums.losses.cpu(), sums.targets.cpu()});
 }
 
 }  // namespace phalanx::trainer

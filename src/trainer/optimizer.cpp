@@ -6,13 +6,15 @@
 
 #include "core/error.h"
 #include "ops/ops.h"
+#include "trainer/host_offload.h"
 
 namespace phalanx::trainer {
 namespace {
 
 at::Tensor zeros_for(const parallel::FlatParameters& parameters) {
-  return at::zeros({parameters.num_owned()},
-                   at::TensorOptions().dtype(parameters.master_dtype()).device(parameters.options().device));
+  return at::zeros(
+      {parameters.num_owned()},
+      at::TensorOptions().dtype(parameters.master_dtype()).device(parameters.options().master_device()));
 }
 
 at::Tensor part(const at::Tensor& state, const parallel::UpdateRange& range) {
@@ -24,9 +26,9 @@ class AdamW : public Optimizer {
   AdamW(const OptimizerOptions& options, const parallel::FlatParameters& parameters)
       : options_(options), exp_avg_(zeros_for(parameters)), exp_avg_sq_(zeros_for(parameters)) {}
 
-  void step(parallel::FlatParameters& parameters, int64_t step, double learning_rate,
+  void step(const std::vector<parallel::UpdateRange>& ranges, int64_t step, double learning_rate,
             double grad_scale) override {
-    for (const parallel::UpdateRange& range : parameters.update_ranges()) {
+    for (const parallel::UpdateRange& range : ranges) {
       const ops::AdamWOptions adamw{learning_rate, options_.betas[0], options_.betas[1], options_.eps,
                                     range.decay ? options_.weight_decay : 0.0};
       ops::adamw_(range.compute, range.grad, part(exp_avg_, range), part(exp_avg_sq_, range), adamw, step,
@@ -49,8 +51,9 @@ class Sgd : public Optimizer {
     if (options_.momentum != 0.0) momentum_ = zeros_for(parameters);
   }
 
-  void step(parallel::FlatParameters& parameters, int64_t, double learning_rate, double grad_scale) override {
-    for (const parallel::UpdateRange& range : parameters.update_ranges()) {
+  void step(const std::vector<parallel::UpdateRange>& ranges, int64_t, double learning_rate,
+            double grad_scale) override {
+    for (const parallel::UpdateRange& range : ranges) {
       at::Tensor param = range.lower.defined() ? ops::join_halves(range.compute, range.lower) : range.compute;
       at::Tensor grad = range.grad * grad_scale;
       if (range.decay && options_.weight_decay != 0.0) grad.add_(param, options_.weight_decay);
@@ -90,7 +93,14 @@ std::unique_ptr<Optimizer> make_optimizer(const OptimizerOptions& options,
   if (factory == kFactories.end()) {
     core::fail(core::ExitCode::kBadConfig, "optimizer.name is {}; known are adamw, sgd", options.name);
   }
-  return factory->second(options, parameters);
+  auto optimizer = factory->second(options, parameters);
+  if (!options.offload_to_host) return optimizer;
+  if (parameters.options().device.is_cpu()) {
+    core::fail(core::ExitCode::kBadConfig,
+               "optimizer.offload_to_host is true but the weights are on the host already; it needs a GPU "
+               "(parallel.backend: nccl)");
+  }
+  return offloaded_to_host(std::move(optimizer));
 }
 
 }  // namespace phalanx::trainer

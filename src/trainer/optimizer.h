@@ -18,7 +18,8 @@ class Optimizer {
   virtual ~Optimizer() = default;
   /// One update. `step` counts from 1 (bias correction); gradients are multiplied by `grad_scale` (clipping)
   /// on the way.
-  virtual void step(parallel::FlatParameters& parameters, int64_t step, double learning_rate,
+  /// @param ranges  FlatParameters::update_ranges(), or some of them
+  virtual void step(const std::vector<parallel::UpdateRange>& ranges, int64_t step, double learning_rate,
                     double grad_scale) = 0;
   /// State buffers by name ("exp_avg", ...), each FlatParameters::num_owned() long: what a
   /// checkpoint saves.
@@ -26,7 +27,9 @@ class Optimizer {
 };
 
 /// "adamw" (Loshchilov & Hutter 2019; torch.optim.AdamW's formula) or "sgd" (with momentum; torch.optim.SGD's
-/// formula, decay coupled to the gradient). @throws core::Error naming the known ones.
+/// formula, decay coupled to the gradient). Its state lives with the masters; with options.offload_to_host on
+/// the host (host_offload.h). @throws core::Error (78) naming the known ones, or where there is nothing to
+/// offload.
 std::unique_ptr<Optimizer> make_optimizer(const OptimizerOptions& options,
                                           const parallel::FlatParameters& parameters);
 

@@ -33,6 +33,11 @@ const bool optimizer_registered = core::register_section<OptimizerOptions>(
       s.field("weight_decay", &OptimizerOptions::weight_decay,
               {.help = "Decay of weight matrices; norms and biases have none.", .min = 0});
       s.field("momentum", &OptimizerOptions::momentum, {.help = "SGD: momentum.", .min = 0, .max = 1});
+      s.field(
+          "offload_to_host", &OptimizerOptions::offload_to_host,
+          {.help =
+               "On GPUs: moments and the lower halves of the masters live in host memory, where the update "
+               "runs."});
     });
 
 const bool schedule_registered = core::register_section<ScheduleOptions>(

@@ -18,6 +18,7 @@ struct OptimizerOptions {
   double eps = 1e-8;
   double weight_decay = 0.0;
   double momentum = 0.0;
+  bool offload_to_host = false;
 };
 
 struct ScheduleOptions {

@@ -12,23 +12,25 @@ namespace phalanx::trainer {
 namespace {
 
 TokenCounts count_tokens(const std::vector<data::Batch>& batches, comm::Communicator& group) {
-  at::Tensor counts = at::zeros({2}, at::kLong);
-  int64_t* count = counts.mutable_data_ptr<int64_t>();
+  TokenCounts mine;
   for (const data::Batch& batch : batches) {
-    count[0] += static_cast<int64_t>(batch.input_ids.size());
-    count[1] += batch.num_target_tokens;
+    mine.tokens += static_cast<int64_t>(batch.input_ids.size());
+    mine.targets += batch.num_target_tokens;
   }
+  at::Tensor counts = at::tensor({mine.tokens, mine.targets}, at::kLong).to(group.device());
   group.all_reduce(counts);
-  return {count[0], count[1]};
+  counts = counts.cpu();
+  return {counts[0].item<int64_t>(), counts[1].item<int64_t>()};
 }
 
 /// Sum of the micro-step losses of all ranks in rank order: the same bits on every rank. Stages without a
 /// loss have zeros.
 double sum_losses(const std::vector<double>& losses, const parallel::Mesh& mesh) {
   comm::Communicator& group = mesh.batch();
-  const at::Tensor mine = at::tensor(losses, at::kDouble);
-  at::Tensor all = at::empty({mine.numel() * group.size()}, at::kDouble);
+  const at::Tensor mine = at::tensor(losses, at::kDouble).to(group.device());
+  at::Tensor all = at::empty({mine.numel() * group.size()}, mine.options());
   group.all_gather(all, mine);
+  all = all.cpu();
   double sum = 0;
   for (int64_t i = 0; i < all.numel(); ++i) sum += all.const_data_ptr<double>()[i];
   return mesh.pp().all_reduce_scalar(sum);
@@ -84,7 +86,7 @@ StepStats Trainer::train_step() {
 
   const double rate =
       learning_rate(options_.schedule, options_.optimizer.learning_rate, step_, options_.max_steps);
-  optimizer_.step(model_.parameters(), ++step_, rate, clip_scale);
+  optimizer_.step(model_.parameters().update_ranges(), ++step_, rate, clip_scale);
   grad_sync.after_update();
   tokens_seen_ += counts.tokens;
   return {step_,         loss,           grad_norm,         rate,

@@ -77,9 +77,11 @@ class TrainingRun {
  private:
   bool is_main() const { return group_.rank() == 0; }
   parallel::DistributedOptions distributed_options() const {
-    return parallel::distributed_options(config_.get<parallel::ParallelOptions>(),
-                                         run_.determinism == "mesh_invariant",
-                                         parallel::parse_recompute(train_.recompute));
+    auto options = parallel::distributed_options(config_.get<parallel::ParallelOptions>(),
+                                                 run_.determinism == "mesh_invariant",
+                                                 parallel::parse_recompute(train_.recompute));
+    options.masters_on_host = config_.get<OptimizerOptions>().offload_to_host;
+    return options;
   }
   parallel::MeshShape checked_shape() const {
     check_mesh(config_, model_setup_.config());

@@ -6,6 +6,7 @@
 #include <torch/optim/sgd.h>
 
 #include "core/error.h"
+#include "trainer/host_offload.h"
 #include "trainer/method.h"
 
 namespace phalanx::trainer {
@@ -55,7 +56,7 @@ void expect_same_steps(Pair& pair, const OptimizerOptions& options, torch::optim
   for (int64_t step = 1; step <= 5; ++step) {
     const double clip_scale = step % 2 == 0 ? 0.5 : 1.0;
     pair.set_gradients(clip_scale);
-    optimizer->step(*pair.parameters, step, options.learning_rate, clip_scale);
+    optimizer->step(pair.parameters->update_ranges(), step, options.learning_rate, clip_scale);
     expected.step();
     pair.expect_equal();
   }
@@ -85,6 +86,45 @@ TEST(Optimizer, SgdWithMomentumEqualsTorchs) {
   const auto expected = reference<torch::optim::SGD>(pair, torch::optim::SGDOptions(base).weight_decay(0.1),
                                                      torch::optim::SGDOptions(base).weight_decay(0.0));
   expect_same_steps(pair, options, *expected);
+}
+
+/// The weights after some steps with random gradients, and the state.
+std::vector<at::Tensor> trained_weights(at::ScalarType compute, bool is_offloaded) {
+  at::manual_seed(6);
+  const at::Tensor matrix = at::randn({33, 7}).requires_grad_(), vector = at::randn({9}).requires_grad_();
+  parallel::FlatParameters parameters({{"matrix", matrix}, {"vector", vector}},
+                                      {.compute_dtype = compute, .masters_on_host = is_offloaded});
+  OptimizerOptions options;
+  options.weight_decay = 0.1;
+  auto optimizer = make_optimizer(options, parameters);
+  if (is_offloaded) optimizer = offloaded_to_host(std::move(optimizer));
+  for (int64_t step = 1; step <= 4; ++step) {
+    for (const parallel::ParameterSlot& slot : parameters.slots())
+      parameters.grad(slot).copy_(at::randn(slot.param.sizes()));
+    optimizer->step(parameters.update_ranges(), step, 0.01, 0.5);
+  }
+  std::vector<at::Tensor> result;
+  for (const parallel::OwnedPiece& piece : parameters.owned_pieces()) {
+    result.push_back(parameters.master(piece).clone());
+    result.push_back(piece.slot->param.clone());
+  }
+  for (const auto& [name, state] : optimizer->state()) result.push_back(state);
+  return result;
+}
+
+TEST(HostOffload, GivesTheBitsOfTheUpdateInPlace) {
+  for (const at::ScalarType compute : {at::kFloat, at::kBFloat16}) {
+    const auto plain = trained_weights(compute, false), offloaded = trained_weights(compute, true);
+    ASSERT_EQ(plain.size(), offloaded.size());
+    for (size_t i = 0; i < plain.size(); ++i) EXPECT_TRUE(at::equal(plain[i], offloaded[i])) << i;
+  }
+}
+
+TEST(HostOffload, IsRefusedWhereTheWeightsAreOnTheHost) {
+  Pair pair;
+  OptimizerOptions options;
+  options.offload_to_host = true;
+  EXPECT_THROW(make_optimizer(options, *pair.parameters), core::Error);
 }
 
 TEST(Registries, ListWhatTheyKnow) {
