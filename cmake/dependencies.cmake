@@ -51,10 +51,18 @@ endif()
 if(PHALANX_SANITIZE)
   # -Wmaybe-uninitialized of GCC 12 is wrong about <regex> and std::optional once sanitizers are on (GCC bug 105562).
   add_compile_options(-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
-                      -Wno-maybe-uninitialized -D_GLIBCXX_ASSERTIONS)
+                      -D_GLIBCXX_ASSERTIONS)
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    add_compile_options(-Wno-maybe-uninitialized)
+  endif()
   add_link_options(-fsanitize=address,undefined)
 endif()
+# Every program is instrumented, so that libFuzzer sees which branches an input reaches; only its targets have its main().
+if(PHALANX_FUZZ)
+  add_compile_options(-fsanitize=fuzzer-no-link)
+endif()
 
+include(cmake/arrow.cmake)
 if(PHALANX_CUDA)
   include(cmake/cuda.cmake)
 endif()

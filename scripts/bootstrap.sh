@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the build needs on Debian 12: packages by apt, LibTorch as the unpacked PyPI wheel in third_party/.
 # Does nothing where all of it is there already. Needs root or sudo for the packages.
+#   scripts/bootstrap.sh [preset]    for the preset `fuzz` also clang
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 TORCH_VERSION=2.11.0
@@ -8,6 +9,8 @@ PACKAGES=(g++ cmake ninja-build git ccache mold pkg-config ca-certificates pytho
   libopenmpi-dev openmpi-bin libhdf5-dev hdf5-tools libcli11-dev libyaml-cpp-dev nlohmann-json3-dev libsimdjson-dev
   libfmt-dev libspdlog-dev libpcre2-dev libutf8proc-dev libxxhash-dev libzstd-dev zlib1g-dev
   libgtest-dev librapidcheck-dev libbenchmark-dev wordnet-base strace)
+
+[ "${1:-}" = fuzz ] && PACKAGES+=(clang)
 
 missing_packages() {
   local package

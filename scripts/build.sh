@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Configures and builds one preset (default: release) with everything it needs installed first.
-#   scripts/build.sh [release|asan|cuda] [target...]
+#   scripts/build.sh [release|asan|fuzz|cuda] [target...]
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 PRESET=${1:-release}
 shift || true
@@ -14,7 +14,7 @@ build() {
   return "$status"
 }
 
-bash scripts/bootstrap.sh
+bash scripts/bootstrap.sh "$PRESET"
 if [ "$PRESET" = cuda ]; then bash scripts/cuda_wheels.sh; fi
 step "configure ($PRESET)" configure
 step "build ($PRESET)" build "$@"

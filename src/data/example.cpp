@@ -33,13 +33,25 @@ void check_target(const Example& example, bool required) {
   bad("the record has no token to learn from: it has no answer, or data.loss_on covers nothing of it");
 }
 
-[[noreturn]] void fail_judged(const std::string& format) {
+[[noreturn]] void fail_judged(const Record& record) {
   core::fail(
       core::ExitCode::kBadConfig,
-      "a record of format {} judges answers, which methods sft and pretrain do not learn from; they take "
+      "a record of format {} {}, which methods sft and pretrain do not learn from; they take "
       "messages, prompt_completion, text, tokens, and sharegpt and alpaca without chosen, rejected and "
       "kto_tag",
-      format);
+      record.format, record.kind == Record::Kind::kPrompt ? "has a prompt and no answer" : "judges answers");
+}
+
+/// Every token counts, so that no message can be left out.
+void check_all_learned(const Value& messages) {
+  for (size_t i = 0; i < messages.items().size(); ++i) {
+    if (is_learned(messages.items()[i]) || messages.items()[i].dict().find("role")->text() != "assistant")
+      continue;
+    bad(fmt::format(
+        "message {} is not to be learned (weight 0 or train false), but data.loss_on is all; set it to "
+        "assistant",
+        i));
+  }
 }
 
 RenderOptions render_options(const Tokenizer& tokenizer) {
@@ -75,7 +87,7 @@ Example ExampleBuilder::build(const Record& record) const {
     case Record::Kind::kPair:
       return build_text(record.prompt, record.text);
     default:
-      fail_judged(record.format);
+      fail_judged(record);
   }
 }
 
@@ -111,11 +123,12 @@ Example ExampleBuilder::build_chat(const Record& record) const {
   }
   RenderedChat chat;
   if (all) {
+    check_all_learned(messages);
     chat.text = chat_template().render(messages, tools, render_options_);
   } else {
     chat = chat_template().render_with_turns(messages, tools, render_options_);
   }
-  std::vector<ByteRange> spans = wanted_turns(chat, record.num_prompt_messages);
+  std::vector<ByteRange> spans = wanted_turns(chat, record);
   example.text = std::move(chat.text);
   const Tokenizer::Encoding encoding =
       mark.empty() ? tokenizer_.encode_with_ranges(example.text) : literal_.encode(example.text, mark, spans);
@@ -126,22 +139,43 @@ Example ExampleBuilder::build_chat(const Record& record) const {
   return example;
 }
 
+Example ExampleBuilder::build_prompt(const Record& record) const {
+  if (record.messages.is_list()) return build_prompt(record.messages, record.tools);
+  Example example;
+  example.text = record.prompt;
+  example.ids = encode_text(example).ids;
+  if (adds_bos()) example.ids.insert(example.ids.begin(), *tokenizer_.special_tokens().bos);
+  example.mask.assign(example.ids.size(), 0);
+  return example;
+}
+
+Tokenizer::Encoding ExampleBuilder::encode_text(Example& example) const {
+  example.special_text_in_content = literal_.is_in(std::string_view(example.text));
+  const bool literal = options_.special_tokens_in_content == "literal";
+  Tokenizer::Encoding encoding =
+      tokenizer_.encode_with_ranges(example.text, literal ? SpecialText::kLiteral : SpecialText::kParse);
+  if (encoding.ids.empty()) bad("the text is empty");
+  return encoding;
+}
+
+/// Whether the post-processor puts BOS in front.
+bool ExampleBuilder::adds_bos() const {
+  const std::vector<TokenId> around = tokenizer_.encode_with_post_processor("");
+  const SpecialTokens& special = tokenizer_.special_tokens();
+  return special.bos && !around.empty() && around.front() == *special.bos;
+}
+
 Example ExampleBuilder::build_text(const std::string& prompt, const std::string& completion) const {
   Example example;
   example.text = prompt + completion;
-  example.special_text_in_content = literal_.is_in(std::string_view(example.text));
-  const bool literal = options_.special_tokens_in_content == "literal";
-  const Tokenizer::Encoding encoding =
-      tokenizer_.encode_with_ranges(example.text, literal ? SpecialText::kLiteral : SpecialText::kParse);
-  if (encoding.ids.empty()) bad("the text is empty");
+  const Tokenizer::Encoding encoding = encode_text(example);
   const bool all = prompt.empty() || options_.loss_on == "all";
   example.ids = encoding.ids;
   example.mask.assign(example.ids.size(), all ? 1 : 0);
   if (!all) mark_targets(example, encoding, {{prompt.size(), example.text.size()}});
-  // What the post-processor puts in front (BOS). EOS is ours to add where the text does not end with it.
-  const std::vector<TokenId> around = tokenizer_.encode_with_post_processor("");
+  // EOS is ours to add where the text does not end with it.
   const SpecialTokens& special = tokenizer_.special_tokens();
-  if (special.bos && !around.empty() && around.front() == *special.bos) {
+  if (adds_bos()) {
     example.ids.insert(example.ids.begin(), *special.bos);
     example.mask.insert(example.mask.begin(), all ? 1 : 0);
   }
@@ -168,14 +202,15 @@ Example ExampleBuilder::build_tokens(const Record& record) const {
   return example;
 }
 
-std::vector<ByteRange> ExampleBuilder::wanted_turns(const RenderedChat& chat,
-                                                    size_t num_prompt_messages) const {
-  const bool only_last =
-      options_.loss_on == "last_turn" || (options_.loss_on == "completion" && num_prompt_messages == 0);
+std::vector<ByteRange> ExampleBuilder::wanted_turns(const RenderedChat& chat, const Record& record) const {
+  const bool only_last = options_.loss_on == "last_turn" ||
+                         (options_.loss_on == "completion" && record.num_prompt_messages == 0);
   std::vector<ByteRange> wanted;
   for (size_t turn = 0; turn < chat.turns.size(); ++turn) {
     if (only_last && turn + 1 != chat.turns.size()) continue;
-    if (chat.turn_messages[turn] >= num_prompt_messages) wanted.push_back(chat.turns[turn]);
+    const size_t message = chat.turn_messages[turn];
+    if (message >= record.num_prompt_messages && is_learned(record.messages.items()[message]))
+      wanted.push_back(chat.turns[turn]);
   }
   return wanted;
 }

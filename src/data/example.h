@@ -38,6 +38,7 @@ struct Example {
 ///  - pair of texts: the completion and EOS (all: the prompt too).
 ///  - text: every token, and EOS.
 ///  - tokens: as the record masks them (all: every token). Nothing is added.
+/// Answers of a conversation whose `weight` is 0 or `train` is false are left out.
 /// BOS comes in front of text and pairs where the tokenizer's post-processor adds it; chat templates print
 /// their own.
 class ExampleBuilder {
@@ -52,12 +53,17 @@ class ExampleBuilder {
   /// Tokens of a conversation that an answer is to follow (generation prompt added unless told otherwise).
   Example build_prompt(const jinja::Value& messages, const jinja::Value& tools,
                        bool add_generation_prompt = true) const;
+  /// Tokens of a record of kind kPrompt: its conversation as above, or its text, with BOS where the
+  /// post-processor adds it.
+  Example build_prompt(const Record& record) const;
 
  private:
   Example build_chat(const Record& record) const;
   Example build_tokens(const Record& record) const;
   Example build_text(const std::string& prompt, const std::string& completion) const;
-  std::vector<ByteRange> wanted_turns(const RenderedChat& chat, size_t num_prompt_messages) const;
+  Tokenizer::Encoding encode_text(Example& example) const;
+  bool adds_bos() const;
+  std::vector<ByteRange> wanted_turns(const RenderedChat& chat, const Record& record) const;
   bool keep_literal(const jinja::Value& messages, const jinja::Value& tools, bool* has_special) const;
   const ChatTemplate& chat_template() const;
 

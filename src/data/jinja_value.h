@@ -36,23 +36,7 @@ struct List {
   Extent extent = {};  // set when it becomes a Value
 };
 
-/// Insertion-ordered map, immutable once it is shared. Keys are any scalar; text keys are indexed when there
-/// are many.
-class Dict {
- public:
-  void set(const Value& key, Value value);
-  const Value* find(const Value& key) const;
-  const Value* find(std::string_view key) const;
-  const Value* find(const char* key) const { return find(std::string_view(key)); }
-  const std::vector<std::pair<Value, Value>>& items() const { return items_; }
-  size_t size() const { return items_.size(); }
-  const Extent& extent() const { return extent_; }
-
- private:
-  std::vector<std::pair<Value, Value>> items_;
-  Extent extent_;
-  std::unordered_map<std::string, size_t> index_;  // text keys, filled once there are more than a few
-};
+class Dict;
 
 /// namespace(): the only mutable value of the language.
 struct Namespace {
@@ -92,7 +76,7 @@ class Value {
   Value(const char* value) : Value(std::string(value)) {}
   Value(List list);
   Value(std::vector<Value> items) : Value(List{std::move(items), false}) {}
-  Value(Dict dict) : storage_(std::make_shared<const Dict>(std::move(dict))) {}
+  Value(Dict dict);
   Value(std::shared_ptr<Namespace> value) : storage_(std::move(value)) {}
   Value(std::shared_ptr<const Callable> value) : storage_(std::move(value)) {}
   Value(std::shared_ptr<Loop> value) : storage_(std::move(value)) {}
@@ -125,6 +109,26 @@ class Value {
  private:
   Storage storage_;
 };
+
+/// Insertion-ordered map, immutable once it is shared. Keys are any scalar; text keys are indexed when there
+/// are many.
+class Dict {
+ public:
+  void set(const Value& key, Value value);
+  const Value* find(const Value& key) const;
+  const Value* find(std::string_view key) const;
+  const Value* find(const char* key) const { return find(std::string_view(key)); }
+  const std::vector<std::pair<Value, Value>>& items() const { return items_; }
+  size_t size() const { return items_.size(); }
+  const Extent& extent() const { return extent_; }
+
+ private:
+  std::vector<std::pair<Value, Value>> items_;
+  Extent extent_;
+  std::unordered_map<std::string, size_t> index_;  // text keys, filled once there are more than a few
+};
+
+inline Value::Value(Dict dict) : storage_(std::make_shared<const Dict>(std::move(dict))) {}
 
 /// The variable `loop` of a for loop.
 struct Loop {

@@ -59,6 +59,20 @@ void check_reasoning(const jinja::Dict& message, const std::string& place) {
   }
 }
 
+/// `weight` and `train` say of an answer whether it is learned; whatever else speaks is not learned anyway.
+void check_learning(const jinja::Dict& message, const std::string& role, const std::string& place) {
+  for (const char* name : {"weight", "train"}) {
+    if (!has_field(message, name)) continue;
+    const bool wanted = to_bool(*message.find(name), fmt::format("{} of {}", name, place));
+    if (wanted && role != "assistant") {
+      bad("the \"{}\" of {} asks for learning what {} says; only the assistant's messages are learned: leave "
+          "it out "
+          "or set it to 0",
+          name, place, core::printable(role, 40));
+    }
+  }
+}
+
 void check_message(const Value& message, const std::string& place) {
   if (!message.is_dict())
     bad("{} is {} but must be an object with role and content", place, jinja::type_name(message));
@@ -71,6 +85,7 @@ void check_message(const Value& message, const std::string& place) {
   const bool is_call = calls != nullptr;
   if (is_call) check_tool_calls(*calls, place);
   check_reasoning(message.dict(), place);
+  check_learning(message.dict(), role->text(), place);
   if (content == nullptr && is_call) return;
   if (content == nullptr) bad("{} has no \"content\"", place);
   if (content->is_none() && is_call) return;
@@ -83,10 +98,11 @@ void check_message(const Value& message, const std::string& place) {
 
 const std::vector<RecordFormat>& record_formats() {
   // In the order in which `auto` asks them: those with more keys come before those whose keys they share.
-  static const std::vector<RecordFormat> formats = {
-      sharegpt_format(), messages_format(), preference_format(),
-      unpaired_format(), stepwise_format(), prompt_completion_format(),
-      alpaca_format(),   tokens_format(),   text_format()};
+  static const std::vector<RecordFormat> formats = {sharegpt_format(),   messages_format(),
+                                                    preference_format(), unpaired_format(),
+                                                    stepwise_format(),   prompt_completion_format(),
+                                                    alpaca_format(),     tokens_format(),
+                                                    text_format(),       prompt_format()};
   return formats;
 }
 
@@ -106,8 +122,16 @@ std::string_view describe(Record::Kind kind) {
       return "an answer that is wanted or not, for preference methods; not for sft";
     case Record::Kind::kStepwise:
       return "an answer whose steps are right or wrong, for reward models of steps; not for sft";
+    case Record::Kind::kPrompt:
+      return "a prompt whose answers are sampled and judged, for reinforcement learning; not for sft";
   }
   return "";
+}
+
+bool is_learned(const Value& message) {
+  for (const char* name : {"weight", "train"})
+    if (has_field(message.dict(), name) && !to_bool(*message.dict().find(name), name)) return false;
+  return true;
 }
 
 std::vector<std::string> record_format_names() {

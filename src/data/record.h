@@ -20,6 +20,7 @@ struct Record {
     kPreference,  ///< `answers` = chosen, rejected: both kPair or both kChat, with one prompt
     kUnpaired,    ///< `answers` = one kPair or kChat, `labels` = is it desirable?
     kStepwise,    ///< `prompt`, `steps`, `labels` = is the step right?
+    kPrompt,  ///< `prompt` or `messages`, `tools`; `ground_truth`, `fields`: answers are sampled and judged
   };
   Kind kind = Kind::kText;
   std::string format;  ///< name of the format it was read as
@@ -33,7 +34,13 @@ struct Record {
   std::vector<Record> answers;
   std::vector<std::string> steps;
   std::vector<bool> labels;
+  jinja::Value ground_truth;  ///< what a verifier compares an answer with; undefined if the record has none
+  jinja::Dict fields;         ///< of the record, all but the prompt: for verifiers
 };
+
+/// Whether a message may hold targets: `weight` 1 or absent (OpenAI) and `train` true or absent (Axolotl).
+/// check_messages() has looked at both.
+bool is_learned(const jinja::Value& message);
 
 /// What a record of this kind is, in words, and what it is for.
 std::string_view describe(Record::Kind kind);

@@ -29,6 +29,10 @@ RecordFormat stepwise_format();  ///< {"prompt", "completions": [text], "labels"
 /// is the id at its own place, or -100. What the attention mask leaves out at the ends is padding and goes.
 RecordFormat tokens_format();
 RecordFormat text_format();  ///< {"text"}
+/// {"prompt", ...}: text, or a list of messages (with "tools"?), and no answer. What a verifier compares with
+/// is "reward_model": {"ground_truth"} (verl), else "ground_truth", "answer" or "solution"; all other fields
+/// are kept.
+RecordFormat prompt_format();
 
 // What several formats check. All throw core::Error (65) naming the field.
 bool has_field(const jinja::Dict& object, const char* name);  ///< is there, and not null

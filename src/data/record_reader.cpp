@@ -4,6 +4,7 @@
 #include <functional>
 
 #include "core/error.h"
+#include "data/columnar_records.h"
 #include "data/csv_records.h"
 #include "data/json_array.h"
 #include "data/json_lines.h"
@@ -17,6 +18,7 @@ using Open = std::function<std::unique_ptr<RecordReader>(const std::string&, con
 struct Container {
   std::vector<std::string> endings;
   Open open;
+  bool packs_itself = false;  ///< no .gz or .zst behind it
 };
 
 const std::vector<Container>& containers() {
@@ -28,9 +30,13 @@ const std::vector<Container>& containers() {
        [](const std::string& path, const auto&) { return std::make_unique<CsvRecords>(path, ','); }},
       {{".tsv"},
        [](const std::string& path, const auto&) { return std::make_unique<CsvRecords>(path, '\t'); }},
-      {{".txt"}, [](const std::string& path, const TextFileOptions& text) {
+      {{".txt"},
+       [](const std::string& path, const TextFileOptions& text) {
          return std::make_unique<TextDocuments>(path, text);
-       }}};
+       }},
+      {{".parquet", ".arrow"},
+       [](const std::string& path, const auto&) { return open_columnar(path); },
+       true}};
   return known;
 }
 
@@ -40,7 +46,7 @@ const Container* find_container(const std::string& path) {
     if (name.ends_with(packed)) name.remove_suffix(packed.size());
   for (const Container& container : containers()) {
     for (const std::string& ending : container.endings)
-      if (name.ends_with(ending)) return &container;
+      if ((container.packs_itself ? std::string_view(path) : name).ends_with(ending)) return &container;
   }
   return nullptr;
 }
@@ -56,20 +62,13 @@ const std::string& known_record_files() {
     std::string text;
     for (const Container& container : containers())
       for (const std::string& ending : container.endings) text += (text.empty() ? "" : ", ") + ending;
-    return text + " (also .gz, .zst)";
+    return text + " (text also with .gz, .zst)";
   }();
   return names;
 }
 
 std::unique_ptr<RecordReader> open_records(const std::string& path, const TextFileOptions& text) {
   if (const Container* container = find_container(path)) return container->open(path, text);
-  for (const char* ending : {".parquet", ".arrow"}) {
-    if (!path.ends_with(ending)) continue;
-    core::fail(core::ExitCode::kBadInput,
-               "{}: columns of Parquet and Arrow are not read; write the rows as JSON lines (in Python: "
-               "pandas.read_parquet(FILE).to_json(\"FILE.jsonl\", orient=\"records\", lines=True))",
-               path);
-  }
   core::fail(core::ExitCode::kBadInput, "{}: the name does not say what kind of file it is; known are {}",
              path, known_record_files());
 }

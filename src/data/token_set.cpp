@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -14,7 +15,7 @@ namespace phalanx::data {
 namespace {
 
 constexpr char kMagic[8] = {'P', 'H', 'X', 'T', 'O', 'K', 'E', 'N'};
-constexpr uint64_t kVersion = 3;
+constexpr uint64_t kVersion = 4;  // the format of the file, and what records mean
 constexpr size_t kAlign = 64;
 static_assert(sizeof(Segment) == 24 && std::is_trivially_copyable_v<Segment>);
 
@@ -109,6 +110,20 @@ void write_arrays(Writer& writer, const TokenSetContent& content) {
   writer.finish(header);
 }
 
+bool is_ascending(std::span<const uint64_t> places, uint64_t end) {
+  return !places.empty() && places.front() == 0 && places.back() == end && std::ranges::is_sorted(places);
+}
+
+/// Whether rows, segments and sources lie inside of what they cut.
+bool is_consistent(std::span<const Segment> segments, uint64_t num_tokens,
+                   std::span<const uint64_t> row_begin, std::span<const uint64_t> source_begin) {
+  const bool segments_fit = std::ranges::all_of(segments, [&](const Segment& segment) {
+    return segment.length <= num_tokens && segment.begin <= num_tokens - segment.length;
+  });
+  return segments_fit && is_ascending(row_begin, segments.size()) &&
+         is_ascending(source_begin, row_begin.size() - 1);
+}
+
 }  // namespace
 
 void TokenSet::write(const std::string& path, const TokenSetContent& content) {
@@ -149,15 +164,20 @@ std::optional<TokenSet> TokenSet::open(const std::string& path, uint64_t key, st
   }
   Walker walker(bytes, sizeof header);
   std::span<const char> report;
+  const bool counts_fit = header.num_rows < bytes.size() && header.num_sources < bytes.size();
   const bool fits =
-      walker.take(header.num_tokens, set.ids_) && walker.take(header.num_tokens, set.mask_) &&
+      counts_fit && walker.take(header.num_tokens, set.ids_) && walker.take(header.num_tokens, set.mask_) &&
       walker.take(header.num_segments, set.segments_) && walker.take(header.num_rows + 1, set.row_begin_) &&
       walker.take(header.num_sources + 1, set.source_begin_) && walker.take(header.report_bytes, report);
-  if (!fits || !walker.at_end() || hash_after_header(bytes) != header.content_hash) {
+  const bool is_whole = fits && walker.at_end() && hash_after_header(bytes) == header.content_hash &&
+                        is_consistent(set.segments_, set.ids_.size(), set.row_begin_, set.source_begin_);
+  if (is_whole)
+    set.report_ =
+        nlohmann::ordered_json::parse(report.begin(), report.end(), nullptr, /*allow_exceptions=*/false);
+  if (!is_whole || set.report_.is_discarded()) {
     why = fmt::format("{} is damaged", path);
     return std::nullopt;
   }
-  set.report_ = nlohmann::ordered_json::parse(report.begin(), report.end());
   return set;
 }
 

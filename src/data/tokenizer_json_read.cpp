@@ -90,7 +90,8 @@ void read_merges(const JsonValue& merges, TokenizerSpec& spec, const IdByToken& 
     const size_t here = index++;
     if (std::string_view text; element.get(text) == simdjson::SUCCESS && text.starts_with("#version"))
       continue;
-    const auto [left, right] = merge_parts(element, merges, here);
+    const auto parts = merge_parts(element, merges, here);
+    const auto left = parts.first, right = parts.second;
     const auto id_of = [&](std::string_view token) {
       const auto found = ids.find(token);
       if (found != ids.end()) return found->second;

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <limits>
+#include <set>
 
 #include "core/error.h"
 
@@ -77,6 +78,60 @@ TEST(ParseJson, RefusesWhatRfc8259DoesNotAllowAndSaysWhere) {
       EXPECT_EQ(error.code(), ExitCode::kBadInput);
     }
   }
+}
+
+std::string from_suite_base64(const std::string& text) {
+  std::string out;
+  uint32_t bits = 0;
+  int count = 0;
+  for (const char c : text) {
+    const size_t digit =
+        std::string_view("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/").find(c);
+    if (digit == std::string_view::npos) break;
+    bits = bits << 6 | static_cast<uint32_t>(digit);
+    count += 6;
+    if (count < 8) continue;
+    count -= 8;
+    out += static_cast<char>(bits >> count & 0xff);
+  }
+  return out;
+}
+
+std::string suite_text(const Json& packed) {
+  if (packed.is_string()) return from_suite_base64(packed.get<std::string>());
+  std::string text;
+  const std::string piece = from_suite_base64(packed[0].get<std::string>());
+  for (int i = 0; i < packed[1].get<int>(); ++i) text += piece;
+  return text + from_suite_base64(packed[2].get<std::string>());
+}
+
+bool accepts_json(const std::string& text) {
+  try {
+    parse_json(text, "x");
+    return true;
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::kBadInput);
+    EXPECT_EQ(printable(error.what(), 1000), error.what());
+    return false;
+  }
+}
+
+/// All 318 files of JSONTestSuite: y_ must be read, n_ must be refused; of i_, which RFC 8259 leaves open,
+/// these are read.
+TEST(ParseJson, ReadsAndRefusesTheJsonTestSuite) {
+  const std::set<std::string> open_and_read = {
+      "i_number_double_huge_neg_exp.json", "i_number_real_underflow.json", "i_number_too_big_neg_int.json",
+      "i_number_too_big_pos_int.json", "i_number_very_big_negative_int.json"};
+  const Json suite = read_json(std::string(PHALANX_SOURCE_DIR) + "/tests/core/golden/json_suite.json");
+  int counts[3] = {};
+  for (const auto& [name, packed] : suite["cases"].items()) {
+    const bool must_read = name[0] == 'y' || open_and_read.contains(name);
+    EXPECT_EQ(accepts_json(suite_text(packed)), must_read) << name;
+    ++counts[name[0] == 'y' ? 0 : name[0] == 'n' ? 1 : 2];
+  }
+  EXPECT_EQ(counts[0], 95);
+  EXPECT_EQ(counts[1], 188);
+  EXPECT_EQ(counts[2], 35);
 }
 
 TEST(ParseJson, ReadsValuesAndKeepsTheOrderOfKeys) {

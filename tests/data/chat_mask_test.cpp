@@ -165,6 +165,28 @@ TEST(ChatMask, OfAConversationThatBeginsWithTheAssistantSaysWhyItIsNotFound) {
   EXPECT_NE(message.find("cannot print the first 0 messages alone"), std::string::npos) << message;
 }
 
+TEST(ChatMask, LeavesOutAnswersThatTheRecordSaysAreNotLearned) {
+  const FakeTokenizer tokenizer = chatml_tokenizer();
+  for (const char* no : {R"("weight":0)", R"("train":false)", R"("weight":1,"train":false)"}) {
+    const Record record = chat(
+        std::string(R"([{"role":"user","content":"Hi","weight":0},{"role":"assistant","content":"Hello",)") +
+        no +
+        R"(},{"role":"user","content":"Bye"},{"role":"assistant","content":"See you","weight":1,"train":true}])");
+    for (const char* loss_on : {"assistant", "last_turn"}) {
+      const std::string text = marked(builder(tokenizer, chatml(), loss_on).build(record), tokenizer);
+      EXPECT_NE(text.find("assistant\nHello<|im_end|>"), std::string::npos) << text;
+      EXPECT_NE(text.find("[See you<|im_end|>]"), std::string::npos) << text;
+    }
+    const std::string message = error_of([&] { builder(tokenizer, chatml(), "all").build(record); });
+    EXPECT_NE(message.find("message 1 is not to be learned"), std::string::npos) << message;
+  }
+  const std::string message = error_of([&] {
+    builder(tokenizer, chatml())
+        .build(chat(R"([{"role":"user","content":"Hi"},{"role":"assistant","content":"x","weight":0}])"));
+  });
+  EXPECT_NE(message.find("no token to learn from"), std::string::npos) << message;
+}
+
 struct BadTemplate {
   const char *name, *source, *says;
 };

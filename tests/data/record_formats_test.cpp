@@ -66,7 +66,13 @@ INSTANTIATE_TEST_SUITE_P(
               Kind::kStepwise},
         Found{"Pair", R"({"prompt":"a","completion":"b"})", "prompt_completion", Kind::kPair},
         Found{"Tokens", R"({"input_ids":[1,2],"labels":[-100,2]})", "tokens", Kind::kTokens},
-        Found{"Text", R"({"text":"a"})", "text", Kind::kText}),
+        Found{"Text", R"({"text":"a"})", "text", Kind::kText},
+        Found{"Prompt", R"({"prompt":"a"})", "prompt", Kind::kPrompt},
+        Found{"PromptWithAnswer", R"({"prompt":"a","answer":"b"})", "prompt", Kind::kPrompt},
+        Found{"Verl",
+              R"({"data_source":"gsm8k","prompt":[{"role":"user","content":"a"}],"ability":"math",
+                  "reward_model":{"style":"rule","ground_truth":"7"},"extra_info":{"index":3}})",
+              "prompt", Kind::kPrompt}),
     [](const auto& info) { return std::string(info.param.name); });
 
 TEST(ShareGpt, SpeakersBecomeRolesAndTheSystemTextComesFirst) {
@@ -153,6 +159,40 @@ TEST(Tokens, TargetsAreWhereEveryMaskSaysSo) {
       read(R"({"input_ids":[0,5,6,0],"attention_mask":[0,1,1,0],"labels":[-100,-100,6,-100]})");
   EXPECT_EQ(padded.ids, (std::vector<int32_t>{5, 6}));
   EXPECT_EQ(padded.mask, (Mask{0, 1}));
+}
+
+TEST(Prompt, KeepsWhatJudgesTheAnswer) {
+  const Record verl = read(
+      R"({"data_source":"gsm8k","prompt":[{"role":"system","content":"s"},{"role":"user","content":"a"}],"tools":[],
+          "reward_model":{"style":"rule","ground_truth":"7"},"extra_info":{"index":3}})");
+  EXPECT_EQ(conversation(verl), "[system: s]\n[user: a]");
+  EXPECT_EQ(jinja::repr(verl.ground_truth), "'7'");
+  EXPECT_EQ(jinja::repr(jinja::Value(verl.fields)),
+            "{'data_source': 'gsm8k', 'reward_model': {'style': 'rule', 'ground_truth': '7'}, 'extra_info': "
+            "{'index': 3}}");
+  EXPECT_TRUE(verl.tools.is_list());
+  for (const char* name : {"answer", "solution", "ground_truth"}) {
+    const Record text = read(std::string(R"({"prompt":"1+1=",")") + name + R"(":2})");
+    EXPECT_EQ(text.prompt, "1+1=");
+    EXPECT_EQ(text.ground_truth.integer(), 2) << name;
+  }
+  EXPECT_TRUE(read(R"({"prompt":"a","reward_model":{"style":"model"}})").ground_truth.is_undefined());
+}
+
+TEST(Prompt, BecomesTokensWithoutATarget) {
+  const FakeTokenizer tokenizer({"<s>", "<|im_start|>", "<|im_end|>"}, /*adds_bos=*/true);
+  const ExampleBuilder builder(tokenizer,
+                               {"assistant", "parse",
+                                "{% for m in messages %}{{ m.role }}: {{ m.content }}<|im_end|>{% endfor %}"
+                                "{% if add_generation_prompt %}assistant: {% endif %}",
+                                true});
+  const Example text = builder.build_prompt(read(R"({"prompt":"a"})"));
+  EXPECT_EQ(marked(text, tokenizer), "<s>a");
+  const Example chat = builder.build_prompt(read(R"({"prompt":[{"role":"user","content":"a"}]})"));
+  EXPECT_EQ(marked(chat, tokenizer), "user: a<|im_end|>assistant: ");
+  const std::string message =
+      error_of([&] { builder.build(read(R"({"prompt":"a"})")); }, core::ExitCode::kBadConfig);
+  EXPECT_NE(message.find("has a prompt and no answer"), std::string::npos) << message;
 }
 
 struct BadRecordOf {
@@ -256,6 +296,17 @@ INSTANTIATE_TEST_SUITE_P(
             "CallArgumentsAreNoJson",
             R"({"messages":[{"role":"assistant","tool_calls":[{"function":{"name":"f","arguments":"x=1"}}]}]})",
             "arguments"},
+        BadRecordOf{"PromptIsNumber", R"({"prompt":1})", "\"prompt\""},
+        BadRecordOf{"PromptIsEmpty", R"({"prompt":""})", "\"prompt\" is empty"},
+        BadRecordOf{"PromptEndsWithTheAssistant", R"({"prompt":[{"role":"assistant","content":"a"}]})",
+                    "ends with the assistant"},
+        BadRecordOf{"RewardModelIsText", R"({"prompt":"a","reward_model":"rule"})", "\"reward_model\""},
+        BadRecordOf{"WeightIsAHalf", R"({"messages":[{"role":"assistant","content":"a","weight":0.5}]})",
+                    "weight of \"messages\"[0]"},
+        BadRecordOf{"TrainIsANumber", R"({"messages":[{"role":"assistant","content":"a","train":2}]})",
+                    "train of \"messages\"[0]"},
+        BadRecordOf{"UserIsToBeLearned", R"({"messages":[{"role":"user","content":"a","train":true}]})",
+                    "only the assistant's messages are learned"},
         BadRecordOf{"ReasoningIsList",
                     R"({"messages":[{"role":"assistant","content":"a","reasoning_content":["b"]}]})",
                     "\"reasoning_content\""}),

@@ -1,0 +1,103 @@
+#include "formats/gguf.h"
+
+#include <cstring>
+
+#include "data/tokenizer.h"
+#include "formats/gguf_writer.h"
+#include "formats/llama_gguf.h"
+#include "fuzz/fuzz.h"
+
+namespace phalanx::fuzz {
+namespace {
+
+constexpr int64_t kMaxDecoded = 1 << 16;
+
+void copy_gguf(const formats::GgufFile& file, const std::string& path) {
+  std::vector<formats::TensorSpec> specs;
+  for (const formats::TensorInfo& tensor : file.tensors())
+    specs.push_back({tensor.name, tensor.dtype, tensor.shape});
+  formats::GgufPairs pairs;
+  for (const auto& [key, value] : file.metadata().values())
+    if (key != "general.alignment") pairs.copy(key, value);  // the writer has its own
+  formats::GgufWriter writer(path, specs, pairs);
+  for (const formats::TensorInfo& tensor : file.tensors()) writer.write(tensor.name, file.bytes(tensor));
+  writer.finish();
+}
+
+bool same(const formats::GgufValue& left, const formats::GgufValue& right) {
+  if (left.type != right.type || left.value.index() != right.value.index()) return false;
+  if (const auto* array = std::get_if<formats::GgufArray>(&left.value)) {
+    const auto& other = std::get<formats::GgufArray>(right.value);
+    return array->element_type == other.element_type && array->count == other.count &&
+           array->strings == other.strings &&
+           std::equal(array->bytes.begin(), array->bytes.end(), other.bytes.begin(), other.bytes.end());
+  }
+  if (const auto* number = std::get_if<double>(&left.value))  // a NaN is itself
+    return std::memcmp(number, &std::get<double>(right.value), sizeof *number) == 0 || *number != *number;
+  if (const auto* text = std::get_if<std::string_view>(&left.value))
+    return *text == std::get<std::string_view>(right.value);
+  if (const auto* flag = std::get_if<bool>(&left.value)) return *flag == std::get<bool>(right.value);
+  if (const auto* integer = std::get_if<int64_t>(&left.value))
+    return *integer == std::get<int64_t>(right.value);
+  return std::get<uint64_t>(left.value) == std::get<uint64_t>(right.value);
+}
+
+void compare_gguf(const formats::GgufFile& file, const formats::GgufFile& copy) {
+  for (const auto& [key, value] : file.metadata().values()) {
+    if (key == "general.alignment") continue;
+    const formats::GgufValue* written = copy.metadata().find(key);
+    promise(written != nullptr && same(value, *written), "written metadata reads the same", key);
+  }
+  promise(copy.tensors().size() == file.tensors().size(), "as many tensors are read as were written");
+  for (const formats::TensorInfo& tensor : file.tensors()) {
+    const formats::TensorInfo* written = copy.find(tensor.name);
+    promise(written != nullptr && written->dtype == tensor.dtype && written->shape == tensor.shape,
+            "a written tensor has the same name, type and shape");
+    const auto before = file.bytes(tensor), after = copy.bytes(*written);
+    promise(std::equal(before.begin(), before.end(), after.begin(), after.end()),
+            "a written tensor has the same bytes");
+  }
+}
+
+void decode_tensors(const formats::GgufFile& file) {
+  for (const formats::TensorInfo& tensor : file.tensors()) {
+    int64_t count = 1;
+    for (const int64_t size : tensor.shape) count *= size;
+    const bool is_float = tensor.dtype <= core::DType::kBF16 || core::is_quantised(tensor.dtype);
+    if (!is_float || count > kMaxDecoded) continue;
+    std::vector<float> values(static_cast<size_t>(count));
+    formats::to_float(tensor.dtype, file.bytes(tensor).data(), count, values.data());
+  }
+}
+
+/// What a user's file goes through: the architecture, the names of its tensors, the tokenizer.
+void use_as_model(const formats::GgufFile& file) {
+  accepts([&] {
+    formats::hf_config_of_llama_gguf(file);
+    const formats::LlamaGgufWeights weights(file);
+    for (const formats::TensorInfo& tensor : weights.tensors())
+      if (tensor.size_bytes < kMaxDecoded) weights.bytes(tensor);
+  });
+  accepts([&] {
+    const auto tokenizer = data::load_gguf_tokenizer(file);
+    tokenizer->decode(tokenizer->encode("The cat sat.\n  12345 caf\xc3\xa9 <|im_end|>"), false);
+  });
+}
+
+void fuzz_gguf(std::string_view input) {
+  const std::string path = as_file(input, "input.gguf");
+  accepts([&] {
+    const formats::GgufFile file(path);
+    file.check_unchanged();
+    decode_tensors(file);
+    use_as_model(file);
+    if (file.num_shards() > 1 || file.metadata().has("split.count")) return;
+    copy_gguf(file, path_of("copy.gguf"));
+    compare_gguf(file, formats::GgufFile(path_of("copy.gguf")));
+  });
+}
+
+}  // namespace
+}  // namespace phalanx::fuzz
+
+PHALANX_FUZZ_TARGET(gguf, phalanx::fuzz::fuzz_gguf)
