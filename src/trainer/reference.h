@@ -30,6 +30,9 @@ struct FrozenModel {
 std::unique_ptr<Reference> make_reference(const FrozenModel& frozen, const TrainedModel& trained,
                                           parallel::DistributedModel& model);
 
+/// log p(label) of each row [N] under `model` itself, without a gradient; as Reference::logprobs.
+at::Tensor logprobs_of(parallel::DistributedModel& model, const data::Batch& local, double temperature = 1.0);
+
 /// Of every micro-batch: forwards without a gradient, their values joined to `local` under
 /// kReferenceLogprobs.
 void attach_reference(Reference& reference, std::vector<data::Batch>& local, double temperature = 1.0);
