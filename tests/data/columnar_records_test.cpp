@@ -15,7 +15,7 @@ std::vector<std::string> rows_of(const std::string& path) {
   return rows;
 }
 
-#ifdef PHALANX_ARROW
+#ifdef PHALANX_ARROW_MODULE
 
 // What tests/data/golden/make_columns_golden.py wrote, by its rows.
 const std::vector<std::string> kRows = {
