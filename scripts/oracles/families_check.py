@@ -21,9 +21,10 @@ folders = sorted(p for p in [*(golden / "families").iterdir(), golden / "mixtral
 work = pathlib.Path(tempfile.mkdtemp(prefix="phalanx-families-check-"))
 transformers.logging.set_verbosity_error()
 # What transformers 5 writes and 4 did not; without them the older spelling must say it all.
-NEW_KEYS = ("dtype", "rope_parameters", "layer_types", "_sliding_window_pattern", "num_local_experts")
-# About who wrote the file, not about the model.
-ABOUT = ("transformers_version", "_name_or_path", "torch_dtype", "architectures")
+NEW_KEYS = {"dtype", "rope_parameters", "layer_types", "_sliding_window_pattern"}
+NEW_KEYS_OF = {"qwen3_moe": {"num_local_experts"}}
+# About who wrote the file, and what layer_types says again.
+ABOUT = ("transformers_version", "_name_or_path", "torch_dtype", "architectures", "sliding_window_pattern", "_sliding_window_pattern")
 
 
 def add_tokenizer(folder):
@@ -35,12 +36,38 @@ def add_tokenizer(folder):
     fast.save_pretrained(folder)
 
 
+def make_source(folder, source):
+    """The golden model, in fp32 where the file is fp64, with a tokenizer, and with learned positions for the texts of our verification."""
+    config = transformers.AutoConfig.from_pretrained(folder)
+    if config.model_type == "gpt2":
+        config.n_positions = 256
+        transformers.AutoModelForCausalLM.from_config(config).save_pretrained(source)
+    elif config.dtype == torch.float64:
+        transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).save_pretrained(source)
+    else:
+        shutil.copytree(folder, source)
+    add_tokenizer(source)
+
+
 def as_dict(config):
     return {k: v for k, v in config.to_dict().items() if k not in ABOUT}
 
 
+def is_said_anyway(key, before, after):
+    """Keys that follow from others, or that nothing reads in such a model."""
+    heads = before.get("num_attention_heads")
+    return (
+        (key == "head_dim" and before.get(key) is None and after[key] * heads == before["hidden_size"])
+        or (key == "hidden_act" and before.get(key) is None and after[key] == before.get("hidden_activation"))
+        or (key == "max_window_layers" and not before.get("use_sliding_window"))
+        or key.endswith("_pdrop")  # dropout in training, which this program does not have
+        or (key == "original_max_position_embeddings" and before["rope_parameters"]["rope_type"] == "default")  # Phi-3's longrope
+    )
+
+
 def difference(before, after):
-    return ", ".join(f"{k}: {before.get(k)} -> {after.get(k)}" for k in sorted(before.keys() | after.keys()) if before.get(k) != after.get(k))
+    return ", ".join(f"{k}: {before.get(k)} -> {after.get(k)}" for k in sorted(before.keys() | after.keys())
+                     if before.get(k) != after.get(k) and not is_said_anyway(k, before, after))
 
 
 def older_spelling(folder):
@@ -48,7 +75,8 @@ def older_spelling(folder):
     config = json.loads((folder / "config.json").read_text())
     old = folder.parent / (folder.name + "-v4")
     old.mkdir()
-    (old / "config.json").write_text(json.dumps({k: v for k, v in config.items() if k not in NEW_KEYS}))
+    new = NEW_KEYS | NEW_KEYS_OF.get(config["model_type"], set())
+    (old / "config.json").write_text(json.dumps({k: v for k, v in config.items() if k not in new}))
     return transformers.AutoConfig.from_pretrained(old)
 
 
@@ -64,8 +92,7 @@ def logits(model):
 
 def check(folder):
     source, out = work / f"{folder.name}-source", work / folder.name
-    shutil.copytree(folder, source)
-    add_tokenizer(source)
+    make_source(folder, source)
     wrong = []
     code, _, err = call([program, "export", source, out, "--to", "hf"])
     if code != 0:

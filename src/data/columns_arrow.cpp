@@ -200,6 +200,7 @@ class ArrowRows : public Rows {
   explicit ArrowRows(const std::string& path) {
     const auto source = value_of(arrow::io::ReadableFile::Open(path));
     const auto magic = value_of(source->ReadAt(0, 6));
+    check(source->Seek(0));  // reading at a place leaves none
     if (magic->ToString() == "ARROW1") {
       file_ = value_of(arrow::ipc::RecordBatchFileReader::Open(source));
       check_schema(*file_->schema());
