@@ -139,6 +139,17 @@ TEST(Tokenizer, BytesOfOneCharacterAreStreamedTogether) {
   EXPECT_EQ(text + decoder.finish(), "\U0001F600a\uFFFD");
 }
 
+// The reference asks where a text begins in what the user wrote. The marks are put in order, the space goes.
+TEST(Tokenizer, ATextWhoseSpaceWasStrippedDoesNotBeginTheUsersText) {
+  const char* json = R"({"version":"1.0","added_tokens":[],"post_processor":null,"decoder":null,
+    "normalizer":{"type":"Sequence","normalizers":[{"type":"NFKC"},{"type":"Strip","strip_left":true,"strip_right":true}]},
+    "pre_tokenizer":{"type":"Metaspace","replacement":"\u2581","prepend_scheme":"first","split":true},
+    "model":{"type":"BPE","vocab":{"\u2581":0,"\u0323":1,"\u0301":2},"merges":[]}})";
+  const PipelineTokenizer tokenizer(read_tokenizer_json(json, "tokenizer.json"));
+  EXPECT_EQ(tokenizer.encode(" \u0301\u0323", SpecialText::kParse), (std::vector<TokenId>{1, 2}));
+  EXPECT_EQ(tokenizer.encode("\u0301\u0323", SpecialText::kParse), (std::vector<TokenId>{0, 1, 2}));
+}
+
 // --- errors ---
 
 Json small_bpe() {
