@@ -25,7 +25,7 @@ class TextStream::Source {
   explicit Source(const std::string& path) : path_(path) {
     std::error_code error;
     const std::filesystem::file_status status = std::filesystem::status(path, error);
-    if (!std::filesystem::exists(status)) broken("no such file; check data.train and data.eval");
+    if (!std::filesystem::exists(status)) broken("no such file; check its path");
     if (!std::filesystem::is_regular_file(status)) broken("not a regular file; name a file of records");
     file_.open(path, std::ios::binary);  // only now: opening a pipe would wait for its writer
     if (!file_) broken("cannot be opened; check its permissions");

@@ -131,13 +131,6 @@ formats::GgufPairs gguf_metadata(const LoadedModel& source, const std::string& n
   return pairs;
 }
 
-void refuse_existing(const std::string& path) {
-  if (fs::exists(path) && !(fs::is_directory(path) && fs::is_empty(path))) {
-    core::fail(ExitCode::kBadInput,
-               "{}: already exists; nothing is overwritten, choose another name or remove it", path);
-  }
-}
-
 void refuse_importance(const ConvertArguments& arguments, const std::string& type) {
   if (!arguments.imatrix.empty())
     core::fail(ExitCode::kBadConfig,
@@ -254,7 +247,7 @@ int convert(const ConvertArguments& arguments) {
   if (!arguments.outtype.empty()) formats::gguf_mix(arguments.outtype);  // known, before anything is loaded
   if (arguments.adapter_alone && arguments.to != "gguf")
     core::fail(ExitCode::kBadConfig, "--adapter is for --to gguf; --to peft always writes the adapter alone");
-  refuse_existing(arguments.destination);
+  generate::refuse_existing(arguments.destination);
   set_threads(config);
   const LoadedModel source = load_model(arguments.source, config, at::kFloat);
   // model.path names the base of an adapter; what was written stands on its own.
