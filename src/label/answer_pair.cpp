@@ -154,7 +154,7 @@ double margin_of(const Dict& object, const PairOptions& options, size_t num_answ
                                                    core::printable(options.score_field, 60)));
 }
 
-AnswerPair make_pair(const Question& question, size_t i, size_t k) {
+AnswerPair make_question(const Question& question, size_t i, size_t k) {
   AnswerPair pair = {{}, question.prompt, {question.answers[i], question.answers[k]}, question.tools, {}};
   core::Hasher hasher;
   for (const Json* part : {&pair.prompt, &pair.answers[0], &pair.answers[1], &pair.tools})
@@ -168,10 +168,10 @@ void add_pairs(const Value& value, const PairOptions& options, std::unordered_se
   const Question question = read_question(value, options);
   for (size_t i = 0; i < question.answers.size(); ++i) {
     for (size_t k = i + 1; k < question.answers.size(); ++k) {
-      AnswerPair pair = make_pair(question, i, k);
+      AnswerPair pair = make_question(question, i, k);
       if (pair.answers[0] == pair.answers[1]) {
         ++file.num_equal;
-      } else if (!seen.insert(pair.id).second) {
+      } else if (seen.contains(make_question(question, k, i).id) || !seen.insert(pair.id).second) {
         ++file.num_repeated;
       } else {
         if (options.needs_margin)

@@ -28,8 +28,9 @@ struct PairOptions {
 struct PairFile {
   std::vector<AnswerPair> pairs;
   int64_t num_records = 0;
-  int64_t num_equal = 0;     ///< left out: both answers are the same
-  int64_t num_repeated = 0;  ///< left out: the same question stood there before
+  int64_t num_equal = 0;  ///< left out: both answers are the same
+  int64_t num_repeated =
+      0;  ///< left out: the same question stood there before, perhaps with its answers the other way round
 };
 
 /// The questions of a file of records (data/record_reader.h). A record is

@@ -295,6 +295,10 @@ def take_screenshots(phalanx, browser, folder, target):
     program = Program(phalanx, folder, "--out", "prefs.jsonl").start()
     base = program.url.split("?")[0]
     target.mkdir(parents=True, exist_ok=True)
+    browser.look()
+    browser.open(f"{base}agreement")
+    browser.wait("document.querySelector('#agreement table') !== null")
+    browser.screenshot(target / "label-agreement.png")
     views = [("light", {}, 0), ("dark", {"dark": True}, 1), ("rtl", {}, 2), ("unicode", {"dark": True}, 3), ("calls", {}, 4), ("narrow", {"width": 420, "height": 900}, 1)]
     for name, look, skips in views:
         browser.look(**look)
@@ -312,10 +316,6 @@ def take_screenshots(phalanx, browser, folder, target):
         for key in keys:
             browser.press(key)
         browser.screenshot(target / f"label-{name}.png")
-    browser.look()
-    browser.open(f"{base}agreement")
-    browser.wait("document.querySelector('table')")
-    browser.screenshot(target / "label-agreement.png")
     program.end()
 
 

@@ -45,7 +45,7 @@ TEST(HttpMessage, ConnectionEndsWhenAskedAndForHttp10) {
 
 TEST(HttpMessage, RefusesWhatIsNotARequest) {
   const std::string host = "\r\nHost: a";
-  for (const std::string& line :
+  for (const std::string line :
        {"", "GET", "GET /", "GET  HTTP/1.1", "GET a HTTP/1.1", "GET http://a/ HTTP/1.1", "GET * HTTP/1.1",
         "G(T / HTTP/1.1", "GET / b HTTP/1.1", "GET /#f HTTP/1.1", "GET /%zz HTTP/1.1", "GET /%4 HTTP/1.1",
         "GET /%00 HTTP/1.1", "GET /?a=%g0 HTTP/1.1", "GET / FTP/1.1", "GET /\x01 HTTP/1.1"}) {
@@ -57,7 +57,7 @@ TEST(HttpMessage, RefusesWhatIsNotARequest) {
 }
 
 TEST(HttpMessage, RefusesHeadersThatTwoProgramsReadDifferently) {
-  for (const std::string& header :
+  for (const std::string header :
        {"Name", ": value", "Na me: v", "Name : v", " Folded: v", "A: b\nC: d", "A: b\rC: d", "A: \x7F"}) {
     EXPECT_EQ(head_status("GET / HTTP/1.1\r\nHost: a\r\n" + header), 400) << header;
   }

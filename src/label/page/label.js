@@ -77,7 +77,6 @@ function prose(text) {
 function addProse(box, text) {
   if (!text.trim()) return;
   const block = make("div", "prose");
-  block.dir = "auto";
   text.split(/(`[^`\n]+`)/).forEach((piece, i) => {
     block.append(i % 2 ? make("code", "inline", piece.slice(1, -1)) : piece);
   });
@@ -88,7 +87,11 @@ function drawMessages(box, messages, named) {
   box.replaceChildren(...messages.map((message) => {
     const part = make("div", "part " + (["system", "assistant"].includes(message.role) ? message.role : ""));
     part.dir = "auto";
-    if (message.role && named) part.append(make("span", "role", message.role));
+    if (message.role && named) {
+      const role = make("span", "role", message.role);
+      role.dir = "ltr";  // so that the text alone decides on the direction of the part
+      part.append(role);
+    }
     if (message.reasoning) {
       const details = make("details", "reasoning");
       details.append(make("summary", "", "Reasoning"), prose(message.reasoning));
