@@ -70,6 +70,23 @@ function(phalanx_folder name)
   set_property(TARGET phx_${name} PROPERTY PHALANX_TORCH "${arg_TORCH}")
 endfunction()
 
+# phalanx_text(FOLDER NAME file... ): each src/FOLDER/file as the constant phalanx::FOLDER::NAME in the program, which then needs no
+# file beside it. src/FOLDER/page.h declares them.
+function(phalanx_text folder)
+  set(code "// Made by cmake from src/${folder}/; not to be edited.\n#include \"${folder}/page.h\"\n\nnamespace phalanx::${folder} {\n")
+  while(ARGN)
+    list(POP_FRONT ARGN name file)
+    set(path "${CMAKE_SOURCE_DIR}/src/${folder}/${file}")
+    set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS "${path}")
+    file(READ "${path}" content)
+    string(APPEND code "const std::string_view ${name} = R\"phalanx(${content})phalanx\";\n")
+  endwhile()
+  set(output "${CMAKE_BINARY_DIR}/${folder}_page.cpp")
+  file(WRITE "${output}.new" "${code}}  // namespace phalanx::${folder}\n")
+  file(COPY_FILE "${output}.new" "${output}" ONLY_IF_DIFFERENT)
+  target_sources(phx_${folder} PRIVATE "${output}")
+endfunction()
+
 # Links the object files of FOLDER and of everything it uses into TARGET.
 function(phalanx_link_objects target folder)
   get_property(uses TARGET phx_${folder} PROPERTY PHALANX_USES)
