@@ -48,7 +48,6 @@ const json& inert_values() {
                               {"megatron_config", nullptr},
                               {"monteclora_config", nullptr},
                               {"runtime_config", nullptr},
-                              {"target_parameters", nullptr},
                               {"trainable_token_indices", nullptr},
                               {"use_bdlora", nullptr},
                               {"use_qalora", false},
@@ -157,6 +156,7 @@ AdapterConfig read_adapter_config(const std::filesystem::path& file) {
   config.use_rslora = fields.find_boolean("use_rslora").value_or(false);
   config.use_dora = fields.find_boolean("use_dora").value_or(false);
   config.modules_to_save = fields.texts("modules_to_save");
+  config.target_parameters = fields.texts("target_parameters");
   read_targets(fields, config);
   config.rank_pattern = read_patterns<int64_t>(
       fields, "rank_pattern",

@@ -19,9 +19,11 @@ struct AdapterConfig {
   bool use_dora = false;
   bool fan_in_fan_out =
       false;  ///< for PEFT alone: its base holds the adapted matrices transposed, as GPT-2's
-  std::vector<std::string> modules_to_save;     ///< ends of the paths of modules that the file has whole
-  std::vector<std::string> target_modules;      ///< whole dotted paths, or their last parts
-  std::optional<std::string> target_pattern;    ///< instead: one regular expression over the whole path
+  std::vector<std::string> modules_to_save;   ///< ends of the paths of modules that the file has whole
+  std::vector<std::string> target_modules;    ///< whole dotted paths, or their last parts
+  std::optional<std::string> target_pattern;  ///< instead: one regular expression over the whole path
+  /// What PEFT adapts that is no module of transformers 5: "mlp.experts.gate_up_proj". Read, never written.
+  std::vector<std::string> target_parameters;
   std::map<std::string, int64_t> rank_pattern;  ///< regular expression over the end of the path -> r
   std::map<std::string, double> alpha_pattern;
 };

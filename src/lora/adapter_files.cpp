@@ -8,6 +8,7 @@
 #include "formats/safetensors.h"
 #include "formats/tensor_spec.h"
 #include "lora/adapter_builder.h"
+#include "lora/expert_parameters.h"
 #include "model/stored_weights.h"
 
 namespace phalanx::lora {
@@ -89,8 +90,16 @@ AdapterFiles open_adapter(const fs::path& folder) {
           std::make_shared<formats::SafetensorsFile>(folder / kWeightsFile), /*has_peft_names=*/true};
 }
 
-Adapter load_adapter(model::CausalLm& model, const AdapterFiles& files, at::ScalarType dtype,
+Adapter load_adapter(model::CausalLm& model, const AdapterFiles& given, at::ScalarType dtype,
                      bool trainable) {
+  const bool has_parameters = !given.config.target_parameters.empty();
+  if (has_parameters && trainable)
+    core::fail(core::ExitCode::kBadConfig,
+               "{}: adapts parameters of experts (target_parameters), which can be used and merged but not "
+               "trained on; "
+               "merge it into its base first",
+               given.path.string());
+  const AdapterFiles files = has_parameters ? as_adapter_of_experts(given, model) : given;
   AdapterBuilder builder(model, files.config, dtype, trainable);
   for (const PeftModule& module : peft_modules(model)) {
     const bool is_whole = formats::is_saved_whole(files.config, module.name);
@@ -111,6 +120,10 @@ Adapter load_adapter(model::CausalLm& model, const AdapterFiles& files, at::Scal
 
 void save_adapter(const fs::path& folder, const Adapter& adapter, const model::WeightSource& weights,
                   core::DType dtype, const std::string& base_model) {
+  if (!adapter.config().target_parameters.empty())
+    core::fail(
+        core::ExitCode::kBadConfig,
+        "an adapter on parameters of experts (target_parameters) is not written; merge it into its base");
   core::make_directories(folder.string());
   std::vector<formats::TensorSpec> specs;
   for (const PeftTensor& tensor : adapter.tensors())

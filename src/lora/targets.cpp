@@ -35,18 +35,6 @@ std::set<std::string> last_parts(const Modules& modules) {
       core::printable(target), fmt::join(last_parts(modules), ", "));
 }
 
-// The last parts of the names, as PEFT writes them, where they mean the same modules; else the whole paths.
-std::vector<std::string> target_names(const Modules& targets, const Modules& all) {
-  const std::set<std::string> parts = last_parts(targets);
-  std::set<std::string> chosen, paths;
-  for (const PeftModule& module : targets) paths.insert(module.name);
-  for (const PeftModule& module : all) {
-    if (parts.contains(last_part(module.name))) chosen.insert(module.name);
-  }
-  const std::set<std::string>& names = chosen == paths ? parts : paths;
-  return {names.begin(), names.end()};
-}
-
 template <typename Value>
 void check_patterns(const std::map<std::string, Value>& patterns, const Modules& targets, const char* key) {
   for (const auto& [pattern, value] : patterns) {
@@ -99,6 +87,17 @@ std::vector<PeftModule> select_targets(const model::CausalLm& model, const LoraO
         "{} is in lora.target_modules and in lora.modules_to_save; a module is adapted or trained whole",
         both->name);
   return modules;
+}
+
+std::vector<std::string> target_names(const Modules& targets, const Modules& all) {
+  const std::set<std::string> parts = last_parts(targets);
+  std::set<std::string> chosen, paths;
+  for (const PeftModule& module : targets) paths.insert(module.name);
+  for (const PeftModule& module : all) {
+    if (parts.contains(last_part(module.name))) chosen.insert(module.name);
+  }
+  const std::set<std::string>& names = chosen == paths ? parts : paths;
+  return {names.begin(), names.end()};
 }
 
 formats::AdapterConfig config_of(const model::CausalLm& model, const LoraOptions& options) {

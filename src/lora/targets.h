@@ -13,6 +13,11 @@ namespace phalanx::lora {
 /// that is saved whole as well.
 std::vector<PeftModule> select_targets(const model::CausalLm& model, const LoraOptions& options);
 
+/// Names for target_modules: the last parts of the paths, as PEFT writes them, where they mean the same
+/// modules of `all`; else the whole paths.
+std::vector<std::string> target_names(const std::vector<PeftModule>& targets,
+                                      const std::vector<PeftModule>& all);
+
 /// What PEFT's adapter_config.json says of an adapter with these options.
 /// @throws core::Error (kBadConfig) as select_targets(), and for a pattern that is about no target, two that
 /// contradict each other, or a module to save that the model does not have.

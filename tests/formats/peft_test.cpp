@@ -64,7 +64,7 @@ TEST(AdapterConfig, RefusesEveryKeyThatWouldChangeTheResultSilently) {
       {"layers_to_transform", 0},
       {"layers_pattern", "layers"},
       {"layer_replication", {{0, 2}}},
-      {"target_parameters", {"mlp.experts.gate_up_proj"}},
+      {"target_parameters", "mlp.experts.gate_up_proj"},
       {"trainable_token_indices", {1}},
       {"exclude_modules", {"o_proj"}},
       {"kasa_config", {{"beta", 1}}},
