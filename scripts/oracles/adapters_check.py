@@ -82,7 +82,9 @@ def check_experts(family):
 def make_base(name):
     kind, extra = FAMILIES[name]
     extra = {**extra, "vocab_size": VOCAB}
-    if kind != "GPT2":
+    if kind == "GPT2":
+        extra["n_positions"] = 256  # merges are verified on texts of more than a hundred tokens
+    else:
         extra["pad_token_id"] = None
     model = getattr(transformers, MODELS.get(kind, f"{kind}ForCausalLM"))(getattr(transformers, CONFIGS.get(kind, f"{kind}Config"))(**extra))
     noise = torch.Generator().manual_seed(7)

@@ -29,8 +29,7 @@ void check(const LoraOptions& options) {
 void Adapter::set_enabled(bool enabled) {
   if (!enabled && !whole_.empty())
     core::fail(core::ExitCode::kBadConfig,
-               "lora.modules_to_save trains {} itself, so that the base model is not there any more; leave "
-               "modules_to_save out where a method asks the base",
+               "lora.modules_to_save trains {} itself, so that the base model is not there any more",
                whole_.front());
   *enabled_ = enabled;
 }

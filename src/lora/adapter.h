@@ -37,6 +37,8 @@ class Adapter {
   /// core::Error (kBadConfig) where modules are trained whole: there is no second copy of those.
   void set_enabled(bool enabled);
   bool enabled() const { return *enabled_; }
+  /// Whether set_enabled(false) can show the base: not where modules of it are trained whole.
+  bool keeps_base() const { return whole_.empty(); }
   const std::vector<AdaptedLinear>& modules() const { return modules_; }
   const formats::AdapterConfig& config() const { return config_; }
   /// What its file holds.

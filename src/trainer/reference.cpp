@@ -64,7 +64,8 @@ class FrozenCopy : public Reference {
 
 std::unique_ptr<Reference> make_reference(const FrozenModel& frozen, const TrainedModel& trained,
                                           parallel::DistributedModel& model) {
-  if (trained.adapter) return std::make_unique<BaseUnderAdapter>(*trained.adapter, model);
+  if (trained.adapter && trained.adapter->keeps_base())
+    return std::make_unique<BaseUnderAdapter>(*trained.adapter, model);
   return std::make_unique<FrozenCopy>(frozen, model, model.parameters().compute_dtype());
 }
 
