@@ -1,3 +1,5 @@
+#include "launch/convert.h"
+
 #include <fmt/format.h>
 
 #include <cstdio>
@@ -26,12 +28,6 @@ namespace {
 namespace fs = std::filesystem;
 using core::ExitCode;
 constexpr uint64_t kMaxCalibrationBytes = 64 << 20;
-
-struct ConvertArguments {
-  std::string source, destination, to = "hf", outtype, imatrix;
-  bool adapter_alone = false;  // GGUF of the adapter, not of the model it makes
-  std::vector<std::string> sets;
-};
 
 /// The name of the written type: as asked, else the base's own where a file can hold it, else bf16.
 std::string out_type(const ConvertArguments& arguments, const LoadedModel& loaded) {
@@ -239,22 +235,10 @@ int write_peft(const LoadedModel& source, const ConvertArguments& arguments) {
 }
 
 int convert(const ConvertArguments& arguments) {
+  check_arguments(arguments);
   const core::Config config = core::Config::defaults(arguments.sets);
-  if (arguments.to != "hf" && arguments.to != "gguf" && arguments.to != "peft") {
-    core::fail(ExitCode::kBadConfig, "--to is {}; known are hf, gguf, peft",
-               core::printable(arguments.to, 40));
-  }
-  if (!arguments.outtype.empty()) formats::gguf_mix(arguments.outtype);  // known, before anything is loaded
-  if (arguments.adapter_alone && arguments.to != "gguf")
-    core::fail(ExitCode::kBadConfig, "--adapter is for --to gguf; --to peft always writes the adapter alone");
-  generate::refuse_existing(arguments.destination);
   set_threads(config);
-  const LoadedModel source = load_model(arguments.source, config, at::kFloat);
-  // model.path names the base of an adapter; what was written stands on its own.
-  const core::Config alone = core::Config::defaults();
-  if (arguments.to == "hf") return write_hf(source, arguments, alone);
-  if (arguments.to == "gguf") return write_gguf(source, arguments, alone);
-  return write_peft(source, arguments);
+  return write_converted(load_model(arguments.source, config, at::kFloat), arguments);
 }
 
 /// The type that the model's files hold each tensor in.
@@ -285,21 +269,6 @@ int verify_export(const std::string& a, const std::string& b, const std::vector<
   return 0;
 }
 
-/// What --outtype takes, in words.
-std::string outtype_help(const std::string& whose) {
-  std::string quantised;
-  for (const formats::GgufMix& mix : formats::gguf_mixes())
-    if (core::is_quantised(mix.base))
-      quantised += fmt::format("{}{}", quantised.empty() ? "" : ", ", mix.name);
-  return fmt::format("f32, f16, bf16 or (gguf) {}; default: the {} own type, else bf16", quantised, whose);
-}
-
-void add_importance_option(CLI::App& app, ConvertArguments& arguments) {
-  app.add_option("--imatrix-data", arguments.imatrix,
-                 "(gguf, quantised types) Text whose activations say which columns count, or a GGUF file of "
-                 "llama-imatrix");
-}
-
 Command converter(const std::string& name, const std::string& help, const std::string& to) {
   return {name, help, [to](CLI::App& app) {
             auto arguments = std::make_shared<ConvertArguments>();
@@ -325,25 +294,40 @@ const bool export_registered =
 const bool import_registered =
     register_command(converter("import", "Turns any model into a Hugging Face folder and verifies it", "hf"));
 
-const bool merge_registered = register_command(
-    {"merge", "Merges ADAPTER into BASE and verifies the result", [](CLI::App& app) {
-       auto arguments = std::make_shared<ConvertArguments>();
-       auto base = std::make_shared<std::string>();
-       app.add_option("base", *base, "Hugging Face folder or .gguf file")->required();
-       app.add_option("adapter", arguments->source, "PEFT folder or run")->required();
-       app.add_option("destination", arguments->destination, "Folder (hf) or file (gguf); must not exist")
-           ->required();
-       app.add_option("--to", arguments->to, "hf or gguf");
-       app.add_option("--outtype", arguments->outtype, outtype_help("base's"));
-       add_importance_option(app, *arguments);
-       add_set_option(app, arguments->sets);
-       return [arguments, base] {
-         arguments->sets.push_back("model.path=" + *base);
-         return convert(*arguments);
-       };
-     }});
-
 }  // namespace
+
+void check_arguments(const ConvertArguments& arguments) {
+  if (arguments.to != "hf" && arguments.to != "gguf" && arguments.to != "peft") {
+    core::fail(ExitCode::kBadConfig, "--to is {}; known are hf, gguf, peft",
+               core::printable(arguments.to, 40));
+  }
+  if (!arguments.outtype.empty()) formats::gguf_mix(arguments.outtype);  // known, before anything is loaded
+  if (arguments.adapter_alone && arguments.to != "gguf")
+    core::fail(ExitCode::kBadConfig, "--adapter is for --to gguf; --to peft always writes the adapter alone");
+  refuse_existing(arguments.destination);
+}
+
+int write_converted(const LoadedModel& source, const ConvertArguments& arguments) {
+  // model.path names the base of an adapter; what was written stands on its own.
+  const core::Config alone = core::Config::defaults();
+  if (arguments.to == "hf") return write_hf(source, arguments, alone);
+  if (arguments.to == "gguf") return write_gguf(source, arguments, alone);
+  return write_peft(source, arguments);
+}
+
+std::string outtype_help(const std::string& whose) {
+  std::string quantised;
+  for (const formats::GgufMix& mix : formats::gguf_mixes())
+    if (core::is_quantised(mix.base))
+      quantised += fmt::format("{}{}", quantised.empty() ? "" : ", ", mix.name);
+  return fmt::format("f32, f16, bf16 or (gguf) {}; default: the {} own type, else bf16", quantised, whose);
+}
+
+void add_importance_option(CLI::App& app, ConvertArguments& arguments) {
+  app.add_option("--imatrix-data", arguments.imatrix,
+                 "(gguf, quantised types) Text whose activations say which columns count, or a GGUF file of "
+                 "llama-imatrix");
+}
 
 /// For verify.cpp.
 int run_verify_export(const std::string& a, const std::string& b, const std::vector<std::string>& sets) {

@@ -64,7 +64,8 @@ at::Tensor logprobs_of(parallel::DistributedModel& model, const data::Batch& loc
 
 std::unique_ptr<Reference> make_reference(const FrozenModel& frozen, const TrainedModel& trained,
                                           parallel::DistributedModel& model) {
-  if (trained.adapter) return std::make_unique<BaseUnderAdapter>(*trained.adapter, model);
+  if (trained.adapter && trained.adapter->keeps_base())
+    return std::make_unique<BaseUnderAdapter>(*trained.adapter, model);
   return std::make_unique<FrozenCopy>(frozen, model, model.parameters().compute_dtype());
 }
 

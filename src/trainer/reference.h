@@ -25,8 +25,9 @@ struct FrozenModel {
   std::function<void(model::CausalLm&, at::ScalarType)> fill;
 };
 
-/// Under an adapter: the base, with the adapter off for one forward; no second copy of any weight. Else
-/// `frozen`, in the compute dtype, spread over the mesh of `model` in the same way. All must outlive it.
+/// Under an adapter that leaves the base as it was: the base, with the adapter off for one forward; no second
+/// copy of any weight. Else `frozen`, in the compute dtype, spread over the mesh of `model` in the same way.
+/// All must outlive it.
 std::unique_ptr<Reference> make_reference(const FrozenModel& frozen, const TrainedModel& trained,
                                           parallel::DistributedModel& model);
 
