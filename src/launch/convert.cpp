@@ -304,7 +304,7 @@ void check_arguments(const ConvertArguments& arguments) {
   if (!arguments.outtype.empty()) formats::gguf_mix(arguments.outtype);  // known, before anything is loaded
   if (arguments.adapter_alone && arguments.to != "gguf")
     core::fail(ExitCode::kBadConfig, "--adapter is for --to gguf; --to peft always writes the adapter alone");
-  refuse_existing(arguments.destination);
+  generate::refuse_existing(arguments.destination);
 }
 
 int write_converted(const LoadedModel& source, const ConvertArguments& arguments) {
