@@ -25,7 +25,10 @@ fi
 fuzz_seconds=5
 [ "$FULL" = --full ] && fuzz_seconds=60
 bash scripts/fuzz.sh "$fuzz_seconds"
-sanitized_tests() { ctest --test-dir build/fuzz --output-on-failure --parallel 2 --timeout 300; }
-step "tests of core/, formats/ and data/ with AddressSanitizer and UndefinedBehaviorSanitizer" sanitized_tests
+if [ "$FULL" = --full ]; then
+  bash scripts/build.sh fuzz core_tests formats_tests data_tests
+  sanitized_tests() { ctest --test-dir build/fuzz --output-on-failure --parallel 2 --timeout 300; }
+  step "tests of core/, formats/ and data/ with AddressSanitizer and UndefinedBehaviorSanitizer" sanitized_tests
+fi
 say "tests (set-up took $(elapsed "$SCRIPT_START"))"
 ctest --test-dir build/release --output-on-failure --parallel 2 --timeout 300
