@@ -13,6 +13,7 @@
 #include <list>
 #include <system_error>
 #include <thread>
+#include <utility>
 
 #include "core/error.h"
 #include "serve/connection.h"
@@ -131,9 +132,14 @@ struct HttpServer::State {
 
   void stop() {
     stops = true;
+    close_listener();
     for (Connection& connection : connections) ::shutdown(connection.socket, SHUT_RD);  // wakes who waits
     for (Connection& connection : connections) end(connection);
     connections.clear();
+  }
+
+  void close_listener() {
+    if (listener >= 0) ::close(std::exchange(listener, -1));
   }
 
   static void end(Connection& connection) {
@@ -152,7 +158,7 @@ HttpServer::HttpServer(ServerOptions options) : state_(new State{std::move(optio
 }
 
 HttpServer::~HttpServer() {
-  ::close(state_->listener);
+  state_->close_listener();
 }
 
 uint16_t HttpServer::port() const {

@@ -37,7 +37,7 @@ class HttpServer {
   bool is_loopback() const;  ///< can only this machine connect?
 
   /// Serves until `should_stop` (asked ten times a second, and after each signal) is true. Requests that are
-  /// being answered then are answered; all threads have ended when it returns.
+  /// being answered then are answered; all threads have ended and the port is free when it returns.
   void run(const Handler& handler, const std::function<bool()>& should_stop);
 
  private:
