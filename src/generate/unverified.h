@@ -9,7 +9,9 @@ namespace phalanx::generate {
 class Unverified {
  public:
   /// @param destination  a folder, or a file that ends in .gguf (as path() then does).
-  explicit Unverified(const std::filesystem::path& destination);
+  /// @param is_first     of several ranks that write it: the others find what it has made. Every one of them
+  /// removes what is not published.
+  explicit Unverified(const std::filesystem::path& destination, bool is_first = true);
   ~Unverified();
   Unverified(const Unverified&) = delete;
   Unverified& operator=(const Unverified&) = delete;

@@ -3,6 +3,7 @@
 #include <ATen/Functions.h>
 #include <c10/core/GradMode.h>
 
+#include <algorithm>
 #include <cmath>
 #include <set>
 
@@ -16,8 +17,18 @@ namespace phalanx::lora {
 namespace {
 
 at::Tensor merge_one(const AdaptedLinear& m) {
-  const at::ScalarType wide = ops::sum_dtype(m.linear->weight);
-  return at::addmm(m.linear->weight.to(wide), m.b.to(wide), m.a.to(wide), 1.0, m.scale);
+  const at::Tensor merged = m.linear->weight.to(ops::sum_dtype(m.linear->weight), false, /*copy=*/true);
+  merge_into(merged, m);
+  return merged;
+}
+
+const AdaptedLinear* find_adapted(const std::vector<AdaptedLinear>& modules, const std::string& weight_name) {
+  constexpr std::string_view kEnd = ".weight";
+  const auto found = std::find_if(modules.begin(), modules.end(), [&](const AdaptedLinear& m) {
+    return weight_name.size() == m.module.size() + kEnd.size() && weight_name.starts_with(m.module) &&
+           weight_name.ends_with(kEnd);
+  });
+  return found == modules.end() ? nullptr : &*found;
 }
 
 // The last parts of the names, as PEFT writes them, where they mean the same modules; else the whole paths.
@@ -52,11 +63,18 @@ int64_t Adapter::num_parameters() const {
 model::WeightSource Adapter::merged(const model::CausalLm& model) const {
   return [base = model::weights_of(model), modules = modules_](const std::string& name) {
     const at::NoGradGuard no_grad;
-    for (const AdaptedLinear& m : modules) {
-      if (name == m.module + ".weight") return merge_one(m);
-    }
-    return base(name);
+    const AdaptedLinear* adapted = find_adapted(modules, name);
+    return adapted ? merge_one(*adapted) : base(name);
   };
+}
+
+const AdaptedLinear* Adapter::find(const std::string& weight_name) const {
+  return find_adapted(modules_, weight_name);
+}
+
+void merge_into(at::Tensor weight, const AdaptedLinear& adapted) {
+  const at::NoGradGuard no_grad;
+  weight.addmm_(adapted.b.to(weight.scalar_type()), adapted.a.to(weight.scalar_type()), 1.0, adapted.scale);
 }
 
 formats::AdapterConfig adapter_config(const model::CausalLm& model, const LoraOptions& options) {

@@ -37,6 +37,8 @@ class Adapter {
   /// The base's weights with the adapter merged in: W + scale B A, formed in fp32 (fp64 for fp64), one matrix
   /// at a time.
   model::WeightSource merged(const model::CausalLm& model) const;
+  /// The adapted matrix whose weight has this name; null if the adapter leaves that weight alone.
+  const AdaptedLinear* find(const std::string& weight_name) const;
 
  private:
   friend class AdapterBuilder;
@@ -73,6 +75,13 @@ AdapterFiles open_adapter(const std::filesystem::path& folder);
 /// @throws core::Error (kBadInput) naming the file and all that does not fit.
 Adapter load_adapter(model::CausalLm& model, const AdapterFiles& files, at::ScalarType dtype,
                      bool trainable = true);
+
+/// The same without reading the factors: they have memory, but no values yet.
+Adapter attach_adapter(model::CausalLm& model, const AdapterFiles& files, at::ScalarType dtype,
+                       bool trainable = true);
+
+/// weight <- weight + scale B A, in place: one product for all rows.
+void merge_into(at::Tensor weight, const AdaptedLinear& adapted);
 
 /// Writes adapter_config.json and adapter_model.safetensors as PEFT reads them.
 /// @param weights  where A and B are taken from, by parameter name ("...q_proj.lora_A.weight"): the fp32

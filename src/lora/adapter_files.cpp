@@ -67,6 +67,18 @@ AdapterFiles open_adapter(const fs::path& folder) {
 
 Adapter load_adapter(model::CausalLm& model, const AdapterFiles& files, at::ScalarType dtype,
                      bool trainable) {
+  Adapter adapter = attach_adapter(model, files, dtype, trainable);
+  model::NamedTensors factors;
+  for (const AdaptedLinear& m : adapter.modules()) {
+    factors.emplace_back(parameter_name(m.module, LoraPart::kA), m.a);
+    factors.emplace_back(parameter_name(m.module, LoraPart::kB), m.b);
+  }
+  model::fill_weights(factors, {}, *files.weights, dtype, files.path.string());
+  return adapter;
+}
+
+Adapter attach_adapter(model::CausalLm& model, const AdapterFiles& files, at::ScalarType dtype,
+                       bool trainable) {
   const formats::AdapterConfig& config = files.config;
   AdapterBuilder builder(model, config, dtype);
   model::NamedTensors parameters;
@@ -80,7 +92,6 @@ Adapter load_adapter(model::CausalLm& model, const AdapterFiles& files, at::Scal
     parameters.emplace_back(parameter_name(module, LoraPart::kB), added.b);
   }
   model::check_weights(parameters, *files.weights, files.path.string());
-  model::fill_weights(parameters, {}, *files.weights, dtype, files.path.string());
   return builder.finish();
 }
 

@@ -227,6 +227,12 @@ void check_weights(const NamedTensors& parameters, const formats::TensorFile& fi
 
 void fill_weights(const NamedTensors& parameters, const NamedParts& parts, const formats::TensorFile& file,
                   at::ScalarType dtype, const std::string& where) {
+  read_weights(parameters, parts, file, dtype, where);
+  file.release_pages();
+}
+
+void read_weights(const NamedTensors& parameters, const NamedParts& parts, const formats::TensorFile& file,
+                  at::ScalarType dtype, const std::string& where) {
   const at::NoGradGuard no_grad;
   TORCH_CHECK(dtype == at::kFloat || dtype == at::kDouble || dtype == at::kBFloat16,
               "weights are loaded as fp64, fp32 or bf16");
@@ -249,7 +255,6 @@ void fill_weights(const NamedTensors& parameters, const NamedParts& parts, const
     for (int64_t i = begin; i < end; ++i) decode_chunk(chunks[i], where);
   });
   file.check_unchanged();
-  file.release_pages();
 }
 
 }  // namespace phalanx::model
