@@ -55,19 +55,18 @@ void check_config(const ExportJob& job, const StreamedModel& written) {
 }
 
 generate::RoundingCheck check_tensors(const ExportJob& job, const StreamedModel& written,
-                                      const generate::StoredTypes& types,
-                                      const model::Importance& importance) {
+                                      const Written& how) {
   const model::NamedTensors tensors = model::all_parameters(*model::build(job.source.config()));
   const auto is_mine = [&](size_t i) {
     return i % static_cast<size_t>(job.group.size()) == static_cast<size_t>(job.group.rank());
   };
   const generate::RoundingCheck mine =
-      generate::check_rounding(tensors, {job.source.rows(), types, importance}, written.rows(), is_mine);
+      generate::check_rounding(tensors, {how.weights, how.types, how.importance}, written.rows(), is_mine);
   const generate::RoundingCheck check = joined(mine, tensors.size(), job.group);
   if (check.wrong) {
     const std::string& name = tensors[*check.wrong].first;
     core::fail(ExitCode::kBug, "{}: read back, {} is not the source's in {}; the export is not usable",
-               job.arguments.destination, name, core::name(types(name)));
+               job.arguments.destination, name, core::name(how.types(name)));
   }
   return check;
 }
@@ -116,12 +115,11 @@ void check_tokenizer(const StreamedModel& source, const StreamedModel& other, co
   }
 }
 
-nlohmann::json verify_written(const ExportJob& job, const fs::path& path, const generate::StoredTypes& types,
-                              const model::Importance& importance) {
+nlohmann::json verify_written(const ExportJob& job, const fs::path& path, const Written& how) {
   const std::string& destination = job.arguments.destination;
   const StreamedModel written(generate::open_model(path));
   check_tokenizer(job.source, written, destination, ExitCode::kBug);
-  const generate::RoundingCheck tensors = check_tensors(job, written, types, importance);
+  const generate::RoundingCheck tensors = check_tensors(job, written, how);
   check_config(job, written);
   const Comparison comparison = compare_on_texts(job.source, written, job.group);
   if (tensors.is_exact && comparison.max_difference > kMaxLogprobDifference)
@@ -129,7 +127,7 @@ nlohmann::json verify_written(const ExportJob& job, const fs::path& path, const 
                "{}: read back, its weights are those of the source, but log-probabilities differ by {:.2e} "
                "nats (limit {}); the export is not usable",
                destination, comparison.max_difference, kMaxLogprobDifference);
-  const generate::Limits limits = generate::limits_of(written.model(), types);
+  const generate::Limits limits = generate::limits_of(written.model(), how.types);
   check_limits(comparison, limits, destination, job.arguments.source);
   if (job.is_first())
     core::log_note(
@@ -138,7 +136,7 @@ nlohmann::json verify_written(const ExportJob& job, const fs::path& path, const 
         destination, describe(comparison));
   std::map<std::string, int64_t> counts;
   for (const auto& [name, parameter] : model::all_parameters(written.model()))
-    ++counts[std::string(core::name(types(name)))];
+    ++counts[std::string(core::name(how.types(name)))];
   nlohmann::json result = comparison_json(comparison, limits);
   if (tensors.is_exact) result["limits"]["max_logprob_difference"] = kMaxLogprobDifference;
   result["tensor_types"] = counts;

@@ -7,6 +7,13 @@
 
 namespace phalanx::launch {
 
+/// How the weights were written.
+struct Written {
+  model::WeightRows weights;    ///< before they were rounded, adapter merged in
+  generate::StoredTypes types;  ///< of each tensor
+  model::Importance importance = {};
+};
+
 /// Reads back what was written with a fresh loader. Collective; the ranks share tensors and prompts. No model
 /// is held. In this order:
 ///
@@ -23,8 +30,7 @@ namespace phalanx::launch {
 /// whose result they would compare with itself. After 2 and 3 a comparison with the rounded source is not
 /// needed.
 /// @return what verification.json says of it. @throws core::Error naming the first wrong tensor.
-nlohmann::json verify_written(const ExportJob& job, const std::filesystem::path& path,
-                              const generate::StoredTypes& types, const model::Importance& importance = {});
+nlohmann::json verify_written(const ExportJob& job, const std::filesystem::path& path, const Written& how);
 
 /// compare() on the built-in texts, the prompts shared out over the ranks of `group`.
 generate::Comparison compare_on_texts(const generate::StreamedModel& source,

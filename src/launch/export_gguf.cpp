@@ -86,7 +86,8 @@ void write_gguf(ExportJob& job) {
       },
       [&](const fs::path& file) {
         return verify_written(
-            job, file, [&](const std::string& name) { return types.at(name); }, importance);
+            job, file,
+            {job.source.rows(), [&](const std::string& name) { return types.at(name); }, importance});
       });
 }
 

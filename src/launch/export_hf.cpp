@@ -23,7 +23,8 @@ void write_hf(ExportJob& job) {
         if (job.is_first()) job.source.tokenizer().save_hf(folder.string());
       },
       [&](const std::filesystem::path& folder) {
-        return verify_written(job, folder, [dtype](const std::string&) { return dtype; });
+        return verify_written(job, folder,
+                              {job.source.rows(), [dtype](const std::string&) { return dtype; }});
       });
 }
 

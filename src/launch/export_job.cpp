@@ -89,17 +89,25 @@ void require_adapter(const ExportJob& job, const std::string& writer) {
                job.arguments.source, writer);
 }
 
-void export_model(const ExportArguments& arguments, const core::Config& config, comm::Communicator& group,
-                  const std::function<void(const fs::path&)>& after_writing) {
+void check_arguments(const ExportArguments& arguments) {
   const OutputFormat& format = find_output_format(arguments.to);
-  if (!arguments.outtype.empty()) formats::gguf_mix(arguments.outtype);  // known, before anything is opened
+  if (!arguments.outtype.empty()) formats::gguf_mix(arguments.outtype);  // known
   if (arguments.adapter_alone && !format.writes_adapter_alone)
     core::fail(ExitCode::kBadConfig, "--adapter is for --to gguf; --to peft always writes the adapter alone");
   refuse_existing(arguments.destination);
-  group.barrier();  // before the first rank makes anything there
-  ExportJob job{arguments, group, generate::StreamedModel(open_model(arguments.source, config)),
-                after_writing};
-  format.write(job);
+}
+
+void export_model(const ExportArguments& arguments, const core::Config& config, comm::Communicator& group,
+                  const std::function<void(const fs::path&)>& after_writing) {
+  check_arguments(arguments);
+  export_source(open_model(arguments.source, config), arguments, group, after_writing);
+}
+
+void export_source(generate::ModelSource source, const ExportArguments& arguments, comm::Communicator& group,
+                   const std::function<void(const fs::path&)>& after_writing) {
+  group.barrier();  // every rank has looked for the destination before the first makes it
+  ExportJob job{arguments, group, generate::StreamedModel(std::move(source)), after_writing};
+  find_output_format(arguments.to).write(job);
 }
 
 }  // namespace phalanx::launch

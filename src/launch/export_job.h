@@ -60,8 +60,14 @@ bool register_output_format(OutputFormat format);
 const OutputFormat& find_output_format(const std::string& name);
 std::vector<std::string> output_format_names();
 
-/// The whole export. Collective. @param after_writing  see ExportJob.
+/// Refuses what cannot become anything, before a model is opened. @throws core::Error (65, 78).
+void check_arguments(const ExportArguments& arguments);
+
+/// The whole export of what `arguments.source` names. Collective. @param after_writing  see ExportJob.
 void export_model(const ExportArguments& arguments, const core::Config& config, comm::Communicator& group,
                   const std::function<void(const std::filesystem::path&)>& after_writing = {});
+/// The same of a model that is opened already. check_arguments() has been called.
+void export_source(generate::ModelSource source, const ExportArguments& arguments, comm::Communicator& group,
+                   const std::function<void(const std::filesystem::path&)>& after_writing = {});
 
 }  // namespace phalanx::launch

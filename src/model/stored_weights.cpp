@@ -129,6 +129,16 @@ PHX_VECTOR_CLONES uint32_t largest_magnitude(const uint32_t* bits, size_t count)
   for (size_t i = 0; i < count; ++i) largest = std::max(largest, bits[i] & 0x7FFFFFFFU);
   return largest;
 }
+PHX_VECTOR_CLONES uint16_t largest_magnitude(const uint16_t* bits, size_t count) {
+  uint16_t largest = 0;
+  for (size_t i = 0; i < count; ++i) largest = std::max(largest, static_cast<uint16_t>(bits[i] & 0x7FFFU));
+  return largest;
+}
+PHX_VECTOR_CLONES uint64_t largest_magnitude(const uint64_t* bits, size_t count) {
+  uint64_t largest = 0;
+  for (size_t i = 0; i < count; ++i) largest = std::max(largest, bits[i] & 0x7FFFFFFFFFFFFFFFU);
+  return largest;
+}
 
 PHX_VECTOR_CLONES void round_to_bfloat16(const uint32_t* bits, size_t count,
                                          uint16_t* out) {  // to nearest even
@@ -192,29 +202,34 @@ void decode(const Chunk& chunk, const std::string& where) {
   convert(values, pairing.parameter.template mutable_data_ptr<T>() + chunk.begin * pairing.columns());
 }
 
-// fp64 weights keep all their bits where the model computes in fp64.
-void copy_double(const Chunk& chunk, const std::string& where) {
+/// Stored in the type of the parameter: nothing to decode, and all bits are kept. `infinity` as bits.
+template <typename Word>
+void copy_as_stored(const Chunk& chunk, Word infinity, const std::string& where) {
   const Pairing& pairing = *chunk.pairing;
-  const int64_t columns = pairing.columns();
-  double* out = pairing.parameter.mutable_data_ptr<double>() + chunk.begin * columns;
-  const int64_t rows = chunk.end - chunk.begin;
-  for (int64_t row = 0; row < rows; ++row)
-    std::memcpy(out + row * columns,
-                stored_rows(chunk) + (row * pairing.stored_columns() + pairing.first_column()) * 8,
-                columns * 8);
-  if (!std::all_of(out, out + rows * columns, [](double x) { return std::isfinite(x); }))
+  const int64_t columns = pairing.columns(), stored = pairing.stored_columns(),
+                rows = chunk.end - chunk.begin;
+  Word* out = static_cast<Word*>(pairing.parameter.mutable_data_ptr()) + chunk.begin * columns;
+  const std::byte* source = stored_rows(chunk) + pairing.first_column() * static_cast<int64_t>(sizeof(Word));
+  const int64_t runs = columns == stored ? 1 : rows, length = columns == stored ? rows * columns : columns;
+  for (int64_t run = 0; run < runs; ++run)
+    std::memcpy(out + run * length, source + run * stored * static_cast<int64_t>(sizeof(Word)),
+                static_cast<size_t>(length) * sizeof(Word));
+  if (largest_magnitude(out, static_cast<size_t>(rows * columns)) >= infinity)
     refuse_not_finite(*pairing.info, where);
 }
 
 void decode_chunk(const Chunk& chunk, const std::string& where) {
+  const DType stored = chunk.pairing->info->dtype;
   switch (chunk.pairing->parameter.scalar_type()) {
     case at::kBFloat16:
-      return decode<at::BFloat16>(chunk, where);
+      return stored == DType::kBF16 ? copy_as_stored<uint16_t>(chunk, 0x7F80, where)
+                                    : decode<at::BFloat16>(chunk, where);
     case at::kDouble:
-      return chunk.pairing->info->dtype == DType::kF64 ? copy_double(chunk, where)
-                                                       : decode<double>(chunk, where);
+      return stored == DType::kF64 ? copy_as_stored<uint64_t>(chunk, 0x7FF0000000000000, where)
+                                   : decode<double>(chunk, where);
     default:
-      return decode<float>(chunk, where);
+      return stored == DType::kF32 ? copy_as_stored<uint32_t>(chunk, 0x7F800000, where)
+                                   : decode<float>(chunk, where);
   }
 }
 

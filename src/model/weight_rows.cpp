@@ -9,7 +9,7 @@
 
 namespace phalanx::model {
 namespace {
-constexpr int64_t kPieceValues = 1 << 20;  // 4 MiB of fp32
+constexpr int64_t kPieceValues = 1 << 22;  // 16 MiB of fp32: enough for several threads to round
 }
 
 WeightRows rows_of(std::shared_ptr<const formats::TensorFile> file, const std::string& where) {

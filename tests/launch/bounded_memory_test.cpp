@@ -17,9 +17,9 @@ namespace {
 namespace fs = std::filesystem;
 using core::DType;
 
-// 24 layers, 180M parameters: 360 MB in bf16, of which the largest tensor is 4.2 MB. Held in fp32 it would be
-// 720 MB, and as much again for the copy.
-constexpr int64_t kWide = 768, kFeedForward = 2736, kLayers = 20, kVocab = 259;
+// 90M parameters: 180 MB in bf16, of which the largest tensor is 4.2 MB. Held in fp32 it would be 360 MB, and
+// as much again for the copy.
+constexpr int64_t kWide = 768, kFeedForward = 2736, kLayers = 11, kVocab = 259;
 constexpr uint64_t kMegabyte = 1'000'000;
 
 /// An adapter on every matrix of a layer, and the base: random bf16 weights.
@@ -145,7 +145,6 @@ TEST(BoundedMemory, OfConversionsAndTheirVerificationFollowsTheLargestTensor) {
       {"export", "base", "q4.gguf", "--to", "gguf", "--outtype", "q8_0"},
       {"import", "q4.gguf", "imported", "--outtype", "bf16"},
       {"merge", "base", "adapter", "merged"},
-      {"merge", "base", "adapter", "merged.gguf", "--to", "gguf", "--outtype", "f16"},
       {"verify", "export", "base", "hf"},
   };
   for (const std::vector<std::string>& words : commands) {
