@@ -2,6 +2,7 @@
 // the file. Run with --benchmark_enable_random_interleaving=true --benchmark_repetitions=9
 // (scripts/bench_load.sh).
 #include <benchmark/benchmark.h>
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -70,23 +71,39 @@ void count_bytes_of(benchmark::State& state) {
   state.SetBytesProcessed(state.iterations() * static_cast<int64_t>(fs::file_size(StoredModel::file())));
 }
 
-void cat(benchmark::State& state) {
+/// The next reader finds nothing of the file in the page cache (it was synced when it was written).
+void drop_from_cache(benchmark::State& state) {
+  state.PauseTiming();
+  const int fd = ::open(StoredModel::file().c_str(), O_RDONLY);
+  if (fd < 0 || ::posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED) != 0) state.SkipWithError("cannot be dropped");
+  ::close(fd);
+  state.ResumeTiming();
+}
+
+void cat(benchmark::State& state, bool is_cold) {
   const std::string command = "cat " + StoredModel::file().string() + " > /dev/null";
-  for (auto _ : state)
+  for (auto _ : state) {
+    if (is_cold) drop_from_cache(state);
     if (std::system(command.c_str()) != 0) state.SkipWithError("cat failed");
+  }
   count_bytes_of(state);
 }
 
 // Names, shapes and every value checked; the weights lie in memory of their own at the end.
-void load(benchmark::State& state, at::ScalarType dtype) {
+void load(benchmark::State& state, bool is_cold, at::ScalarType dtype) {
   static const bool has_arena = ops::cpu::use_tensor_arena();  // as the program does
   benchmark::DoNotOptimize(has_arena);
-  for (auto _ : state) benchmark::DoNotOptimize(model::load_model(StoredModel::folder(), dtype));
+  for (auto _ : state) {
+    if (is_cold) drop_from_cache(state);
+    benchmark::DoNotOptimize(model::load_model(StoredModel::folder(), dtype));
+  }
   count_bytes_of(state);
 }
 
-BENCHMARK(cat)->UseRealTime()->Unit(benchmark::kMillisecond);
-BENCHMARK_CAPTURE(load, bf16, at::kBFloat16)->UseRealTime()->Unit(benchmark::kMillisecond);
-BENCHMARK_CAPTURE(load, fp32, at::kFloat)->UseRealTime()->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(cat, warm, false)->UseRealTime()->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(load, warm_bf16, false, at::kBFloat16)->UseRealTime()->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(load, warm_fp32, false, at::kFloat)->UseRealTime()->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(cat, cold, true)->UseRealTime()->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(load, cold_bf16, true, at::kBFloat16)->UseRealTime()->Unit(benchmark::kMillisecond);
 
 }  // namespace
