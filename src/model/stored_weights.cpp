@@ -13,6 +13,7 @@
 #include <span>
 
 #include "core/error.h"
+#include "core/memory.h"
 #include "core/vector_clones.h"
 #include "formats/tensor_spec.h"
 
@@ -180,6 +181,13 @@ const std::byte* stored_rows(const Chunk& chunk) {
   return chunk.stored + first / core::block_elements(dtype) * core::block_bytes(dtype);
 }
 
+std::span<const std::byte> stored_bytes(const Chunk& chunk) {
+  const DType dtype = chunk.pairing->info->dtype;
+  const int64_t values = (chunk.end - chunk.begin) * chunk.pairing->stored_columns();
+  return {stored_rows(chunk),
+          static_cast<size_t>(values / core::block_elements(dtype) * core::block_bytes(dtype))};
+}
+
 // The columns of the part, moved to the front of `values`.
 void keep_columns(const Pairing& pairing, int64_t rows, std::vector<float>& values) {
   const int64_t stored = pairing.stored_columns(), count = pairing.columns();
@@ -266,6 +274,8 @@ void read_weights(const NamedTensors& parameters, const NamedParts& parts, const
       pairing.parameter.set_data(at::empty(pairing.parameter.sizes(), dtype));
   }
   const std::vector<Chunk> chunks = cut(pairs, file);
+  for (const Pairing& pairing : pairs)  // the disk works while the first ones are decoded
+    core::will_need(stored_bytes({&pairing, file.bytes(*pairing.info).data(), 0, pairing.rows()}));
   at::parallel_for(0, static_cast<int64_t>(chunks.size()), 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) decode_chunk(chunks[i], where);
   });
