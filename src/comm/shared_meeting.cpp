@@ -12,7 +12,7 @@ namespace phalanx::comm {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-constexpr std::chrono::microseconds kSpin{20};
+constexpr std::chrono::microseconds kSpinTime{20};
 constexpr long kLookAround_ns = 20'000'000;  // how often a sleeper asks whether a rank has failed
 constexpr int kPausesPerClock = 32;
 
@@ -40,7 +40,7 @@ SharedMeeting::SharedMeeting(const MpiGroup& group, Words* words)
       words_(words),
       // With more ranks than cores the one that is waited for needs the core.
       spin_(group.size <= static_cast<int>(std::thread::hardware_concurrency())
-                ? kSpin
+                ? kSpinTime
                 : std::chrono::microseconds(0)) {}
 
 void SharedMeeting::meet(const char* what) {

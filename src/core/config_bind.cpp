@@ -98,13 +98,16 @@ Parsed parse_scalar(const YamlNode& node, FieldKind kind, const FieldSpec& spec)
   if (kind == FieldKind::kString || kind == FieldKind::kStrings) return parse_string(node, spec);
   if (kind == FieldKind::kBool) return parse_bool(node);
   if (node.quoted) return rejected("is text; remove the quotes");
-  return kind == FieldKind::kInteger ? in_range(parse_integer(node.text), spec)
-                                     : in_range(parse_number(node.text), spec);
+  return kind == FieldKind::kInteger || kind == FieldKind::kIntegersByName
+             ? in_range(parse_integer(node.text), spec)
+             : in_range(parse_number(node.text), spec);
 }
 
-/// What one element of a list must be, for messages.
+/// What one element of a list or a map must be, for messages.
 Field element_of(const Field& list) {
-  const FieldKind kind = list.kind == FieldKind::kNumbers ? FieldKind::kNumber : FieldKind::kString;
+  const FieldKind kind = list.kind == FieldKind::kIntegersByName ? FieldKind::kInteger
+                         : list.kind == FieldKind::kStrings      ? FieldKind::kString
+                                                                 : FieldKind::kNumber;
   return {.name = list.name, .spec = list.spec, .kind = kind, .set = {}, .get = {}};
 }
 
@@ -161,9 +164,30 @@ class Binder {
     }
     if (field.kind == FieldKind::kNumbers) return bind_list<double>(node, field, path, options);
     if (field.kind == FieldKind::kStrings) return bind_list<std::string>(node, field, path, options);
+    if (field.kind == FieldKind::kIntegersByName) return bind_names<int64_t>(node, field, path, options);
+    if (field.kind == FieldKind::kNumbersByName) return bind_names<double>(node, field, path, options);
     const Parsed parsed = parse_scalar(node, field.kind, field.spec);
     if (!parsed.reason.empty()) return reject(node, field, path, parsed.reason);
     field.set(options, parsed.value);
+    return true;
+  }
+
+  template <typename Number>
+  bool bind_names(const YamlNode& node, const Field& field, const std::string& path, void* options) {
+    if (node.kind != Kind::kMap) return reject(node, field, path, "is not a map");
+    std::map<std::string, Number> values;
+    for (const YamlEntry& entry : node.entries) {
+      if (entry.value.kind == Kind::kInvalid) continue;
+      const Parsed parsed = parse_scalar(entry.value, field.kind, field.spec);
+      if (!parsed.reason.empty()) {
+        reject(entry.value, element_of(field), fmt::format("{}.{}", path, printable(entry.key, 60)),
+               parsed.reason);
+      } else {
+        values[entry.key] = std::get<Number>(parsed.value);
+      }
+    }
+    if (values.size() != node.entries.size()) return false;
+    field.set(options, Value(std::move(values)));
     return true;
   }
 
@@ -263,6 +287,12 @@ std::string expectation(const Field& field) {
     case FieldKind::kStrings:
       text = fmt::format("a list of {}texts", count);
       break;
+    case FieldKind::kIntegersByName:
+      text = "a map of names to integers";
+      break;
+    case FieldKind::kNumbersByName:
+      text = "a map of names to numbers";
+      break;
     case FieldKind::kMaps:
       text = "a list of maps";
       break;
@@ -273,7 +303,10 @@ std::string expectation(const Field& field) {
     text += fmt::format(" such as [{{{}: ...}}]", field.item_fields.front().name);
   }
   const std::string range = range_text(spec);
-  if (!range.empty()) text += (field.kind == FieldKind::kNumbers ? ", each " : " ") + range;
+  if (!range.empty()) {
+    const bool is_single = field.kind == FieldKind::kInteger || field.kind == FieldKind::kNumber;
+    text += (is_single ? " " : ", each ") + range;
+  }
   if (!spec.unit.empty()) text += ", in " + spec.unit;
   return field.nullable ? text + ", or null" : text;
 }

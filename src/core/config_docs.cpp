@@ -79,8 +79,9 @@ Json type_schema(const Field& field) {
   const FieldSpec& spec = field.spec;
   Json text = {{"type", "string"}};
   if (!spec.one_of.empty()) text["enum"] = spec.one_of;
-  Json number = {{"type", field.kind == FieldKind::kInteger ? "integer" : "number"}};
-  add_range(number, spec, field.kind == FieldKind::kInteger);
+  const bool is_integer = field.kind == FieldKind::kInteger || field.kind == FieldKind::kIntegersByName;
+  Json number = {{"type", is_integer ? "integer" : "number"}};
+  add_range(number, spec, is_integer);
   switch (field.kind) {
     case FieldKind::kBool:
       return {{"type", "boolean"}};
@@ -94,6 +95,9 @@ Json type_schema(const Field& field) {
     case FieldKind::kStrings:
       if (spec.one_or_many) return {{"anyOf", Json::array({text, list_schema(text, spec)})}};
       return list_schema(text, spec);
+    case FieldKind::kIntegersByName:
+    case FieldKind::kNumbersByName:
+      return {{"type", "object"}, {"additionalProperties", number}};
     case FieldKind::kMaps:
       return list_schema(fields_schema(field.item_fields, field.make_item().get()), spec);
   }

@@ -1,6 +1,7 @@
 #pragma once
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -26,10 +27,22 @@ struct FieldSpec {
 };
 
 /// The value of one key, without its C++ type. std::monostate is null: an optional that is not set.
-using Value = std::variant<std::monostate, bool, int64_t, double, std::string, std::vector<double>,
-                           std::vector<std::string>>;
+using Value =
+    std::variant<std::monostate, bool, int64_t, double, std::string, std::vector<double>,
+                 std::vector<std::string>, std::map<std::string, int64_t>, std::map<std::string, double>>;
 
-enum class FieldKind { kBool, kInteger, kNumber, kString, kNumbers, kStrings, kMaps };
+/// kIntegersByName and kNumbersByName: a map whose keys are the user's own words.
+enum class FieldKind {
+  kBool,
+  kInteger,
+  kNumber,
+  kString,
+  kNumbers,
+  kStrings,
+  kIntegersByName,
+  kNumbersByName,
+  kMaps
+};
 
 /// One key of a section and how to reach its member; `void*` is the Options object that owns it.
 struct Field {
@@ -75,11 +88,19 @@ template <>
 struct FieldTraits<std::vector<std::string>> {
   static constexpr FieldKind kKind = FieldKind::kStrings;
 };
+template <>
+struct FieldTraits<std::map<std::string, int64_t>> {
+  static constexpr FieldKind kKind = FieldKind::kIntegersByName;
+};
+template <>
+struct FieldTraits<std::map<std::string, double>> {
+  static constexpr FieldKind kKind = FieldKind::kNumbersByName;
+};
 
 /// Declares the keys of one section; `Options` is a plain struct whose members carry the defaults.
 /// Member types: bool, int64_t, double, std::string, std::vector<double>, std::vector<std::string>,
-/// std::optional of bool/int64_t/double/std::string, and std::vector<Sub> for lists of maps (by `list`, with
-/// an own SectionBuilder<Sub>).
+/// std::map from std::string to int64_t or double, std::optional of bool/int64_t/double/std::string, and
+/// std::vector<Sub> for lists of maps (by `list`, with an own SectionBuilder<Sub>).
 template <typename Options>
 class SectionBuilder {
  public:

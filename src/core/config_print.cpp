@@ -33,6 +33,12 @@ struct Formatter {
     for (const Element& element : elements) texts.push_back((*this)(element));
     return fmt::format("[{}]", fmt::join(texts, ", "));
   }
+  template <typename Number>
+  std::string operator()(const std::map<std::string, Number>& entries) const {
+    std::vector<std::string> texts;
+    for (const auto& [name, number] : entries) texts.push_back((*this)(name) + ": " + (*this)(number));
+    return fmt::format("{{{}}}", fmt::join(texts, ", "));
+  }
 };
 
 class Printer {

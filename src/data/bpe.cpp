@@ -1,10 +1,10 @@
 #include "data/bpe.h"
 
 #include <algorithm>
-#include <functional>
 
 #include "data/bpe_alphabet.h"
 #include "data/bpe_cache.h"
+#include "data/bpe_symbols.h"
 #include "data/tokenizer_error.h"
 
 namespace phalanx::data {
@@ -149,49 +149,11 @@ void Bpe::merge_short(std::string_view part, std::vector<TokenId>& ids) const {
 }
 
 void Bpe::merge_long(std::string_view part, std::vector<TokenId>& ids) const {
-  struct Symbol {
-    TokenId token;
-    uint32_t rank;  // of the merge with the next symbol
-    uint32_t previous, next;
-  };
-  constexpr uint32_t kNone = UINT32_MAX;
-  const auto count = static_cast<uint32_t>(part.size());
-  std::vector<Symbol> symbols(count);
-  std::vector<uint64_t> heap;  // rank << 32 | place: lowest rank first, leftmost first
-  for (uint32_t i = 0; i < count; ++i) {
-    const bool is_last = i + 1 == count;
-    const auto byte = static_cast<uint8_t>(part[i]);
-    const uint32_t rank =
-        is_last ? kNoRank : byte_pair_ranks_[pair_index(byte, static_cast<uint8_t>(part[i + 1]))];
-    symbols[i] = {byte_tokens_[byte], rank, i == 0 ? kNone : i - 1, is_last ? kNone : i + 1};
-    if (rank != kNoRank) heap.push_back(static_cast<uint64_t>(rank) << 32 | i);
-  }
-  std::make_heap(heap.begin(), heap.end(), std::greater<>());
-  const auto update = [&](uint32_t at) {
-    Symbol& symbol = symbols[at];
-    const auto* merge =
-        symbol.next == kNone ? nullptr : merges_.find(symbol.token, symbols[symbol.next].token);
-    symbol.rank = merge ? merge->rank : kNoRank;
-    if (!merge) return;
-    heap.push_back(static_cast<uint64_t>(symbol.rank) << 32 | at);
-    std::push_heap(heap.begin(), heap.end(), std::greater<>());
-  };
-  while (!heap.empty()) {
-    const uint64_t top = heap.front();
-    std::pop_heap(heap.begin(), heap.end(), std::greater<>());
-    heap.pop_back();
-    const auto at = static_cast<uint32_t>(top);
-    Symbol& symbol = symbols[at];
-    if (symbol.rank != top >> 32) continue;  // one of the two has merged with another since
-    Symbol& right = symbols[symbol.next];
-    symbol.token = results_[symbol.rank];
-    right.rank = kNoRank;
-    symbol.next = right.next;
-    if (right.next != kNone) symbols[right.next].previous = at;
-    update(at);
-    if (symbol.previous != kNone) update(symbol.previous);
-  }
-  for (uint32_t i = 0; i != kNone; i = symbols[i].next) ids.push_back(symbols[i].token);
+  thread_local BpeSymbols symbols;
+  symbols.clear();
+  for (const char byte : part) symbols.add(byte_tokens_[static_cast<uint8_t>(byte)], 1);
+  symbols.merge(merges_);
+  symbols.for_each([&](TokenId token, uint32_t /*length*/) { ids.push_back(token); });
 }
 
 // Bytes without a token; the reference drops them silently where the model has no unk_token.

@@ -1,7 +1,6 @@
 #include "data/bpe_characters.h"
 
 #include <algorithm>
-#include <functional>
 
 #include "data/bpe_cache.h"
 #include "data/byte_tokens.h"
@@ -11,9 +10,6 @@
 namespace phalanx::data {
 
 namespace {
-
-constexpr uint32_t kNoSymbol = UINT32_MAX;
-constexpr uint32_t kNoMerge = UINT32_MAX;
 
 uint64_t character_pair(uint32_t left, uint32_t right) {
   return static_cast<uint64_t>(left) << 32 | right;
@@ -123,10 +119,10 @@ bool CharacterBpe::may_cut(const char* left, const char* right) const {
 
 void CharacterBpe::encode_part(std::string_view part, std::vector<TokenId>& ids,
                                std::vector<uint32_t>* lengths) const {
-  thread_local std::vector<Symbol> symbols;
+  thread_local BpeSymbols symbols;
   symbols.clear();
   start(part, symbols);
-  merge(symbols);
+  symbols.merge(merges_);
   finish(part, symbols, ids, lengths);
 }
 
@@ -149,11 +145,7 @@ bool CharacterBpe::has_all_byte_tokens(std::string_view bytes) const {
                      [&](char byte) { return byte_tokens_[static_cast<uint8_t>(byte)] >= 0; });
 }
 
-void CharacterBpe::start(std::string_view part, std::vector<Symbol>& symbols) const {
-  const auto add = [&](TokenId token, size_t length) {
-    const auto place = static_cast<uint32_t>(symbols.size());
-    symbols.push_back({token, static_cast<uint32_t>(length), place - 1, place + 1, kNoMerge, -1});
-  };
+void CharacterBpe::start(std::string_view part, BpeSymbols& symbols) const {
   size_t pending_unk = 0;  // bytes of an unknown token that may grow
   const char* const end = part.data() + part.size();
   for (const char* p = part.data(); p < end;) {
@@ -162,85 +154,46 @@ void CharacterBpe::start(std::string_view part, std::vector<Symbol>& symbols) co
     const std::string_view character(begin, static_cast<size_t>(p - begin));
     const TokenId token = token_of(character, begin == part.data(), p == end);
     if (token >= 0) {
-      if (pending_unk > 0) add(*unk_, std::exchange(pending_unk, 0));
-      add(token, character.size());
+      if (pending_unk > 0) symbols.add(*unk_, std::exchange(pending_unk, 0));
+      symbols.add(token, character.size());
     } else if (byte_fallback_ && has_all_byte_tokens(character)) {
       // An unknown token that waits is written behind these, as in the reference.
-      for (const char byte : character) add(byte_tokens_[static_cast<uint8_t>(byte)], 1);
+      for (const char byte : character) symbols.add(byte_tokens_[static_cast<uint8_t>(byte)], 1);
     } else if (unk_) {
-      if (pending_unk > 0 && !fuse_unk_) add(*unk_, std::exchange(pending_unk, 0));
+      if (pending_unk > 0 && !fuse_unk_) symbols.add(*unk_, std::exchange(pending_unk, 0));
       pending_unk += character.size();
     } else {
       refuse(character, part);
     }
   }
-  if (pending_unk > 0) add(*unk_, pending_unk);
-  symbols.front().previous = kNoSymbol;
-  symbols.back().next = kNoSymbol;
+  if (pending_unk > 0) symbols.add(*unk_, pending_unk);
 }
 
-void CharacterBpe::merge(std::vector<Symbol>& symbols) const {
-  if (symbols.size() == 1) return;
-  thread_local std::vector<uint64_t> heap;  // rank << 32 | place: lowest rank first, leftmost first
-  heap.clear();
-  const auto look = [&](uint32_t at) {
-    Symbol& symbol = symbols[at];
-    const auto* found =
-        symbol.next == kNoSymbol ? nullptr : merges_.find(symbol.token, symbols[symbol.next].token);
-    symbol.rank = found ? found->rank : kNoMerge;
-    symbol.result = found ? found->result : -1;
-    if (found) heap.push_back(static_cast<uint64_t>(symbol.rank) << 32 | at);
-    return found != nullptr;
-  };
-  for (uint32_t i = 0; i + 1 < symbols.size(); ++i) look(i);
-  std::make_heap(heap.begin(), heap.end(), std::greater<>());
-  const auto update = [&](uint32_t at) {
-    if (look(at)) std::push_heap(heap.begin(), heap.end(), std::greater<>());
-  };
-  while (!heap.empty()) {
-    const uint64_t top = heap.front();
-    std::pop_heap(heap.begin(), heap.end(), std::greater<>());
-    heap.pop_back();
-    const auto at = static_cast<uint32_t>(top);
-    Symbol& symbol = symbols[at];
-    if (symbol.rank != top >> 32) continue;  // one of the two has merged with another since
-    Symbol& right = symbols[symbol.next];
-    symbol.token = symbol.result;
-    symbol.length += right.length;
-    right.rank = kNoMerge;
-    symbol.next = right.next;
-    if (right.next != kNoSymbol) symbols[right.next].previous = at;
-    update(at);
-    if (symbol.previous != kNoSymbol) update(symbol.previous);
-  }
-}
-
-void CharacterBpe::finish(std::string_view part, const std::vector<Symbol>& symbols,
-                          std::vector<TokenId>& ids, std::vector<uint32_t>* lengths) const {
+void CharacterBpe::finish(std::string_view part, const BpeSymbols& symbols, std::vector<TokenId>& ids,
+                          std::vector<uint32_t>* lengths) const {
   size_t at = 0;
   const auto add = [&](TokenId token, uint32_t length) {
     ids.push_back(token);
     if (lengths) lengths->push_back(length);
   };
   bool behind_unk = false;
-  for (uint32_t i = 0; i != kNoSymbol; i = symbols[i].next) {
-    const Symbol& symbol = symbols[i];
-    const std::string_view text = part.substr(at, symbol.length);
-    at += symbol.length;
-    const bool is_hidden = symbol.token >= first_hidden_;
-    const TokenId token = is_hidden && unk_ ? *unk_ : symbol.token;
+  symbols.for_each([&](TokenId merged, uint32_t length) {
+    const std::string_view text = part.substr(at, length);
+    at += length;
+    const bool is_hidden = merged >= first_hidden_;
+    const TokenId token = is_hidden && unk_ ? *unk_ : merged;
     if (is_hidden && byte_fallback_ && has_all_byte_tokens(text)) {
       for (const char byte : text) add(byte_tokens_[static_cast<uint8_t>(byte)], 1);
       behind_unk = false;
     } else if (is_hidden && !unk_) {
       refuse(text, part);
     } else if (fuse_unk_ && behind_unk && token == *unk_) {
-      if (lengths) lengths->back() += symbol.length;
+      if (lengths) lengths->back() += length;
     } else {
-      add(token, symbol.length);
+      add(token, length);
       behind_unk = unk_ && token == *unk_;
     }
-  }
+  });
 }
 
 // The reference drops such a character silently.

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "data/bpe_merges.h"
+#include "data/bpe_symbols.h"
 #include "data/token_model.h"
 
 namespace phalanx::data {
@@ -28,20 +29,11 @@ class CharacterBpe : public TokenModel {
               std::vector<uint32_t>* lengths) const override;
 
  private:
-  struct Symbol {
-    TokenId token;
-    uint32_t length;          // in bytes of the text
-    uint32_t previous, next;  // places, kNone at the ends
-    uint32_t rank;            // of the merge with the next one
-    TokenId result;           // and what it makes
-  };
-
   void encode_piece(std::string_view text, Piece piece, std::vector<TokenId>& ids,
                     std::vector<uint32_t>* lengths) const;
   void encode_part(std::string_view part, std::vector<TokenId>& ids, std::vector<uint32_t>* lengths) const;
-  void start(std::string_view part, std::vector<Symbol>& symbols) const;
-  void merge(std::vector<Symbol>& symbols) const;
-  void finish(std::string_view part, const std::vector<Symbol>& symbols, std::vector<TokenId>& ids,
+  void start(std::string_view part, BpeSymbols& symbols) const;
+  void finish(std::string_view part, const BpeSymbols& symbols, std::vector<TokenId>& ids,
               std::vector<uint32_t>* lengths) const;
   TokenId token_of(std::string_view character, bool is_first, bool is_last) const;
   bool has_all_byte_tokens(std::string_view bytes) const;

@@ -8,6 +8,21 @@
 
 namespace phalanx::data {
 
+namespace {
+
+nlohmann::ordered_json byte_level() {
+  return {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", false}};
+}
+
+}  // namespace
+
+std::string byte_level_split(std::string_view pattern) {
+  const nlohmann::ordered_json split = {
+      {"type", "Split"}, {"pattern", {{"Regex", pattern}}}, {"behavior", "Isolated"}, {"invert", false}};
+  const nlohmann::ordered_json chain = {{"type", "Sequence"}, {"pretokenizers", {split, byte_level()}}};
+  return chain.dump();
+}
+
 void set_byte_ranks(TokenizerSpec& spec, const std::vector<std::string>& tokens, std::string_view pattern) {
   auto& model = spec.model.emplace<BpeModel>();
   model.ignore_merges = true;
@@ -41,13 +56,8 @@ void set_byte_ranks(TokenizerSpec& spec, const std::vector<std::string>& tokens,
           {left->second, right->second, first + static_cast<TokenId>(rank), static_cast<uint32_t>(rank)});
     }
   }
-  const nlohmann::ordered_json split = {
-      {"type", "Split"}, {"pattern", {{"Regex", pattern}}}, {"behavior", "Isolated"}, {"invert", false}};
-  const nlohmann::ordered_json bytes = {
-      {"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", false}};
-  const nlohmann::ordered_json chain = {{"type", "Sequence"}, {"pretokenizers", {split, bytes}}};
-  spec.pre_tokenizer = chain.dump();
-  spec.decoder = bytes.dump();
+  spec.pre_tokenizer = byte_level_split(pattern);
+  spec.decoder = byte_level().dump();
 }
 
 }  // namespace phalanx::data

@@ -7,6 +7,10 @@
 
 namespace phalanx::data {
 
+/// A pre-tokenizer that splits at every match of `pattern` and writes bytes in the byte-level alphabet, as
+/// part of tokenizer.json.
+std::string byte_level_split(std::string_view pattern);
+
 /// A byte-level BPE vocabulary given as byte strings in the order of their ranks, as tiktoken has it: two
 /// neighbours merge when their joined bytes are a token, that of the lowest rank first; a pre-token that is a
 /// token is taken whole. Appends the tokens to spec.tokens and sets model, pre-tokenizer and decoder.

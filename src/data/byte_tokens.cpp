@@ -1,5 +1,7 @@
 #include "data/byte_tokens.h"
 
+#include <fmt/core.h>
+
 namespace phalanx::data {
 
 namespace {
@@ -16,6 +18,10 @@ std::optional<uint8_t> byte_of_token(std::string_view token) {
   const int low = hex_digit(token[4]);
   if (high < 0 || low < 0) return std::nullopt;
   return static_cast<uint8_t>(high << 4 | low);
+}
+
+std::string byte_token(uint8_t byte) {
+  return fmt::format("<0x{:02X}>", byte);
 }
 
 std::array<TokenId, 256> find_byte_tokens(const TokenizerSpec& spec) {

@@ -24,30 +24,37 @@ const Value* reasoning_of(const jinja::Dict& message) {
   return nullptr;
 }
 
-/// The message with its reasoning under both names that templates read: `thinking` and `reasoning_content`.
-Value with_reasoning(const Value& message) {
-  const Value* reasoning = message.is_dict() ? reasoning_of(message.dict()) : nullptr;
-  if (reasoning == nullptr) return message;
-  jinja::Dict named;
-  named.set("thinking", *reasoning);
-  for (const auto& [key, value] : message.dict().items()) named.set(key, value);
-  named.set("reasoning_content", *reasoning);
-  return Value(std::move(named));
+/// The message as transformers gives it to a template: without the keys whose value is null (templates print
+/// "None" for them, or fail, but know how to go without), and with its reasoning under both names that
+/// templates read: `thinking` and `reasoning_content`.
+Value prepared(const Value& message) {
+  if (!message.is_dict()) return message;
+  const Value* reasoning = reasoning_of(message.dict());
+  jinja::Dict made;
+  if (reasoning != nullptr) made.set("thinking", *reasoning);
+  for (const auto& [key, value] : message.dict().items())
+    if (!value.is_none()) made.set(key, value);
+  if (reasoning != nullptr) made.set("reasoning_content", *reasoning);
+  return Value(std::move(made));
 }
 
-Value with_reasoning_names(const Value& messages) {
-  const auto has_reasoning = [](const Value& message) {
-    return message.is_dict() && reasoning_of(message.dict()) != nullptr;
-  };
-  if (!messages.is_list() || std::none_of(messages.items().begin(), messages.items().end(), has_reasoning))
+bool is_as_prepared(const Value& message) {
+  if (!message.is_dict()) return true;
+  const auto& items = message.dict().items();
+  return reasoning_of(message.dict()) == nullptr &&
+         std::none_of(items.begin(), items.end(), [](const auto& item) { return item.second.is_none(); });
+}
+
+Value prepared_messages(const Value& messages) {
+  if (!messages.is_list() || std::all_of(messages.items().begin(), messages.items().end(), is_as_prepared))
     return messages;
-  std::vector<Value> named;
-  for (const Value& message : messages.items()) named.push_back(with_reasoning(message));
-  return Value(std::move(named));
+  std::vector<Value> made;
+  for (const Value& message : messages.items()) made.push_back(prepared(message));
+  return Value(std::move(made));
 }
 
 jinja::Variables variables(const Value& messages, const Value& tools, const RenderOptions& options) {
-  jinja::Variables seen = {{"messages", with_reasoning_names(messages)},
+  jinja::Variables seen = {{"messages", prepared_messages(messages)},
                            {"tools", tools.is_undefined() ? Value(jinja::None{}) : tools},
                            {"documents", Value(jinja::None{})},
                            {"add_generation_prompt", Value(options.add_generation_prompt)}};

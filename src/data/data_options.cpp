@@ -16,7 +16,8 @@ std::vector<std::string> format_names() {
 
 void declare_source(SectionBuilder<SourceOptions>& s) {
   s.field("path", &SourceOptions::path,
-          {.help = "File of records: .jsonl, .json, .csv, .tsv or .txt, also with .gz or .zst behind it.",
+          {.help = "File of records: .jsonl, .json, .csv, .tsv or .txt, also with .gz or .zst behind it; "
+                   ".parquet or .arrow.",
            .required_in_item = true});
   s.field("format", &SourceOptions::format,
           {.help = "Kind of record; auto decides by the keys of the first record and says so.",

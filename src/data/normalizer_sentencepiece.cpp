@@ -68,11 +68,11 @@ class Precompiled : public Normalizer {
 };
 
 struct SentencePieceOptions {
-  bool add_dummy_prefix, remove_extra_whitespaces, escape_whitespaces;
+  bool add_dummy_prefix, add_dummy_suffix, remove_extra_whitespaces, escape_whitespaces;
 };
 
 /// sentencepiece's own: the longest entry of the charsmap, runs of spaces to one, spaces to U+2581, one
-/// before the text. User-defined pieces stay as they are.
+/// before or behind a text that is not all spaces. User-defined pieces stay as they are.
 class SentencePieceForm : public Normalizer {
  public:
   SentencePieceForm(std::string charsmap, const SentencePieceOptions& options,
@@ -92,6 +92,7 @@ class SentencePieceForm : public Normalizer {
       at += next.length;
     }
     const bool has_prefix = options_.add_dummy_prefix && at < text.size();
+    const bool has_suffix = options_.add_dummy_suffix && at < text.size();
     if (at > 0 || has_prefix) edited.replace(text.substr(0, at), has_prefix ? space() : "");
     bool behind_space = options_.remove_extra_whitespaces;
     std::string replacement;
@@ -110,6 +111,7 @@ class SentencePieceForm : public Normalizer {
         edited.replace(part, normal);
       }
     }
+    if (has_suffix) edited.replace(text.substr(text.size()), space());
     return edited.finish();
   }
 
@@ -135,24 +137,24 @@ class SentencePieceForm : public Normalizer {
   bool begins_piece_[256] = {};
 };
 
-/// Takes `space` away at the end, as often as it stands there; then may put one there.
+/// Takes `space` away at the end, as often as it stands there; all but one of them where a text ends with
+/// one.
 class SentencePieceEnd : public Normalizer {
  public:
-  SentencePieceEnd(std::string_view space, bool trims, bool adds)
-      : space_(space), trims_(trims), adds_(adds) {}
+  SentencePieceEnd(std::string_view space, bool keeps_one) : space_(space), keeps_one_(keeps_one) {}
 
   std::optional<EditedText> apply(std::string_view text) const override {
     std::string_view kept = text;
-    while (trims_ && kept.ends_with(space_)) kept.remove_suffix(space_.size());
+    while (kept.ends_with(space_)) kept.remove_suffix(space_.size());
+    if (keeps_one_ && kept.size() < text.size()) kept = text.substr(0, kept.size() + space_.size());
     EditBuilder edited(text);
-    const bool adds = adds_ && !kept.empty();
-    if (adds || kept.size() < text.size()) edited.replace(text.substr(kept.size()), adds ? space_ : "");
+    if (kept.size() < text.size()) edited.replace(text.substr(kept.size()), "");
     return edited.finish();
   }
 
  private:
   std::string_view space_;
-  bool trims_, adds_;
+  bool keeps_one_;
 };
 
 }  // namespace
@@ -167,8 +169,11 @@ void add_sentencepiece_normalizer(const JsonValue& value, Normalizers& chain) {
                     "escape_whitespaces", "treat_whitespace_as_suffix", "user_defined"});
   const bool as_suffix = value.at("treat_whitespace_as_suffix").boolean();
   const bool dummy = value.at("add_dummy_prefix").boolean();
-  const SentencePieceOptions options{dummy && !as_suffix, value.at("remove_extra_whitespaces").boolean(),
-                                     value.at("escape_whitespaces").boolean()};
+  const SentencePieceOptions options{
+      .add_dummy_prefix = dummy && !as_suffix,
+      .add_dummy_suffix = dummy && as_suffix,
+      .remove_extra_whitespaces = value.at("remove_extra_whitespaces").boolean(),
+      .escape_whitespaces = value.at("escape_whitespaces").boolean()};
   std::vector<std::string> pieces;
   for (const JsonValue& piece : value.at("user_defined").items()) {
     if (piece.text().empty()) piece.wrong("at least one character");
@@ -176,9 +181,9 @@ void add_sentencepiece_normalizer(const JsonValue& value, Normalizers& chain) {
   }
   chain.push_back(
       std::make_unique<SentencePieceForm>(charsmap_bytes(value), options, std::move(pieces), value.file()));
-  if (!options.remove_extra_whitespaces && !(as_suffix && dummy)) return;
+  if (!options.remove_extra_whitespaces) return;
   chain.push_back(std::make_unique<SentencePieceEnd>(options.escape_whitespaces ? kMetaSpace : " ",
-                                                     options.remove_extra_whitespaces, as_suffix && dummy));
+                                                     /*keeps_one=*/options.add_dummy_suffix));
 }
 
 }  // namespace phalanx::data

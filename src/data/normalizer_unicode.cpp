@@ -44,6 +44,18 @@ bool is_ascii(std::string_view text) {
   return true;
 }
 
+/// The bytes of the whole characters that both begin with.
+size_t shared_characters(std::string_view a, std::string_view b) {
+  const size_t shorter = std::min(a.size(), b.size());
+  size_t shared = 0;
+  while (shared < shorter && a[shared] == b[shared]) ++shared;
+  while (shared > 0 && shared < std::max(a.size(), b.size()) &&
+         ((shared < a.size() && (a[shared] & 0xC0) == 0x80) ||
+          (shared < b.size() && (b[shared] & 0xC0) == 0x80)))
+    --shared;
+  return shared;
+}
+
 /// Runs segments through utf8proc.
 class SegmentForm {
  public:
@@ -97,7 +109,10 @@ class UnicodeForm : public Normalizer {
       const std::string_view segment(begin, static_cast<size_t>(p - begin));
       if (is_alone || segment.size() == 1) continue;
       const std::string_view normal = form.run(segment);
-      if (normal != segment) edited.replace(segment, normal);
+      if (normal == segment) continue;
+      // What stays is not replaced: the reference knows where each character comes from.
+      const size_t shared = shared_characters(segment, normal);
+      edited.replace(segment.substr(shared), normal.substr(shared));
     }
     return edited.finish();
   }

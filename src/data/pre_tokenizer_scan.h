@@ -16,7 +16,7 @@ struct Piece {
 /// The patterns that nearly all byte-level tokenizers use, known by their text; written out by hand they
 /// split ten times faster than a regex engine. pre_tokenizer_scan_test holds each against PCRE2 on random
 /// Unicode.
-enum class KnownPattern { kGpt2, kLlama3, kQwen2 };
+enum class KnownPattern { kGpt2, kLlama3, kQwen2, kO200k, kTekken };
 
 std::string_view pattern_text(KnownPattern pattern);
 std::optional<KnownPattern> known_pattern(std::string_view text);

@@ -16,6 +16,8 @@ enum CharClass : uint8_t {
   kWord = 16,   ///< \w of the regex crate, for added tokens with single_word
   kUnorderedMark =
       32,  ///< a combining mark that is newer than the library's NFC, which leaves it where it stands
+  kUpperLike = 64,   ///< [\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}], which begins a word of o200k
+  kLowerLike = 128,  ///< [\p{Ll}\p{Lm}\p{Lo}\p{M}], which ends it; letters without case and marks are both
 };
 
 struct ClassRange {

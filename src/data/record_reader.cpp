@@ -8,6 +8,7 @@
 #include "data/csv_records.h"
 #include "data/json_array.h"
 #include "data/json_lines.h"
+#include "data/task_records.h"
 #include "data/text_documents.h"
 
 namespace phalanx::data {
@@ -54,7 +55,7 @@ const Container* find_container(const std::string& path) {
 }  // namespace
 
 bool is_record_file(const std::string& path) {
-  return find_container(path) != nullptr;
+  return is_task_path(path) || find_container(path) != nullptr;
 }
 
 const std::string& known_record_files() {
@@ -68,6 +69,7 @@ const std::string& known_record_files() {
 }
 
 std::unique_ptr<RecordReader> open_records(const std::string& path, const TextFileOptions& text) {
+  if (is_task_path(path)) return open_task(path);
   if (const Container* container = find_container(path)) return container->open(path, text);
   core::fail(core::ExitCode::kBadInput, "{}: the name does not say what kind of file it is; known are {}",
              path, known_record_files());

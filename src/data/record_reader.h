@@ -39,7 +39,8 @@ struct TextFileOptions {
 
 /// A reader by the file's name, each also with .gz or .zst behind it: .jsonl .ndjson (one JSON value a line),
 /// .json (an array of objects, or as .jsonl), .csv and .tsv (RFC 4180, the first record names the fields),
-/// .txt (documents, as records {"text"}); .parquet and .arrow (columnar_records.h), which are packed inside.
+/// .txt (documents, as records {"text"}), "task:NAME" (made-up questions, task_records.h); .parquet and
+/// .arrow (columnar_records.h), which are packed inside.
 /// @throws core::Error (65) for a name of no known kind, or a file that cannot be opened.
 std::unique_ptr<RecordReader> open_records(const std::string& path, const TextFileOptions& text = {});
 

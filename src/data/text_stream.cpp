@@ -13,7 +13,7 @@
 namespace phalanx::data {
 namespace {
 
-constexpr size_t kChunk = 1 << 20;
+constexpr size_t kMinChunk = 4096, kMaxChunk = 1 << 20;
 constexpr uint64_t kMaxRatio = 200;
 constexpr uint64_t kAlwaysAllowed = uint64_t{64} << 20;
 
@@ -22,17 +22,21 @@ constexpr uint64_t kAlwaysAllowed = uint64_t{64} << 20;
 /// Unpacked bytes of a file, piece by piece.
 class TextStream::Source {
  public:
-  explicit Source(const std::string& path) : path_(path), packed_(kChunk) {
+  explicit Source(const std::string& path) : path_(path) {
     std::error_code error;
     const std::filesystem::file_status status = std::filesystem::status(path, error);
-    if (!std::filesystem::exists(status)) broken("no such file; check data.train and data.eval");
+    if (!std::filesystem::exists(status)) broken("no such file; check its path");
     if (!std::filesystem::is_regular_file(status)) broken("not a regular file; name a file of records");
     file_.open(path, std::ios::binary);  // only now: opening a pipe would wait for its writer
     if (!file_) broken("cannot be opened; check its permissions");
     file_bytes_ = std::filesystem::file_size(path);
+    packed_.resize(chunk());
   }
   virtual ~Source() = default;
   virtual size_t read(char* out, size_t capacity) = 0;  // 0 at the end
+  size_t chunk() const {
+    return std::clamp<uint64_t>(file_bytes_, kMinChunk, kMaxChunk);
+  }  // worth reading at once
 
  protected:
   [[noreturn]] void broken(const std::string& what) const {
@@ -147,10 +151,10 @@ bool TextStream::fill() {
   bytes_before_buffer_ += position_;
   buffer_.erase(0, position_);
   position_ = 0;
-  const size_t old = buffer_.size();
-  if (buffer_.capacity() < old + kChunk) buffer_.reserve(2 * old + kChunk);
-  buffer_.resize(old + kChunk);
-  const size_t count = source_->read(buffer_.data() + old, kChunk);
+  const size_t old = buffer_.size(), chunk = source_->chunk();
+  if (buffer_.capacity() < old + chunk) buffer_.reserve(2 * old + chunk);
+  buffer_.resize(old + chunk);
+  const size_t count = source_->read(buffer_.data() + old, chunk);
   buffer_.resize(old + count);
   at_end_ = count == 0;
   return count > 0;

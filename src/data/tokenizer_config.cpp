@@ -138,7 +138,10 @@ std::vector<TokenId> collect_stop_ids(const TokenizerSpec& spec, const std::vect
   if (spec.special_tokens.eos) add(*spec.special_tokens.eos);
   for (const TokenId id : more) add(id);
   for (const AddedToken& token : spec.added_tokens) {
-    if (token.special && (token.content == "<|im_end|>" || token.content == "<|eot_id|>")) add(token.id);
+    constexpr std::string_view kTurnEnds[] = {"<|im_end|>", "<|eot_id|>", "<|eot|>"};
+    if (token.special &&
+        std::find(std::begin(kTurnEnds), std::end(kTurnEnds), token.content) != std::end(kTurnEnds))
+      add(token.id);
   }
   return ids;
 }

@@ -18,7 +18,8 @@ namespace phalanx::data {
 /// @throws TokenizerError for a special token that the vocabulary lacks.
 void read_tokenizer_config(const std::string& folder, TokenizerSpec& spec);
 
-/// eos, `more`, and <|im_end|> and <|eot_id|> where they are special tokens; each once, in this order.
+/// eos, `more`, and <|im_end|>, <|eot_id|> and <|eot|> where they are special tokens; each once, in this
+/// order.
 std::vector<TokenId> collect_stop_ids(const TokenizerSpec& spec, const std::vector<TokenId>& more);
 
 /// The bytes of a file of at most 256 MiB. @throws TokenizerError

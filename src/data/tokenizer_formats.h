@@ -15,10 +15,11 @@ bool is_sentencepiece_model(std::string_view bytes);
 TokenizerSpec read_sentencepiece_model(std::string_view bytes, const std::string& file);
 
 /// tiktoken's "base64 rank" lines. The file has neither the splitting pattern nor the special tokens: they
-/// are those of the known vocabulary with as many ranks (gpt2, p50k_base, cl100k_base, o200k_base, Llama 3,
-/// Llama 4).
+/// are those of "pat_str" and "added_tokens_decoder" in `config` (the bytes of a tokenizer_config.json, or
+/// empty), else those of the known vocabulary with as many ranks (gpt2, p50k_base, cl100k_base, o200k_base,
+/// Llama 3, Llama 4).
 bool is_tiktoken(std::string_view bytes);
-TokenizerSpec read_tiktoken(std::string_view bytes, const std::string& file);
+TokenizerSpec read_tiktoken(std::string_view bytes, const std::string& file, const std::string& config);
 
 /// Mistral's tekken.json.
 bool is_tekken(std::string_view bytes);

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <unordered_map>
 
@@ -85,6 +86,9 @@ class Reader {
     const auto scores = metadata_.floats(key("scores"));
     if (scores.size() != spec_.tokens.size())
       fail(kVocab, "scores", "has {} entries, tokens has {}", scores.size(), spec_.tokens.size());
+    const auto odd = std::ranges::find_if(scores, [](float score) { return !std::isfinite(score); });
+    if (odd != scores.end())
+      fail(kVocab, "scores", "has {} for token {}; scores are finite", *odd, odd - scores.begin());
     if (types_.empty()) fail(kVocab, "token_type", "is missing; a vocabulary of model \"llama\" needs it");
     set_sentencepiece_bpe(spec_, scores, types_);
     read_special_tokens();

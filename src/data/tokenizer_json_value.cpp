@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "core/json.h"
 #include "data/pre_tokenizer_tables.h"
 
 namespace phalanx::data {
@@ -116,6 +117,19 @@ void JsonValue::wrong(std::string_view wanted) const {
        wanted);
 }
 
+namespace {
+
+/// The same JSON with a double for every integer beyond 64 bits.
+std::string with_doubles(std::string_view json, const std::string& file) {
+  try {
+    return core::to_text(core::parse_json(json, file));
+  } catch (const core::Error& error) {
+    fail_tokenizer(TokenizerErrorKind::kJson, "{}", error.what());
+  }
+}
+
+}  // namespace
+
 JsonDocument::JsonDocument(std::string_view json, std::string file, std::string path)
     : file_(std::move(file)), path_(std::move(path)) {
   if (json.size() > kMaxJsonBytes) {
@@ -128,6 +142,11 @@ JsonDocument::JsonDocument(std::string_view json, std::string file, std::string 
   }
   auto error = parser_.allocate(json.size(), kMaxDepth);
   if (error == simdjson::SUCCESS) error = parser_.parse(json.data(), json.size()).get(root_);
+  if (error == simdjson::NUMBER_ERROR) {
+    // It knows no integer beyond 64 bits, which transformers writes where model_max_length has no limit.
+    const std::string text = with_doubles(json, file_);
+    error = parser_.parse(text).get(root_);
+  }
   if (error == simdjson::DEPTH_ERROR) {
     fail_tokenizer(TokenizerErrorKind::kDepth, "{}: is nested deeper than {} levels", file_, kMaxDepth);
   }

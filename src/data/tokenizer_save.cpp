@@ -1,10 +1,7 @@
-#include <cerrno>
-#include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "core/error.h"
+#include "core/files.h"
 #include "data/tokenizer_json.h"
 #include "data/tokenizer_pipeline.h"
 
@@ -15,13 +12,8 @@ namespace {
 namespace fs = std::filesystem;
 
 void write_file(const fs::path& path, const std::string& bytes) {
-  std::error_code ignored;
-  fs::create_directories(path.parent_path(), ignored);
-  std::ofstream file(path, std::ios::binary | std::ios::trunc);
-  file.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-  file.close();
-  if (!file)
-    core::fail(core::ExitCode::kStorage, "{}: cannot be written: {}", path.string(), std::strerror(errno));
+  core::make_directories(path.parent_path().string());
+  core::write_file_atomic(path.string(), bytes);
 }
 
 /// Keys that transformers 4 and 5 both read; 5 takes PreTrainedTokenizerFast as the old name of its own

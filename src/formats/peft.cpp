@@ -21,12 +21,12 @@ using nlohmann::json;
 using Kind = FormatErrorKind;
 
 constexpr int64_t kMaxRank = 1 << 20;
-constexpr std::string_view kPrefix = "base_model.model.", kSuffixA = ".lora_A.weight",
-                           kSuffixB = ".lora_B.weight";
+constexpr std::string_view kPrefix = "base_model.model.";
 
 /// Keys that say nothing about the arithmetic of a finished adapter.
-constexpr std::array kHarmless = {"auto_mapping", "inference_mode", "megatron_core",
-                                  "peft_version", "revision",       "qalora_group_size"};
+/// fan_in_fan_out follows from the class of the base's layer, whatever a file says.
+constexpr std::array kHarmless = {"fan_in_fan_out", "auto_mapping", "inference_mode",   "megatron_core",
+                                  "peft_version",   "revision",     "qalora_group_size"};
 
 /// Keys that PEFT has, with the value under which they change nothing. Any other value of theirs, and any key
 /// that is nowhere here, is refused: PEFT itself would drop some of them without a word.
@@ -38,7 +38,6 @@ const json& inert_values() {
                               {"ensure_weight_tying", false},
                               {"eva_config", nullptr},
                               {"exclude_modules", nullptr},
-                              {"fan_in_fan_out", false},
                               {"kasa_config", nullptr},
                               {"layer_replication", nullptr},
                               {"layers_pattern", nullptr},
@@ -47,13 +46,10 @@ const json& inert_values() {
                               {"lora_bias", false},
                               {"lora_ga_config", nullptr},
                               {"megatron_config", nullptr},
-                              {"modules_to_save", nullptr},
                               {"monteclora_config", nullptr},
                               {"runtime_config", nullptr},
-                              {"target_parameters", nullptr},
                               {"trainable_token_indices", nullptr},
                               {"use_bdlora", nullptr},
-                              {"use_dora", false},
                               {"use_qalora", false},
                               {"velora_config", nullptr}};
   return values;
@@ -128,7 +124,7 @@ template <typename T>
 T by_pattern(const std::map<std::string, T>& patterns, std::string_view module, T fallback) {
   std::optional<T> found;
   for (const auto& [pattern, value] : patterns) {
-    if (!matches_fully("(.*\\.)?(" + pattern + ")", module)) continue;
+    if (!pattern_names(pattern, module)) continue;
     if (found && *found != value)
       core::fail(core::ExitCode::kBadInput,
                  "adapter_config.json: several patterns match {} with different values, "
@@ -158,6 +154,9 @@ AdapterConfig read_adapter_config(const std::filesystem::path& file) {
   config.lora_alpha = fields.find_number("lora_alpha", 0, 1e9).value_or(config.lora_alpha);
   config.lora_dropout = fields.find_number("lora_dropout", -1e-300, 1).value_or(0);
   config.use_rslora = fields.find_boolean("use_rslora").value_or(false);
+  config.use_dora = fields.find_boolean("use_dora").value_or(false);
+  config.modules_to_save = fields.texts("modules_to_save");
+  config.target_parameters = fields.texts("target_parameters");
   read_targets(fields, config);
   config.rank_pattern = read_patterns<int64_t>(
       fields, "rank_pattern",
@@ -179,21 +178,21 @@ void write_adapter_config(const std::filesystem::path& file, const AdapterConfig
       {"auto_mapping", nullptr},
       {"base_model_name_or_path", config.base_model_name_or_path},
       {"bias", "none"},
-      {"fan_in_fan_out", false},
+      {"fan_in_fan_out", config.fan_in_fan_out},
       {"inference_mode", true},
       {"init_lora_weights", true},
       {"layers_pattern", nullptr},
       {"layers_to_transform", nullptr},
       {"lora_alpha", as_json_number(config.lora_alpha)},
       {"lora_dropout", config.lora_dropout},
-      {"modules_to_save", nullptr},
+      {"modules_to_save", config.modules_to_save.empty() ? json(nullptr) : json(config.modules_to_save)},
       {"peft_type", "LORA"},
       {"r", config.r},
       {"rank_pattern", config.rank_pattern},
       {"revision", nullptr},
       {"target_modules", config.target_pattern ? json(*config.target_pattern) : json(config.target_modules)},
       {"task_type", "CAUSAL_LM"},
-      {"use_dora", false},
+      {"use_dora", config.use_dora},
       {"use_rslora", config.use_rslora},
   };
   write_hf_json(file, value);
@@ -206,6 +205,15 @@ bool targets(const AdapterConfig& config, std::string_view module) {
   });
 }
 
+bool pattern_names(const std::string& pattern, std::string_view module) {
+  return matches_fully("(.*\\.)?(" + pattern + ")", module);
+}
+
+bool is_saved_whole(const AdapterConfig& config, std::string_view module) {
+  return std::ranges::any_of(config.modules_to_save,
+                             [&](const std::string& end) { return module.ends_with(end); });
+}
+
 int64_t rank_of(const AdapterConfig& config, std::string_view module) {
   return by_pattern(config.rank_pattern, module, config.r);
 }
@@ -216,17 +224,24 @@ double scale_of(const AdapterConfig& config, std::string_view module) {
          (config.use_rslora ? std::sqrt(rank) : rank);
 }
 
-std::string adapter_tensor_name(std::string_view module, LoraPart part) {
-  return fmt::format("{}{}{}", kPrefix, module, part == LoraPart::kA ? kSuffixA : kSuffixB);
+std::string_view suffix_of(LoraPart part) {
+  switch (part) {
+    case LoraPart::kA:
+      return ".lora_A.weight";
+    case LoraPart::kB:
+      return ".lora_B.weight";
+    case LoraPart::kMagnitude:
+      return ".lora_magnitude_vector";
+  }
+  return "";
 }
 
-std::optional<AdapterTensorName> parse_adapter_tensor_name(std::string_view name) {
-  if (!name.starts_with(kPrefix)) return std::nullopt;
-  const std::string_view rest = name.substr(kPrefix.size());
-  for (const auto& [suffix, part] : {std::pair(kSuffixA, LoraPart::kA), std::pair(kSuffixB, LoraPart::kB)})
-    if (rest.ends_with(suffix) && rest.size() > suffix.size())
-      return AdapterTensorName{std::string(rest.substr(0, rest.size() - suffix.size())), part};
-  return std::nullopt;
+std::string adapter_tensor_name(std::string_view module, LoraPart part) {
+  return fmt::format("{}{}{}", kPrefix, module, suffix_of(part));
+}
+
+std::string saved_tensor_name(std::string_view name) {
+  return fmt::format("{}{}", kPrefix, name);
 }
 
 }  // namespace phalanx::formats

@@ -16,15 +16,21 @@ struct AdapterConfig {
   double lora_alpha = 8;
   double lora_dropout = 0;
   bool use_rslora = false;
-  std::vector<std::string> target_modules;      ///< whole dotted paths, or their last parts
-  std::optional<std::string> target_pattern;    ///< instead: one regular expression over the whole path
+  bool use_dora = false;
+  bool fan_in_fan_out =
+      false;  ///< for PEFT alone: its base holds the adapted matrices transposed, as GPT-2's
+  std::vector<std::string> modules_to_save;   ///< ends of the paths of modules that the file has whole
+  std::vector<std::string> target_modules;    ///< whole dotted paths, or their last parts
+  std::optional<std::string> target_pattern;  ///< instead: one regular expression over the whole path
+  /// What PEFT adapts that is no module of transformers 5: "mlp.experts.gate_up_proj". Read, never written.
+  std::vector<std::string> target_parameters;
   std::map<std::string, int64_t> rank_pattern;  ///< regular expression over the end of the path -> r
   std::map<std::string, double> alpha_pattern;
 };
 
 /// @throws FormatError for a wrong value, and for every key that would change the result and is not
-/// implemented, whenever its value is not PEFT's default: use_dora, use_qalora, modules_to_save, bias,
-/// layers_to_transform, ...
+/// implemented, whenever its value is not PEFT's default: use_qalora, bias, lora_bias, layers_to_transform,
+/// ...
 AdapterConfig read_adapter_config(const std::filesystem::path& file);
 
 /// The subset that PEFT's versions share, indent 2, keys sorted.
@@ -33,21 +39,21 @@ void write_adapter_config(const std::filesystem::path& file, const AdapterConfig
 /// Whether target_modules (or the pattern) name a module such as "model.layers.0.self_attn.q_proj".
 /// @throws core::Error kBadInput for a pattern that is no regular expression or takes too long.
 bool targets(const AdapterConfig& config, std::string_view module);
+/// Whether a pattern of rank_pattern or alpha_pattern is about this module: it matches the end of the path.
+bool pattern_names(const std::string& pattern, std::string_view module);
+/// Whether modules_to_save has the module: as PEFT decides it, by the end of its path, even amid a word.
+bool is_saved_whole(const AdapterConfig& config, std::string_view module);
 int64_t rank_of(const AdapterConfig& config, std::string_view module);
 /// s in W + s B A: alpha / r, with rsLoRA alpha / sqrt(r).
 double scale_of(const AdapterConfig& config, std::string_view module);
 
-enum class LoraPart { kA, kB };  ///< A is [r, in], B is [out, r]
+enum class LoraPart { kA, kB, kMagnitude };  ///< A is [r, in], B is [out, r], DoRA's magnitude is [out]
 
+/// ".lora_A.weight", ".lora_B.weight", ".lora_magnitude_vector": what follows the module's name.
+std::string_view suffix_of(LoraPart part);
 /// "base_model.model." + module + ".lora_A.weight"
 std::string adapter_tensor_name(std::string_view module, LoraPart part);
-
-struct AdapterTensorName {
-  std::string module;
-  LoraPart part;
-};
-/// The other way round; nothing for embeddings, DoRA vectors and whatever else is no A or B of a linear
-/// module.
-std::optional<AdapterTensorName> parse_adapter_tensor_name(std::string_view name);
+/// "base_model.model." + the name that a tensor of a module in modules_to_save has in the model's own files.
+std::string saved_tensor_name(std::string_view name);
 
 }  // namespace phalanx::formats

@@ -5,6 +5,7 @@
 #include "core/files.h"
 #include "formats/gguf.h"
 #include "lora/lora_options.h"
+#include "lora/peft_layout.h"
 #include "model/model_options.h"
 
 namespace phalanx::generate {
@@ -59,10 +60,24 @@ ModelDescription describe_new_model(const core::Config& config) {
   return {sizes, std::nullopt, tokenizer, chosen_template(*tokenizer, options.chat_template), std::nullopt};
 }
 
+/// The modules that a run's adapter has whole, besides its low-rank factors.
+formats::AdapterConfig saved_whole(const lora::LoraOptions& options) {
+  if (options.path) return lora::open_adapter(*options.path).config;
+  formats::AdapterConfig config;
+  config.modules_to_save = options.modules_to_save;
+  return config;
+}
+
+/// The base as the adapter needs it: embedding and output matrix apart where it has one of them whole.
+void prepare_base(model::ModelFiles& base, const formats::AdapterConfig& adapter) {
+  if (lora::unties(adapter, base.config())) base = base.untied();
+}
+
 ModelDescription describe(const core::Config& config, int depth) {
   const auto& options = config.get<model::ModelOptions>();
   if (!options.path) return describe_new_model(config);
   ModelSource source = open(*options.path, {std::nullopt, options.tokenizer, options.chat_template}, depth);
+  if (config.has("lora")) prepare_base(source.files, saved_whole(config.get<lora::LoraOptions>()));
   return {source.files.config(), std::move(source.files), source.tokenizer, source.chat_template,
           std::move(source.adapter)};
 }
@@ -116,6 +131,7 @@ ModelSource open_adapted(const fs::path& path, const OpenOptions& options, int d
                path.string(), base.string());
   }
   source.adapter = lora::open_adapter(path);
+  prepare_base(source.files, source.adapter->config);
   return source;
 }
 

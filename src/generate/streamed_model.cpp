@@ -3,20 +3,21 @@
 #include <ATen/core/Tensor.h>
 #include <c10/core/GradMode.h>
 
+#include "lora/adapted_product.h"
 #include "model/linear.h"
 #include "model/weight_streaming.h"
 
 namespace phalanx::generate {
 namespace {
 
-model::WeightRows base_and_adapter(const ModelSource& source) {
+// What the adapter holds, modules that it saves whole included, and else the base.
+model::WeightRows base_and_adapter(const ModelSource& source, const std::optional<lora::Adapter>& adapter) {
   model::WeightRows base = model::rows_of(source.files.shared_weights(), source.files.path().string());
-  if (!source.adapter) return base;
-  const lora::AdapterFiles& files = *source.adapter;
-  model::WeightRows factors = model::rows_of(files.weights, files.path.string());
-  return [base = std::move(base), factors = std::move(factors), weights = files.weights](
+  if (!adapter) return base;
+  model::WeightRows own = model::rows_of(adapter->stored(), source.adapter->path.string());
+  return [base = std::move(base), own = std::move(own), weights = adapter->stored()](
              const std::string& name, int64_t begin, int64_t end) {
-    return (weights->find(name) ? factors : base)(name, begin, end);
+    return (weights->find(name) ? own : base)(name, begin, end);
   };
 }
 
@@ -27,8 +28,20 @@ StreamedModel::StreamedModel(ModelSource source) : source_(std::move(source)) {
   model_ = model::build(source_.files.config());
   if (source_.adapter)
     adapter_ = lora::attach_adapter(*model_, *source_.adapter, at::kFloat, /*trainable=*/false);
-  stored_ = base_and_adapter(source_);
+  stored_ = base_and_adapter(source_, adapter_);
   model::stream_weights(*model_, stored_);
+  // One A of matrices that PEFT joins is a parameter of the first of them: the others need it, too.
+  hold([](const lora::AdaptedLinear& m) { return m.peft_module != m.module; });
+}
+
+void StreamedModel::hold(const std::function<bool(const lora::AdaptedLinear&)>& is_wanted) {
+  if (!adapter_) return;
+  for (const auto& [name, parameter] : model::all_parameters(*model_)) {
+    if (model::is_allocated(parameter)) continue;
+    for (const lora::AdaptedLinear& m : adapter_->modules())
+      if (is_wanted(m) && (parameter.is_same(m.a) || parameter.is_same(m.b)))
+        parameter.set_data(stored_(name, 0, parameter.size(0)));
+  }
 }
 
 model::WeightSource StreamedModel::weights() const {
@@ -61,11 +74,7 @@ Answering StreamedModel::answering() const {
 }
 
 void StreamedModel::hold_adapter() {
-  if (!adapter_) return;
-  for (const lora::AdaptedLinear& m : adapter_->modules()) {
-    m.a.set_data(stored_(m.module + ".lora_A.weight", 0, m.a.size(0)));
-    m.b.set_data(stored_(m.module + ".lora_B.weight", 0, m.b.size(0)));
-  }
+  hold([](const lora::AdaptedLinear&) { return true; });
 }
 
 }  // namespace phalanx::generate

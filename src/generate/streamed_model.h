@@ -1,4 +1,5 @@
 #pragma once
+#include <functional>
 #include <optional>
 #include <string>
 
@@ -35,6 +36,8 @@ class StreamedModel {
   void hold_adapter();
 
  private:
+  void hold(const std::function<bool(const lora::AdaptedLinear&)>& is_wanted);
+
   ModelSource source_;
   std::shared_ptr<model::CausalLm> model_;
   std::optional<lora::Adapter> adapter_;

@@ -10,6 +10,14 @@ namespace phalanx::generate {
 
 namespace fs = std::filesystem;
 
+void refuse_existing(const fs::path& destination) {
+  if (fs::exists(destination) && !(fs::is_directory(destination) && fs::is_empty(destination))) {
+    core::fail(core::ExitCode::kBadInput,
+               "{}: already exists; nothing is overwritten, choose another name or remove it",
+               destination.string());
+  }
+}
+
 Unverified::Unverified(const fs::path& destination, bool is_first)
     : destination_(destination.has_filename() ? destination : destination.parent_path()) {
   const std::string suffix = destination_.extension() == ".gguf" ? ".gguf" : "";

@@ -4,6 +4,9 @@
 
 namespace phalanx::generate {
 
+/// @throws core::Error (65) if `destination` exists and is not an empty folder.
+void refuse_existing(const std::filesystem::path& destination);
+
 /// Where an export stands until it was read back and compared: a hidden sibling of its destination. What is
 /// not published is removed, as is what a killed process left there.
 class Unverified {

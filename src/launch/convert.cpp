@@ -1,3 +1,5 @@
+#include "launch/convert.h"
+
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -15,29 +17,6 @@ int convert(const ExportArguments& arguments) {
     export_model(arguments, config, group);
     return 0;
   });
-}
-
-/// What --outtype takes, in words.
-std::string outtype_help(const std::string& whose) {
-  std::string quantised;
-  for (const formats::GgufMix& mix : formats::gguf_mixes())
-    if (core::is_quantised(mix.base))
-      quantised += fmt::format("{}{}", quantised.empty() ? "" : ", ", mix.name);
-  return fmt::format("f32, f16, bf16 or (gguf) {}; default: the {} own type, else bf16", quantised, whose);
-}
-
-std::string to_help() {
-  return fmt::format("One of {}", fmt::join(output_format_names(), ", "));
-}
-
-void add_writer_options(CLI::App& app, ExportArguments& arguments) {
-  app.add_option("--max-shard-bytes", arguments.max_shard_bytes,
-                 "(hf) Most bytes of tensors in one file, unless one tensor has more")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  app.add_option("--imatrix-data", arguments.imatrix,
-                 "(gguf, quantised types) Text whose activations say which columns count, or a GGUF file of "
-                 "llama-imatrix");
 }
 
 Command converter(const std::string& name, const std::string& help, const std::string& to) {
@@ -65,23 +44,28 @@ const bool export_registered =
 const bool import_registered =
     register_command(converter("import", "Turns any model into a Hugging Face folder and verifies it", "hf"));
 
-const bool merge_registered = register_command(
-    {"merge", "Merges ADAPTER into BASE and verifies the result", [](CLI::App& app) {
-       auto arguments = std::make_shared<ExportArguments>();
-       auto base = std::make_shared<std::string>();
-       app.add_option("base", *base, "Hugging Face folder or .gguf file")->required();
-       app.add_option("adapter", arguments->source, "PEFT folder or run")->required();
-       app.add_option("destination", arguments->destination, "Folder (hf) or file (gguf); must not exist")
-           ->required();
-       app.add_option("--to", arguments->to, to_help());
-       app.add_option("--outtype", arguments->outtype, outtype_help("base's"));
-       add_writer_options(app, *arguments);
-       add_set_option(app, arguments->sets);
-       return [arguments, base] {
-         arguments->sets.push_back("model.path=" + *base);
-         return convert(*arguments);
-       };
-     }});
-
 }  // namespace
+
+std::string outtype_help(const std::string& whose) {
+  std::string quantised;
+  for (const formats::GgufMix& mix : formats::gguf_mixes())
+    if (core::is_quantised(mix.base))
+      quantised += fmt::format("{}{}", quantised.empty() ? "" : ", ", mix.name);
+  return fmt::format("f32, f16, bf16 or (gguf) {}; default: the {} own type, else bf16", quantised, whose);
+}
+
+std::string to_help() {
+  return fmt::format("One of {}", fmt::join(output_format_names(), ", "));
+}
+
+void add_writer_options(CLI::App& app, ExportArguments& arguments) {
+  app.add_option("--max-shard-bytes", arguments.max_shard_bytes,
+                 "(hf) Most bytes of tensors in one file, unless one tensor has more")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  app.add_option("--imatrix-data", arguments.imatrix,
+                 "(gguf, quantised types) Text whose activations say which columns count, or a GGUF file of "
+                 "llama-imatrix");
+}
+
 }  // namespace phalanx::launch

@@ -20,13 +20,6 @@ std::vector<OutputFormat>& output_formats() {
   return formats;
 }
 
-void refuse_existing(const std::string& path) {
-  if (fs::exists(path) && !(fs::is_directory(path) && fs::is_empty(path))) {
-    core::fail(ExitCode::kBadInput,
-               "{}: already exists; nothing is overwritten, choose another name or remove it", path);
-  }
-}
-
 /// What was written, as verification.json begins.
 nlohmann::json begun_record(const ExportArguments& arguments, const std::string& type) {
   nlohmann::json entry = {{"source", arguments.source}, {"format", arguments.to}, {"type", type}};
@@ -94,7 +87,7 @@ void check_arguments(const ExportArguments& arguments) {
   if (!arguments.outtype.empty()) formats::gguf_mix(arguments.outtype);  // known
   if (arguments.adapter_alone && !format.writes_adapter_alone)
     core::fail(ExitCode::kBadConfig, "--adapter is for --to gguf; --to peft always writes the adapter alone");
-  refuse_existing(arguments.destination);
+  generate::refuse_existing(arguments.destination);
 }
 
 void export_model(const ExportArguments& arguments, const core::Config& config, comm::Communicator& group,

@@ -32,9 +32,11 @@ void write_peft(ExportJob& job) {
       job, "f32",
       [&](const fs::path& folder) {
         if (!job.is_first()) return;
-        job.source.hold_adapter();
-        lora::save_adapter(folder, *job.source.adapter(), model::weights_of(job.source.model()),
-                           core::DType::kF32, fs::absolute(job.source.source().files.path()).string());
+        const auto stored = [&](const std::string& name) {
+          return job.source.stored()(name, 0, job.source.model().parameter(name).size(0));
+        };
+        lora::save_adapter(folder, *job.source.adapter(), stored, core::DType::kF32,
+                           fs::absolute(job.source.source().files.path()).string());
         job.source.tokenizer().save_hf(folder.string());
       },
       [&](const fs::path& folder) { return verify_adapter(job, folder); });

@@ -29,8 +29,10 @@ LoadedModel load_model(const std::string& path, const core::Config& config) {
 LoadedModel load_model(const std::string& path, const core::Config& config, at::ScalarType dtype) {
   LoadedModel loaded{open_model(path, config), nullptr, std::nullopt};
   loaded.model = model::load_model(loaded.source.files, dtype);
-  if (loaded.source.adapter)
+  if (loaded.source.adapter) {
     loaded.adapter = lora::load_adapter(*loaded.model, *loaded.source.adapter, dtype, /*trainable=*/false);
+    loaded.adapter->settle(*loaded.model);
+  }
   return loaded;
 }
 

@@ -30,6 +30,7 @@ SpreadModel::SpreadModel(const std::string& path, const core::Config& config, co
       mesh_(group, shape_for_answers(config)),
       distributed_(frozen_model(), mesh_, options_for_answers(config)) {
   model::load_weights(distributed_.model(), source_.files, dtype_);
+  if (adapter_) adapter_->settle(distributed_.model());
   distributed_.take_weights(dtype_);
 }
 

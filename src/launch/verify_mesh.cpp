@@ -154,7 +154,7 @@ int run_verify_mesh(const VerifyMeshArguments& arguments) {
   trainer::MeshRecipe recipe;
   recipe.build = [&](at::ScalarType compute) { return build_trained_model(config, setup, compute); };
   recipe.fill = [&](const trainer::TrainedModel& trained, at::ScalarType compute) {
-    setup.fill(*trained.model, filled_dtype(trained, compute), seed);
+    fill_trained_model(trained, setup, compute, seed);
   };
   recipe.task = task;
   recipe.sizes = {train.global_batch_size, train.micro_batch_size};

@@ -5,22 +5,17 @@
 
 #include <algorithm>
 #include <cmath>
-#include <set>
 
 #include "core/error.h"
+#include "lora/adapted_product.h"
 #include "lora/adapter_builder.h"
 #include "lora/targets.h"
 #include "model/keyed_random.h"
-#include "ops/sum_dtype.h"
+#include "model/parameter.h"
+#include "model/stored_weights.h"
 
 namespace phalanx::lora {
 namespace {
-
-at::Tensor merge_one(const AdaptedLinear& m) {
-  const at::Tensor merged = m.linear->weight.to(ops::sum_dtype(m.linear->weight), false, /*copy=*/true);
-  merge_into(merged, m);
-  return merged;
-}
 
 const AdaptedLinear* find_adapted(const std::vector<AdaptedLinear>& modules, const std::string& weight_name) {
   constexpr std::string_view kEnd = ".weight";
@@ -29,20 +24,6 @@ const AdaptedLinear* find_adapted(const std::vector<AdaptedLinear>& modules, con
            weight_name.ends_with(kEnd);
   });
   return found == modules.end() ? nullptr : &*found;
-}
-
-// The last parts of the names, as PEFT writes them, where they mean the same modules; else the whole paths.
-std::vector<std::string> target_names(const NamedLinears& targets, const NamedLinears& all) {
-  std::set<std::string> chosen, parts, paths;
-  for (const auto& [name, linear] : targets) {
-    parts.insert(name.substr(name.rfind('.') + 1));
-    paths.insert(name);
-  }
-  for (const auto& [name, linear] : all) {
-    if (parts.contains(name.substr(name.rfind('.') + 1))) chosen.insert(name);
-  }
-  const std::set<std::string>& names = chosen == paths ? parts : paths;
-  return {names.begin(), names.end()};
 }
 
 void check(const LoraOptions& options) {
@@ -54,17 +35,40 @@ void check(const LoraOptions& options) {
 
 }  // namespace
 
+void Adapter::set_enabled(bool enabled) {
+  if (!enabled && !whole_.empty())
+    core::fail(core::ExitCode::kBadConfig,
+               "lora.modules_to_save trains {} itself, so that the base model is not there any more; leave "
+               "modules_to_save out where a method asks the base",
+               whole_.front());
+  *enabled_ = enabled;
+}
+
 int64_t Adapter::num_parameters() const {
   int64_t count = 0;
-  for (const AdaptedLinear& m : modules_) count += m.a.numel() + m.b.numel();
+  for (const PeftTensor& tensor : tensors_) count += c10::multiply_integers(tensor.shape);
   return count;
+}
+
+void Adapter::settle(model::CausalLm& model) const {
+  const at::NoGradGuard no_grad;
+  if (weights_) {
+    model::NamedTensors whole = model.named_parameters();
+    std::erase_if(whole, [this](const auto& item) { return !std::ranges::count(whole_, item.first); });
+    for (auto& [name, parameter] : whole) parameter.set_data(at::empty(parameter.sizes(), dtype_));
+    model::fill_weights(whole, model.named_parts(), *weights_, dtype_, where_);
+    return;
+  }
+  for (const AdaptedLinear& m : modules_) {
+    if (!m.magnitude.defined() || !model::is_allocated(m.linear->weight)) continue;  // another stage's
+    at::Tensor(m.magnitude).copy_(row_norms(*m.linear, m.a, m.b, m.scale));
+  }
 }
 
 model::WeightSource Adapter::merged(const model::CausalLm& model) const {
   return [base = model::weights_of(model), modules = modules_](const std::string& name) {
-    const at::NoGradGuard no_grad;
     const AdaptedLinear* adapted = find_adapted(modules, name);
-    return adapted ? merge_one(*adapted) : base(name);
+    return adapted ? merged_weight(*adapted) : base(name);
   };
 }
 
@@ -72,33 +76,23 @@ const AdaptedLinear* Adapter::find(const std::string& weight_name) const {
   return find_adapted(modules_, weight_name);
 }
 
-void merge_into(at::Tensor weight, const AdaptedLinear& adapted) {
-  const at::NoGradGuard no_grad;
-  weight.addmm_(adapted.b.to(weight.scalar_type()), adapted.a.to(weight.scalar_type()), 1.0, adapted.scale);
-}
-
 formats::AdapterConfig adapter_config(const model::CausalLm& model, const LoraOptions& options) {
   check(options);
-  formats::AdapterConfig config;
-  config.r = options.r;
-  config.lora_alpha = options.alpha;
-  config.use_rslora = options.use_rslora;
-  config.target_modules = target_names(select_targets(model, options.target_modules), linears_of(model));
-  return config;
+  return config_of(model, options);
 }
 
 Adapter apply(model::CausalLm& model, const LoraOptions& options, uint64_t seed, at::ScalarType dtype) {
-  const formats::AdapterConfig config = adapter_config(model, options);
-  AdapterBuilder builder(model, config, dtype);
-  for (const auto& [name, linear] : select_targets(model, options.target_modules)) {
-    const AdaptedLinear& added =
-        builder.add(name, linear, options.r, formats::scale_of(config, name), /*trainable=*/true);
-    const at::NoGradGuard no_grad;
-    model::fill_uniform(added.a, 1.0 / std::sqrt(static_cast<double>(added.a.size(1))), seed,
-                        name + ".lora_A.weight");
-    at::Tensor(added.b).zero_();
+  AdapterBuilder builder(model, adapter_config(model, options), dtype, /*trainable=*/true);
+  for (const PeftModule& module : select_targets(model, options)) builder.add(module);
+  Adapter adapter = builder.finish();
+  const at::NoGradGuard no_grad;
+  for (const AdaptedLinear& m : adapter.modules()) {
+    at::Tensor(m.b).zero_();
+    // Drawn again for each part of a module, to the same numbers.
+    model::fill_uniform(m.a, 1.0 / std::sqrt(static_cast<double>(m.a.size(1))), seed,
+                        m.peft_module + ".lora_A.weight");
   }
-  return builder.finish();
+  return adapter;
 }
 
 }  // namespace phalanx::lora

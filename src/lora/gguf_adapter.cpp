@@ -42,6 +42,15 @@ double alpha_of(const AdaptedLinear& adapted) {
   return adapted.scale * static_cast<double>(adapted.a.size(0));
 }
 
+void check_plain(const Adapter& adapter) {
+  const formats::AdapterConfig& config = adapter.config();
+  if (!config.use_dora && config.modules_to_save.empty()) return;
+  core::fail(
+      core::ExitCode::kBadConfig,
+      "a GGUF adapter holds low-rank factors alone, but this one has {}; merge it into its base instead",
+      config.use_dora ? "DoRA's magnitudes" : "modules_to_save");
+}
+
 /// The one alpha of all modules.
 float common_alpha(const Adapter& adapter) {
   const AdaptedLinear& first = adapter.modules().front();
@@ -65,6 +74,7 @@ void save_gguf_adapter(const std::filesystem::path& file, const model::CausalLm&
     core::fail(core::ExitCode::kBadConfig,
                "an adapter of family {} cannot be written as GGUF yet, only of llama; use --to peft",
                model.config().model_type);
+  check_plain(adapter);
   metadata.text("general.architecture", "llama")
       .text("general.type", "adapter")
       .text("adapter.type", "lora")

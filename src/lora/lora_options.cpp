@@ -14,10 +14,23 @@ void declare(core::SectionBuilder<LoraOptions>& s) {
           {.help = "Dropout before the adapter; only 0 is implemented.", .min = 0, .max = 1});
   s.field("target_modules", &O::target_modules,
           {.help = "Which matrices get an adapter: all-linear (all but the output matrix), or last parts of "
-                   "their names, "
-                   "such as q_proj.",
+                   "their names in transformers, such as q_proj, qkv_proj (Phi-3), c_attn (GPT-2).",
            .one_or_many = true});
   s.field("use_rslora", &O::use_rslora, {.help = "Scale by alpha / sqrt(r) instead (rank-stabilised)."});
+  s.field("use_dora", &O::use_dora,
+          {.help = "DoRA: each row of an adapted matrix gets a length of its own that is trained."});
+  s.field("modules_to_save", &O::modules_to_save,
+          {.help = "Modules that are trained and saved whole besides, by the end of their path: lm_head, "
+                   "embed_tokens.",
+           .one_or_many = true});
+  s.field("rank_pattern", &O::rank_pattern,
+          {.help = "Another r for some modules: regular expression for the end of the path -> r.",
+           .min = 1,
+           .max = 4096});
+  s.field("alpha_pattern", &O::alpha_pattern,
+          {.help = "Another alpha for some modules: regular expression for the end of the path -> alpha.",
+           .min = 0,
+           .above_min = true});
   s.field("path", &O::path,
           {.help = "Start from this PEFT adapter folder; its own r, alpha and targets hold."});
 }
@@ -41,7 +54,11 @@ void declare(core::SectionBuilder<LoraOptions>& s) {
           {"lora.r", options.r != defaults.r},
           {"lora.alpha", options.alpha != defaults.alpha},
           {"lora.target_modules", options.target_modules != defaults.target_modules},
-          {"lora.use_rslora", options.use_rslora != defaults.use_rslora}};
+          {"lora.use_rslora", options.use_rslora != defaults.use_rslora},
+          {"lora.use_dora", options.use_dora != defaults.use_dora},
+          {"lora.modules_to_save", options.modules_to_save != defaults.modules_to_save},
+          {"lora.rank_pattern", options.rank_pattern != defaults.rank_pattern},
+          {"lora.alpha_pattern", options.alpha_pattern != defaults.alpha_pattern}};
       for (const auto& [key, is_changed] : changed) {
         if (options.path && is_changed) {
           out.push_back(

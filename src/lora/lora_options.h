@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -14,6 +15,11 @@ struct LoraOptions {
   double dropout = 0.0;
   std::vector<std::string> target_modules = {"all-linear"};
   bool use_rslora = false;
+  bool use_dora = false;
+  std::vector<std::string> modules_to_save = {};
+  std::map<std::string, int64_t> rank_pattern =
+      {};  ///< regular expression for the end of a module's path -> r
+  std::map<std::string, double> alpha_pattern = {};
   std::optional<std::string> path = {};  ///< start from this adapter; r, alpha and targets are then its own
 };
 

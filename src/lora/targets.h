@@ -1,22 +1,26 @@
 #pragma once
-#include <memory>
 #include <string>
-#include <utility>
 #include <vector>
 
-#include "model/causal_lm.h"
-#include "model/linear.h"
+#include "lora/lora_options.h"
+#include "lora/peft_layout.h"
 
 namespace phalanx::lora {
 
-using NamedLinears = std::vector<std::pair<std::string, std::shared_ptr<model::Linear>>>;
+/// The modules that `options` targets: "all-linear" for all but those that are saved whole, otherwise those
+/// whose path in PEFT's model is a target or ends in "." + target.
+/// @throws core::Error (kBadConfig) for a target that names none (those that exist are listed), and for one
+/// that is saved whole as well.
+std::vector<PeftModule> select_targets(const model::CausalLm& model, const LoraOptions& options);
 
-/// Every Linear of the model with its dotted path, in execution order, but the output matrix. A router's gate
-/// and the matrices of experts count, as in PEFT.
-NamedLinears linears_of(const model::CausalLm& model);
+/// Names for target_modules: the last parts of the paths, as PEFT writes them, where they mean the same
+/// modules of `all`; else the whole paths.
+std::vector<std::string> target_names(const std::vector<PeftModule>& targets,
+                                      const std::vector<PeftModule>& all);
 
-/// The targeted ones: "all-linear" for all, otherwise those whose path is a target or ends in "." + target.
-/// @throws core::Error (kBadConfig) for a target that names none; the names that exist are listed.
-NamedLinears select_targets(const model::CausalLm& model, const std::vector<std::string>& targets);
+/// What PEFT's adapter_config.json says of an adapter with these options.
+/// @throws core::Error (kBadConfig) as select_targets(), and for a pattern that is about no target, two that
+/// contradict each other, or a module to save that the model does not have.
+formats::AdapterConfig config_of(const model::CausalLm& model, const LoraOptions& options);
 
 }  // namespace phalanx::lora

@@ -26,11 +26,18 @@ class Linear : public Module {
   /// Nothing is installed: whoever holds several Linears may then make their products in one operation.
   bool is_plain() const { return !product_; }
 
+  /// From what is known of the input features here to what is known of all: where a scheme gives each rank
+  /// some columns of `weight`, it adds up the ranks' parts. Without one, the columns here are all.
+  using InputSum = std::function<at::Tensor(const at::Tensor& part)>;
+  at::Tensor sum_over_inputs(const at::Tensor& part) const { return input_sum_ ? input_sum_(part) : part; }
+  void set_input_sum(InputSum sum) { input_sum_ = std::move(sum); }
+
   at::Tensor weight;  // [out, in]
   at::Tensor bias;    // [out] or undefined
 
  private:
   Product product_;  // empty: base()
+  InputSum input_sum_;
 };
 
 }  // namespace phalanx::model

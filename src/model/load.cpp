@@ -33,6 +33,33 @@ core::DType most_common_dtype(const formats::TensorFile& file) {
   return best;
 }
 
+const std::string kEmbedding = "model.embed_tokens.weight", kOutput = "lm_head.weight";
+
+/// The embedding's tensor under the output matrix's name, too.
+class UntiedWeights : public formats::TensorFile {
+ public:
+  explicit UntiedWeights(std::shared_ptr<const formats::TensorFile> file)
+      : file_(std::move(file)), tensors_(file_->tensors()) {
+    const formats::TensorInfo* embedding = file_->find(kEmbedding);
+    if (embedding == nullptr || file_->find(kOutput) != nullptr) return;
+    embedding_ = *embedding;
+    tensors_.push_back(embedding_);
+    tensors_.back().name = kOutput;
+  }
+  const std::vector<formats::TensorInfo>& tensors() const override { return tensors_; }
+  std::span<const std::byte> bytes(const formats::TensorInfo& tensor) const override {
+    const bool is_added = tensor.name == kOutput && !embedding_.name.empty();
+    return file_->bytes(is_added ? embedding_ : tensor);
+  }
+  void check_unchanged() const override { file_->check_unchanged(); }
+  void release_pages() const override { file_->release_pages(); }
+
+ private:
+  std::shared_ptr<const formats::TensorFile> file_;
+  std::vector<formats::TensorInfo> tensors_;
+  formats::TensorInfo embedding_;
+};
+
 void add_unread(const formats::HfConfig& config, std::vector<std::string>& notices) {
   for (const std::string& key : config.unread_that_may_matter()) {
     notices.push_back(fmt::format("{}: the key \"{}\" is not known and was ignored", config.path().string(),
@@ -81,6 +108,13 @@ ModelFiles ModelFiles::open(const fs::path& path) {
     add_unread(config, files.notices_);
   }
   files.dtype_ = most_common_dtype(*files.weights_);
+  return files;
+}
+
+ModelFiles ModelFiles::untied() const {
+  ModelFiles files = *this;
+  files.config_.tie_word_embeddings = false;
+  files.weights_ = std::make_shared<UntiedWeights>(weights_);
   return files;
 }
 

@@ -25,6 +25,10 @@ class ModelFiles {
   ModelFiles(const TransformerConfig& config, std::shared_ptr<const formats::TensorFile> weights,
              std::filesystem::path path);
 
+  /// The same model with the embedding's matrix as an output matrix of its own: two that start equal, and may
+  /// be trained to differ.
+  ModelFiles untied() const;
+
   const std::filesystem::path& path() const { return path_; }
   bool is_gguf() const { return gguf_ != nullptr; }
   const formats::GgufFile* gguf() const { return gguf_.get(); }  ///< its tokenizer keys; null for a folder

@@ -82,6 +82,8 @@ class Cutter {
   }
 
  private:
+  static constexpr const char* kMagnitude = "lora_magnitude_vector";
+
   model::NamedParts parts() const { return model_.named_parts(); }
 
   void apply(const model::ShardRule& rule, const std::string& path, model::Module& module) {
@@ -172,6 +174,10 @@ class Cutter {
       }
       if (name == "lora_A") traits_[path + ".lora_A.weight"].partial_over = &tp_;
     }
+    if (has_magnitude(linear)) {
+      linear.cut_parameter(kMagnitude, {span.begin}, {span.size()});
+      cut.push_back(path + "." + kMagnitude);
+    }
     if (!is_copied) return;
     for (const std::string& name : cut) {
       traits_[name].partial_over = key_copies_;
@@ -190,6 +196,19 @@ class Cutter {
       }
       if (name == "lora_B") traits_[path + ".lora_B.weight"].partial_over = &tp_;
     }
+    if (!has_magnitude(linear)) return;
+    traits_[path + "." + kMagnitude].partial_over = &tp_;
+    linear.set_input_sum([&tp = tp_](const at::Tensor& part) {
+      at::Tensor sum = part.clone();
+      tp.all_reduce(sum);
+      return sum;
+    });
+  }
+
+  // DoRA's, one number for each output.
+  static bool has_magnitude(const Linear& linear) {
+    const model::NamedTensors parameters = linear.named_parameters();
+    return std::ranges::any_of(parameters, [](const auto& item) { return item.first == kMagnitude; });
   }
 
   // Behind cut_rows(): the sum of the ranks' parts.

@@ -45,6 +45,7 @@ generate::Comparison compare_adapter(const fs::path& folder, const core::Config&
     parameter.set_data(masters(name).to(compute));
   auto written = setup.load(compute, 0);
   const lora::Adapter adapter = lora::load_adapter(*written, lora::open_adapter(folder), compute);
+  adapter.settle(*written);
   return generate::compare(*expected.model, *written, prompts_of(setup.tokenizer()));
 }
 

@@ -1,12 +1,13 @@
 #include "trainer/method.h"
 #include "trainer/next_token.h"
+#include "trainer/online/policy_method.h"
 
 namespace phalanx::trainer {
 
 const std::vector<MethodKind>& methods() {
   static const std::vector<MethodKind> all = [] {
     std::vector<MethodKind> kinds;
-    for (const auto& family : {next_token_methods}) {
+    for (const auto& family : {next_token_methods, policy_methods}) {
       for (MethodKind& kind : family()) kinds.push_back(std::move(kind));
     }
     return kinds;

@@ -103,6 +103,12 @@ TrainedModel build_trained_model(const core::Config& config, const ModelSetup& s
   return trained;
 }
 
+void fill_trained_model(const TrainedModel& trained, const ModelSetup& setup, at::ScalarType compute,
+                        uint64_t seed) {
+  setup.fill(*trained.model, filled_dtype(trained, compute), seed);
+  if (trained.adapter) trained.adapter->settle(*trained.model);
+}
+
 at::ScalarType filled_dtype(const TrainedModel& trained, at::ScalarType compute) {
   const at::ScalarType masters = ops::sum_dtype(compute);
   return trained.adapter ? compute : masters;

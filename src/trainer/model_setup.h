@@ -51,6 +51,10 @@ struct TrainedModel {
 
 /// Without weights, but for the adapter's, which are in the master dtype of `compute`.
 TrainedModel build_trained_model(const core::Config& config, const ModelSetup& setup, at::ScalarType compute);
+/// Reads or makes the weights of what build_trained_model() made, cut or not. Collective over ranks that hold
+/// parts of one matrix.
+void fill_trained_model(const TrainedModel& trained, const ModelSetup& setup, at::ScalarType compute,
+                        uint64_t seed);
 /// The dtype in which the base is to be filled: the master dtype where it is trained, `compute` under an
 /// adapter.
 at::ScalarType filled_dtype(const TrainedModel& trained, at::ScalarType compute);

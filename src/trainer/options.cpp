@@ -18,9 +18,58 @@ using core::Config;
 using core::SectionBuilder;
 using core::Violation;
 
+void declare_online_keys(SectionBuilder<MethodOptions>& s) {
+  s.field("num_generations", &MethodOptions::num_generations,
+          {.help = "Answers sampled to each prompt.", .min = 1});
+  s.field("max_completion_length", &MethodOptions::max_completion_length,
+          {.help = "Longest answer.", .unit = "tokens", .min = 1});
+  s.field(
+      "steps_per_generation", &MethodOptions::steps_per_generation,
+      {.help = "Optimizer steps that share out the answers of one generation.", .unit = "steps", .min = 1});
+  s.field("num_iterations", &MethodOptions::num_iterations,
+          {.help = "Times that the answers of a generation are learned from.", .min = 1});
+  s.field("epsilon", &MethodOptions::epsilon,
+          {.help = "Probability ratios are clipped to 1 - epsilon.", .min = 0});
+  s.field("epsilon_high", &MethodOptions::epsilon_high,
+          {.help = "Probability ratios are clipped to 1 + epsilon_high; epsilon where not set.", .min = 0});
+  s.field("delta", &MethodOptions::delta,
+          {.help = "Upper bound of the unclipped ratio.", .min = 1, .above_min = true});
+  s.field("importance_sampling_level", &MethodOptions::importance_sampling_level,
+          {.help = "Ratios of tokens, or of whole answers (GSPO).", .one_of = {"token", "sequence"}});
+  s.field("scale_rewards", &MethodOptions::scale_rewards,
+          {.help = "Advantages are divided by the standard deviation of this.",
+           .one_of = {"group", "batch", "none"}});
+  s.field("use_bias_correction_kl", &MethodOptions::use_bias_correction_kl,
+          {.help = "The distance from the reference is weighted by the probability ratio."});
+  s.field("normalize_advantages", &MethodOptions::normalize_advantages,
+          {.help = "Advantages of a batch get mean 0 and standard deviation 1."});
+  s.field("mask_truncated_completions", &MethodOptions::mask_truncated_completions,
+          {.help = "Answers that reached max_completion_length do not count."});
+  s.field("temperature", &MethodOptions::temperature,
+          {.help = "Logits are divided by it, in sampling and in the loss.", .min = 0, .above_min = true});
+  s.field("top_k", &MethodOptions::top_k,
+          {.help = "Sample from the k most likely tokens; 0: from all.", .min = 0});
+  s.field("top_p", &MethodOptions::top_p,
+          {.help = "Sample from the fewest tokens that reach probability p.",
+           .min = 0,
+           .max = 1,
+           .above_min = true});
+  s.field("min_p", &MethodOptions::min_p,
+          {.help = "Sample from tokens with this share of the highest probability.", .min = 0, .max = 1});
+  s.field("repetition_penalty", &MethodOptions::repetition_penalty,
+          {.help = "Above 1: tokens seen before become less likely.", .min = 0, .above_min = true});
+  s.field("rollouts", &MethodOptions::rollouts,
+          {.help = "JSONL of recorded answers with rewards to learn from, in place of sampling."});
+}
+
 const bool method_registered = core::register_section<MethodOptions>(
     "method", "What the model learns from the data.", [](SectionBuilder<MethodOptions>& s) {
       s.field("name", &MethodOptions::name, {.help = "Training method.", .one_of = method_names()});
+      s.field("beta", &MethodOptions::beta,
+              {.help = "How much a distance from the reference model costs.", .min = 0});
+      s.field("loss_type", &MethodOptions::loss_type,
+              {.help = "Which loss; see the method in docs/alignment.md.", .one_or_many = true});
+      declare_online_keys(s);
     });
 
 const bool optimizer_registered = core::register_section<OptimizerOptions>(

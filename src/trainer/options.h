@@ -7,8 +7,20 @@
 /// Config sections owned by the trainer. Defaults stand here, sentences and ranges in options.cpp.
 namespace phalanx::trainer {
 
+/// Keys of all methods; each method knows some of them (MethodKind::keys) and has its own defaults.
 struct MethodOptions {
   std::string name = "sft";
+  std::optional<double> beta;
+  std::vector<std::string> loss_type;
+
+  // Answers that the model samples (trainer/online/).
+  std::optional<int64_t> num_generations, max_completion_length, steps_per_generation, num_iterations;
+  std::optional<double> epsilon, epsilon_high, delta;
+  std::optional<std::string> importance_sampling_level, scale_rewards;
+  std::optional<bool> use_bias_correction_kl, normalize_advantages, mask_truncated_completions;
+  std::optional<double> temperature, top_p, min_p, repetition_penalty;
+  std::optional<int64_t> top_k;
+  std::optional<std::string> rollouts;
 };
 
 struct OptimizerOptions {

@@ -9,15 +9,6 @@
 namespace phalanx::trainer {
 namespace {
 
-at::Tensor logprobs_of(parallel::DistributedModel& model, const data::Batch& local, double temperature) {
-  const at::NoGradGuard no_grad;
-  const at::Device device = model.parameters().options().device;
-  const at::Tensor hidden = model.schedule().forward(model_input(local, device)).hidden;
-  at::Tensor rows;
-  if (model.has_output()) rows = row_logprobs(model.model(), local, hidden, temperature);
-  return rows;
-}
-
 class BaseUnderAdapter : public Reference {
  public:
   BaseUnderAdapter(lora::Adapter adapter, parallel::DistributedModel& model)
@@ -62,9 +53,19 @@ class FrozenCopy : public Reference {
 
 }  // namespace
 
+at::Tensor logprobs_of(parallel::DistributedModel& model, const data::Batch& local, double temperature) {
+  const at::NoGradGuard no_grad;
+  const at::Device device = model.parameters().options().device;
+  const at::Tensor hidden = model.schedule().forward(model_input(local, device)).hidden;
+  at::Tensor rows;
+  if (model.has_output()) rows = row_logprobs(model.model(), local, hidden, temperature);
+  return rows;
+}
+
 std::unique_ptr<Reference> make_reference(const FrozenModel& frozen, const TrainedModel& trained,
                                           parallel::DistributedModel& model) {
-  if (trained.adapter) return std::make_unique<BaseUnderAdapter>(*trained.adapter, model);
+  if (trained.adapter && trained.adapter->keeps_base())
+    return std::make_unique<BaseUnderAdapter>(*trained.adapter, model);
   return std::make_unique<FrozenCopy>(frozen, model, model.parameters().compute_dtype());
 }
 

@@ -25,10 +25,14 @@ struct FrozenModel {
   std::function<void(model::CausalLm&, at::ScalarType)> fill;
 };
 
-/// Under an adapter: the base, with the adapter off for one forward; no second copy of any weight. Else
-/// `frozen`, in the compute dtype, spread over the mesh of `model` in the same way. All must outlive it.
+/// Under an adapter that leaves the base as it was: the base, with the adapter off for one forward; no second
+/// copy of any weight. Else `frozen`, in the compute dtype, spread over the mesh of `model` in the same way.
+/// All must outlive it.
 std::unique_ptr<Reference> make_reference(const FrozenModel& frozen, const TrainedModel& trained,
                                           parallel::DistributedModel& model);
+
+/// log p(label) of each row [N] under `model` itself, without a gradient; as Reference::logprobs.
+at::Tensor logprobs_of(parallel::DistributedModel& model, const data::Batch& local, double temperature = 1.0);
 
 /// Of every micro-batch: forwards without a gradient, their values joined to `local` under
 /// kReferenceLogprobs.

@@ -58,9 +58,14 @@ at::Tensor sample_values(const data::Batch& local, const std::string& name,
 }
 
 void MetricSums::add(const std::string& name, double sum, double count) {
-  auto& [total, number] = sums_[name];
-  total += sum;
-  number += count;
+  Sum& all = sums_[name];
+  all.total += sum;
+  all.count += count;
+}
+
+void MetricSums::add_rows(const std::string& name, double sum, double count) {
+  add(name, sum, count);
+  sums_[name].is_of_rows = true;
 }
 
 void MetricSums::add(const std::string& name, const at::Tensor& values) {
@@ -80,9 +85,9 @@ std::vector<Metric> MetricSums::take(const parallel::Mesh& mesh) {
     const size_t end = names.find('\n', begin);
     order.push_back(names.substr(begin, end - begin));
     const auto found = sums_.find(order.back());
-    const bool counts = found != sums_.end() && mesh.cp().rank() == 0;
-    mine.push_back(counts ? found->second.first : 0.0);
-    mine.push_back(counts ? found->second.second : 0.0);
+    const bool counts = found != sums_.end() && (found->second.is_of_rows || mesh.cp().rank() == 0);
+    mine.push_back(counts ? found->second.total : 0.0);
+    mine.push_back(counts ? found->second.count : 0.0);
     begin = end + 1;
   }
   at::Tensor sums = at::tensor(mine, at::kDouble).to(mesh.world().device());

@@ -38,15 +38,21 @@ at::Tensor sample_values(const data::Batch& local, const std::string& name, cons
 /// Means over the global batch from the addends of micro-batches.
 class MetricSums {
  public:
-  /// `sum` of `count` numbers; a metric must be added on every micro-batch, if only with count 0.
+  /// `sum` of `count` numbers of whole samples: what every rank of a context-parallel group adds alike.
   void add(const std::string& name, double sum, double count);
   void add(const std::string& name, const at::Tensor& values);  ///< all elements of them
-  /// sum / count of all ranks, in the order of the names; nothing is left. NaN where count is 0. Collective;
-  /// of the ranks of `cp`, which all add the same, one counts.
+  /// The same of this rank's own rows.
+  void add_rows(const std::string& name, double sum, double count);
+  /// sum / count over all ranks, in the order of the names; nothing is left. NaN where count is 0.
+  /// Collective.
   std::vector<Metric> take(const parallel::Mesh& mesh);
 
  private:
-  std::map<std::string, std::pair<double, double>> sums_;
+  struct Sum {
+    double total = 0, count = 0;
+    bool is_of_rows = false;
+  };
+  std::map<std::string, Sum> sums_;
 };
 
 }  // namespace phalanx::trainer

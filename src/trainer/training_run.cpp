@@ -123,7 +123,7 @@ class TrainingRun {
 std::unique_ptr<Optimizer> TrainingRun::take_weights() {
   if (distributed_.num_trained() == 0)
     core::fail(core::ExitCode::kBadConfig, "there is no trainable parameter: check lora.target_modules");
-  model_setup_.fill(*trained_.model, filled_dtype(trained_, compute_), static_cast<uint64_t>(run_.seed));
+  fill_trained_model(trained_, model_setup_, compute_, static_cast<uint64_t>(run_.seed));
   distributed_.take_weights(compute_);
   return make_optimizer(config_.get<OptimizerOptions>(), distributed_.parameters());
 }

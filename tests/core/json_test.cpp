@@ -116,16 +116,18 @@ bool accepts_json(const std::string& text) {
   }
 }
 
-/// All 318 files of JSONTestSuite: y_ must be read, n_ must be refused; of i_, which RFC 8259 leaves open,
-/// these are read.
+/// All 318 files of JSONTestSuite: y_ must be read (but for duplicate keys), n_ must be refused; of i_, which
+/// RFC 8259 leaves open, these are read.
 TEST(ParseJson, ReadsAndRefusesTheJsonTestSuite) {
   const std::set<std::string> open_and_read = {
       "i_number_double_huge_neg_exp.json", "i_number_real_underflow.json", "i_number_too_big_neg_int.json",
       "i_number_too_big_pos_int.json", "i_number_very_big_negative_int.json"};
+  const std::set<std::string> two_of_a_key = {"y_object_duplicated_key.json",
+                                              "y_object_duplicated_key_and_value.json"};
   const Json suite = read_json(std::string(PHALANX_SOURCE_DIR) + "/tests/core/golden/json_suite.json");
   int counts[3] = {};
   for (const auto& [name, packed] : suite["cases"].items()) {
-    const bool must_read = name[0] == 'y' || open_and_read.contains(name);
+    const bool must_read = (name[0] == 'y' && !two_of_a_key.contains(name)) || open_and_read.contains(name);
     EXPECT_EQ(accepts_json(suite_text(packed)), must_read) << name;
     ++counts[name[0] == 'y' ? 0 : name[0] == 'n' ? 1 : 2];
   }

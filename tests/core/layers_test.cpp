@@ -141,9 +141,10 @@ TEST_F(Layers, CMakeLinksOnlyDownwardsOrToSiblings) {
   }
 }
 
-TEST_F(Layers, CoreFormatsAndDataDoNotKnowLibTorch) {
+TEST_F(Layers, CoreFormatsServeDataAndLabelDoNotKnowLibTorch) {
   for (const Include& include : read_includes()) {
-    if (include.folder != "core" && include.folder != "formats" && include.folder != "data") continue;
+    if (!std::set<std::string>{"core", "formats", "serve", "data", "label"}.contains(include.folder))
+      continue;
     for (const char* prefix : {"torch/", "ATen/", "c10/"}) {
       EXPECT_FALSE(include.target.starts_with(prefix))
           << "src/" << include.file << " includes <" << include.target << ">";

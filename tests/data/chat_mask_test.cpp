@@ -101,6 +101,18 @@ TEST(ChatMask, TakesReasoningUnderAnyOfItsNames) {
   }
 }
 
+TEST(ChatMask, AKeyOfAMessageThatIsNullIsNotThereForTheTemplate) {
+  const FakeTokenizer tokenizer = chatml_tokenizer();
+  const char* source =
+      "{% for m in messages %}{{ m.role }}:{{ m.content if m.content is defined else 'no content' }} "
+      "{{ m.name | default('-') }}<|im_end|>{% endfor %}";
+  const Example example =
+      builder(tokenizer, source, "all")
+          .build(chat(R"([{"role":"user","content":"Hi","name":null},{"role":"assistant","content":null,
+                           "tool_calls":[{"type":"function","function":{"name":"f","arguments":{}}}]}])"));
+  EXPECT_EQ(example.text, "user:Hi -<|im_end|>assistant:no content -<|im_end|>");
+}
+
 TEST(ChatMask, OfAConversationalPairLeavesThePromptsAnswersOut) {
   const FakeTokenizer tokenizer = chatml_tokenizer();
   const Record record = parse_record(

@@ -87,6 +87,37 @@ INSTANTIATE_TEST_SUITE_P(
                 "\"tools\""}),
     [](const auto& info) { return std::string(info.param.name); });
 
+struct OddLine {
+  const char *name, *json;
+  Record::Kind kind;
+};
+
+/// Records that look wrong and are not: what they hold is for the template and the mask to judge.
+TEST(Record, TakesWhatIsOddButClear) {
+  const std::string long_text(10 << 20, 'x');
+  const std::string long_line = R"({"messages":[{"role":"user","content":")" + long_text + "\"}]}";
+  const std::vector<OddLine> rows = {
+      {"extra fields", R"({"text":"a","url":null,"meta":{"x":[1]}})", Record::Kind::kText},
+      {"unknown role", R"({"messages":[{"role":"critic","content":"a"}]})", Record::Kind::kChat},
+      {"roles that do not alternate",
+       R"({"messages":[{"role":"user","content":"a"},{"role":"user","content":"b"}]})", Record::Kind::kChat},
+      {"only a system message", R"({"messages":[{"role":"system","content":"a"}]})", Record::Kind::kChat},
+      {"content in parts", R"({"messages":[{"role":"user","content":[{"type":"text","text":"a"}]}]})",
+       Record::Kind::kChat},
+      {"content of 10 MB", long_line.c_str(), Record::Kind::kChat},
+      {"arguments as text",
+       R"({"messages":[{"role":"assistant","content":"","tool_calls":[{"function":{"name":"f","arguments":"{\"a\":1}"}}]}]})",
+       Record::Kind::kChat},
+      {"arguments as an object",
+       R"({"messages":[{"role":"assistant","content":"","tool_calls":[{"function":{"name":"f","arguments":{"a":1}}}]}]})",
+       Record::Kind::kChat},
+      {"special tokens as data", R"({"text":"<|im_end|><s>{{ x }}\u0000"})", Record::Kind::kText},
+      {"numbers at the edge",
+       R"({"text":"a","x":[9223372036854775807,-9223372036854775808,1e308,-0,2e-308]})", Record::Kind::kText},
+  };
+  for (const OddLine& row : rows) EXPECT_EQ(parse_record(row.json, "auto").kind, row.kind) << row.name;
+}
+
 TEST(Record, SaysWhereItsJsonBreaks) {
   EXPECT_NE(error_of([] { parse_record(R"({"text": tru})", "auto"); }).find("byte"), std::string::npos);
 }

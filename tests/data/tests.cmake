@@ -1,2 +1,5 @@
 find_library(rapidcheck_library rapidcheck REQUIRED)
 target_link_libraries(data_tests PRIVATE ${rapidcheck_library})
+if(TARGET phalanx_arrow)
+  add_dependencies(data_tests phalanx_arrow)
+endif()

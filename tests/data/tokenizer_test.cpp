@@ -139,6 +139,17 @@ TEST(Tokenizer, BytesOfOneCharacterAreStreamedTogether) {
   EXPECT_EQ(text + decoder.finish(), "\U0001F600a\uFFFD");
 }
 
+// The reference asks where a text begins in what the user wrote. The marks are put in order, the space goes.
+TEST(Tokenizer, ATextWhoseSpaceWasStrippedDoesNotBeginTheUsersText) {
+  const char* json = R"({"version":"1.0","added_tokens":[],"post_processor":null,"decoder":null,
+    "normalizer":{"type":"Sequence","normalizers":[{"type":"NFKC"},{"type":"Strip","strip_left":true,"strip_right":true}]},
+    "pre_tokenizer":{"type":"Metaspace","replacement":"\u2581","prepend_scheme":"first","split":true},
+    "model":{"type":"BPE","vocab":{"\u2581":0,"\u0323":1,"\u0301":2},"merges":[]}})";
+  const PipelineTokenizer tokenizer(read_tokenizer_json(json, "tokenizer.json"));
+  EXPECT_EQ(tokenizer.encode(" \u0301\u0323", SpecialText::kParse), (std::vector<TokenId>{1, 2}));
+  EXPECT_EQ(tokenizer.encode("\u0301\u0323", SpecialText::kParse), (std::vector<TokenId>{0, 1, 2}));
+}
+
 // --- errors ---
 
 Json small_bpe() {
@@ -210,9 +221,46 @@ TEST(TokenizerErrors, TiktokenFilesSayWhichLineIsWrong) {
   };
   EXPECT_NE(error("YQ== 0\nYg== 1\n").find("has 2 ranks"), std::string::npos);
   EXPECT_NE(error("YQ== 0\nYg== 1\n").find("100256 (cl100k_base)"), std::string::npos);
+  EXPECT_NE(error("YQ== 0\nYg== 1\n").find("\"pat_str\""), std::string::npos);
   EXPECT_NE(error("YQ== 0\nYg 1\n").find("line 2"), std::string::npos);
   EXPECT_NE(error("YQ== 0\nYg== 0\n").find("rank 0 occurs twice"), std::string::npos);
   EXPECT_NE(error("YQ== 0\nYg==\n").find("line 2"), std::string::npos);
+}
+
+/// All bytes as tokens, and "ab".
+std::string small_tiktoken() {
+  std::string lines;
+  for (int byte = 0; byte < 256; ++byte)
+    lines += to_base64(std::string(1, static_cast<char>(byte))) + fmt::format(" {}\n", byte);
+  return lines + "YWI= 256\n";
+}
+
+TEST(Tokenizer, ATiktokenFileTakesItsPatternAndSpecialTokensFromTheFolder) {
+  const TemporaryFolder folder;
+  folder.write("own.tiktoken", small_tiktoken());
+  folder.write("tokenizer_config.json",
+               R"({"pat_str":"\\p{L}|[^\\p{L}]+","bos_token":"[BOS]","add_bos_token":true,
+                   "added_tokens_decoder":{"257":{"content":"[BOS]"},"259":{"content":"[EOS]"}},"eos_token":"[EOS]"})");
+  const auto tokenizer = load_hf_tokenizer(folder.path());
+  EXPECT_EQ(tokenizer->vocab_size(), 260);
+  EXPECT_EQ(tokenizer->encode("ab"), (std::vector<TokenId>{'a', 'b'}));
+  EXPECT_EQ(tokenizer->encode_with_post_processor("a[EOS]"), (std::vector<TokenId>{257, 'a', 259}));
+  EXPECT_EQ(tokenizer->stop_ids(), std::vector<TokenId>{259});
+  const TemporaryFolder saved;
+  tokenizer->save_hf(saved.path());
+  EXPECT_EQ(load_hf_tokenizer(saved.path())->encode("ab[EOS]"), tokenizer->encode("ab[EOS]"));
+}
+
+TEST(TokenizerErrors, ATiktokenFileWhoseSpecialTokensAreRanksIsRefused) {
+  const TemporaryFolder folder;
+  folder.write("own.tiktoken", small_tiktoken());
+  folder.write("tokenizer_config.json",
+               R"({"pat_str":"\\p{L}+","added_tokens_decoder":{"7":{"content":"[BOS]"}}})");
+  EXPECT_NE(error_of([&] { load_hf_tokenizer(folder.path()); }).find("id 7 is the special token \"[BOS]\""),
+            std::string::npos);
+  folder.write("tokenizer_config.json",
+               R"({"pat_str":"x","added_tokens_decoder":{"seven":{"content":"[BOS]"}}})");
+  EXPECT_NE(error_of([&] { load_hf_tokenizer(folder.path()); }).find("its key is no id"), std::string::npos);
 }
 
 TEST(TokenizerErrors, AFolderWithoutATokenizerSaysWhatWasLookedFor) {

@@ -114,7 +114,7 @@ TEST(HfConfig, DisagreeingSpellingsAndImpossibleRopesAreErrors) {
   };
   for (const auto& [kind, text] : cases)
     expect_format_error(
-        kind, [&] { read_rope(config_of(text)); }, text);
+        kind, [&, &text = text] { read_rope(config_of(text)); }, text);
   const auto dtype = [](const std::string& text) { return [text] { read_dtype(config_of(text)); }; };
   expect_format_error(Kind::kRange, dtype(R"({"dtype":"float32","torch_dtype":"bfloat16"})"), "dtypes");
   expect_format_error(Kind::kRange, dtype(R"({"dtype":"int8"})"), "int8");

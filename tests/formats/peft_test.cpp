@@ -53,19 +53,18 @@ TEST(AdapterConfig, SurvivesWritingAndReading) {
 TEST(AdapterConfig, RefusesEveryKeyThatWouldChangeTheResultSilently) {
   const json good = json::parse(read_bytes(golden("adapter_config.json")));
   const std::vector<std::pair<std::string, json>> changes = {
-      {"use_dora", true},
       {"use_qalora", true},
       {"use_bdlora", {{"nblocks", 2}}},
       {"bias", "all"},
       {"bias", "lora_only"},
       {"lora_bias", true},
-      {"fan_in_fan_out", true},
-      {"modules_to_save", {"lm_head"}},
+      {"use_dora", 1},
+      {"modules_to_save", "lm_head"},
       {"layers_to_transform", {0}},
       {"layers_to_transform", 0},
       {"layers_pattern", "layers"},
       {"layer_replication", {{0, 2}}},
-      {"target_parameters", {"mlp.experts.gate_up_proj"}},
+      {"target_parameters", "mlp.experts.gate_up_proj"},
       {"trainable_token_indices", {1}},
       {"exclude_modules", {"o_proj"}},
       {"kasa_config", {{"beta", 1}}},
@@ -119,15 +118,35 @@ TEST(AdapterConfig, TwoPatternsThatContradictEachOtherAreAnError) {
   EXPECT_EQ(rank_of(config, "mlp.up_proj"), 8);
 }
 
-TEST(AdapterTensorName, GoesBothWays) {
+TEST(AdapterTensorName, IsPeftsName) {
   EXPECT_EQ(adapter_tensor_name(kModule, LoraPart::kA), "base_model.model." + kModule + ".lora_A.weight");
-  const auto parsed = parse_adapter_tensor_name(adapter_tensor_name(kModule, LoraPart::kB));
-  ASSERT_TRUE(parsed.has_value());
-  EXPECT_EQ(parsed->module, kModule);
-  EXPECT_EQ(parsed->part, LoraPart::kB);
-  EXPECT_FALSE(parse_adapter_tensor_name("base_model.model.x.lora_magnitude_vector").has_value());
-  EXPECT_FALSE(parse_adapter_tensor_name("base_model.model.x.lora_embedding_A").has_value());
-  EXPECT_FALSE(parse_adapter_tensor_name("x.lora_A.weight").has_value());
+  EXPECT_EQ(adapter_tensor_name(kModule, LoraPart::kMagnitude),
+            "base_model.model." + kModule + ".lora_magnitude_vector");
+  EXPECT_EQ(saved_tensor_name("lm_head.weight"), "base_model.model.lm_head.weight");
+}
+
+TEST(AdapterConfig, ModulesToSaveAreFoundByTheEndOfTheirPath) {
+  AdapterConfig config;
+  EXPECT_FALSE(is_saved_whole(config, "lm_head"));
+  config.modules_to_save = {"lm_head", "norm"};
+  EXPECT_TRUE(is_saved_whole(config, "lm_head"));
+  EXPECT_TRUE(is_saved_whole(config, "model.layers.0.input_layernorm"));
+  EXPECT_FALSE(is_saved_whole(config, "model.embed_tokens"));
+}
+
+TEST(AdapterConfig, ReadsAndWritesDoraAndModulesToSave) {
+  const TempFolder folder;
+  AdapterConfig config;
+  config.target_modules = {"c_attn"};
+  config.use_dora = config.fan_in_fan_out = true;
+  config.modules_to_save = {"lm_head"};
+  config.alpha_pattern = {{"h.0.attn.c_attn", 3.5}};
+  write_adapter_config(folder / "adapter_config.json", config);
+  const AdapterConfig read = read_adapter_config(folder / "adapter_config.json");
+  EXPECT_TRUE(read.use_dora);
+  EXPECT_EQ(read.modules_to_save, config.modules_to_save);
+  EXPECT_EQ(read.alpha_pattern, config.alpha_pattern);
+  EXPECT_TRUE(json::parse(read_bytes(folder / "adapter_config.json"))["fan_in_fan_out"].get<bool>());
 }
 
 }  // namespace

@@ -132,7 +132,7 @@ TEST(Quantisation, SpendsPrecisionWhereItIsImportantAsTheReferenceDoes) {
                                plain = encode_rows(dtype, values);
     for (const auto& [first, count] : {std::pair(0, 8), {8, 8}, {16, 4}, {20, 4}, {30, 18}}) {
       const std::vector<float> rows = rows_of(values, size_t(first), size_t(count));
-      const auto error = [&](const std::vector<uint8_t>& bytes) {
+      const auto error = [&, first = first, count = count](const std::vector<uint8_t>& bytes) {
         return error_of(dtype, bytes_of_rows(dtype, bytes, size_t(first), size_t(count)), rows, importance);
       };
       EXPECT_LE(error(ours), 1.03 * error(theirs))

@@ -1,6 +1,7 @@
 #include "formats/safetensors.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <chrono>
@@ -113,6 +114,12 @@ std::vector<Case> json_cases() {
   };
 }
 
+std::string many_on_the_same_bytes() {
+  std::string header;
+  for (int i = 0; i < 100'000; ++i) header += (i == 0 ? "{" : ",") + f32("t" + std::to_string(i), "[0,8]");
+  return file_of(header + "}");
+}
+
 std::vector<Case> tensor_cases() {
   const auto with = [](const std::string& shape, const std::string& offsets) {
     return file_of(one(kGood, shape, offsets));
@@ -138,6 +145,8 @@ std::vector<Case> tensor_cases() {
       {"rank 10^5", Kind::kShape, with(deep_shape + "]", "[0,4]")},
       {"[2, 2^63-1]", Kind::kOverflow, with("[2,9223372036854775807]", "[0,16]")},
       {"[2^32, 2^32]", Kind::kOverflow, with("[4294967296,4294967296]", "[0,16]")},
+      {"[2, 2^64-2]", Kind::kShape, with("[2,18446744073709551614]", "[0,16]")},
+      {"[0, 2^64-1]", Kind::kShape, with("[0,18446744073709551615]", "[0,0]")},
       {"[0, 2^63-1, 2]", Kind::kOverflow, with("[0,9223372036854775807,2]", "[0,0]")},
       {"offsets reversed", Kind::kOffset, with("[4]", "[16,0]")},
       {"offsets equal", Kind::kOffset, with("[4]", "[0,0]")},
@@ -149,6 +158,7 @@ std::vector<Case> tensor_cases() {
       {"overlap by a byte", Kind::kOverlap,
        file_of("{" + f32("a", "[0,8]") + "," + f32("b", "[7,15]") + "}")},
       {"same bytes", Kind::kOverlap, file_of("{" + f32("a", "[0,8]") + "," + f32("b", "[0,8]") + "}", 8)},
+      {"10^5 tensors on the same bytes", Kind::kOverlap, many_on_the_same_bytes()},
       {"hole between", Kind::kIncompleteCoverage,
        file_of("{" + f32("a", "[0,8]") + "," + f32("b", "[9,17]") + "}", 17)},
       {"hole before", Kind::kIncompleteCoverage, file_of("{" + f32("a", "[1,9]") + "}", 9)},
@@ -185,6 +195,40 @@ TEST(SafetensorsHostile, AcceptsWhatTheReferenceAccepts) {
     write_bytes(folder / "x.safetensors", bytes);
     EXPECT_NO_THROW(SafetensorsFile file(folder / "x.safetensors")) << what;
   }
+}
+
+TEST(SafetensorsHostile, NamesAreDataAndNeverPrintedRaw) {
+  const TempFolder folder;
+  for (const std::string name : {R"(\u001b[2J)", R"(\u0000)", R"(../../etc/passwd)", R"(a\nb)"}) {
+    write_bytes(folder / "x.safetensors", file_of("{" + f32(name, "[0,8]") + "}", 9));
+    expect_format_error(
+        Kind::kIncompleteCoverage, [&] { SafetensorsFile file(folder / "x.safetensors"); }, name);
+    write_bytes(folder / "x.safetensors",
+                file_of("{\"" + name + R"(":{"dtype":"F33","shape":[],"data_offsets":[0,8]}})"));
+    expect_format_error(
+        Kind::kDtype, [&] { SafetensorsFile file(folder / "x.safetensors"); }, name);
+  }
+}
+
+TEST(SafetensorsHostile, AFileThatShrinksUnderTheMappingIsAnErrorAndNotADeath) {
+  const TempFolder folder;
+  const std::string header = R"({"t":{"dtype":"U8","shape":[262144],"data_offsets":[0,262144]}})";
+  write_bytes(folder / "x.safetensors", file_of(header, 262144));
+  const SafetensorsFile file(folder / "x.safetensors");
+  std::filesystem::resize_file(folder / "x.safetensors", 100);
+  EXPECT_EQ(values_of<uint8_t>(file, "t").back(), 0);
+  expect_format_error(
+      Kind::kChanged, [&] { file.check_unchanged(); }, "truncated while mapped");
+}
+
+TEST(SafetensorsHostile, FoldersPipesDevicesAndMissingFilesAreRefusedAtOnce) {
+  const TempFolder folder;
+  ASSERT_EQ(0, ::mkfifo((folder / "pipe.safetensors").c_str(), 0600));
+  std::filesystem::create_directory(folder / "dir.safetensors");
+  for (const auto& path : {folder / "pipe.safetensors", folder / "dir.safetensors",
+                           folder / "absent.safetensors", std::filesystem::path("/dev/zero")})
+    expect_format_error(
+        Kind::kNotRegular, [&] { SafetensorsFile file(path); }, path.string());
 }
 
 TEST(SafetensorsHostile, EveryTruncationIsATypedError) {

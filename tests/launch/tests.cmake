@@ -8,3 +8,7 @@ foreach(driver kill_random kill_calls disk_full_run stop_ranks two_hosts)
   add_test(NAME fault.${driver} COMMAND python3 ${CMAKE_CURRENT_SOURCE_DIR}/fault/${driver}.py $<TARGET_FILE:phalanx>)
   set_tests_properties(fault.${driver} PROPERTIES TIMEOUT 1200 SKIP_RETURN_CODE 77 LABELS fault)
 endforeach()
+
+# Pages in a headless browser.
+add_test(NAME browser.label COMMAND python3 ${CMAKE_CURRENT_SOURCE_DIR}/browser/label_page.py $<TARGET_FILE:phalanx>)
+set_tests_properties(browser.label PROPERTIES TIMEOUT 300 SKIP_RETURN_CODE 77 LABELS browser)

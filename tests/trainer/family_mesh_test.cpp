@@ -63,6 +63,23 @@ TEST_P(FamilyMesh, EveryMeshOfTwoRanksGivesTheGradientsOfOne) {
   }
 }
 
+// Several of the model's matrices are one in PEFT's there, and share an A.
+TEST(FamilyMeshAdapters, OfJoinedMatricesTrainLikeOneRank) {
+  for (const char* name : {"phi3", "gpt2"}) {
+    const model::TransformerConfig config = tiny_family(name);
+    MeshRecipe recipe = recipe_of(config);
+    recipe.build = [config](at::ScalarType compute) {
+      return test::adapted_model(config, {.r = 3, .use_dora = true}, compute);
+    };
+    const MeshRun reference = run_on_mesh(recipe, {}, at::kDouble, 2);
+    for (const MeshCase& mesh : feasible_meshes(config, recipe, 2, false)) {
+      const MeshDifference d = difference(run_on_mesh(recipe, mesh, at::kDouble, 2), reference);
+      EXPECT_LE(d.loss, 1e-12) << name << " " << mesh.text();
+      EXPECT_LE(d.gradient, 1e-11) << name << " " << mesh.text() << ": " << d.worst_gradient;
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Mesh, FamilyMesh,
                          testing::Values("mistral", "qwen2", "qwen3", "qwen3_moe", "gemma2", "gemma3_text",
                                          "phi3", "olmo2", "gpt2"),

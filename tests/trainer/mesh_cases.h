@@ -15,6 +15,8 @@ struct TinyOptions {
   int64_t layers = 4, heads = 4, kv_heads = 2, vocab = 53;  // a vocabulary that nothing divides
   bool tied = true, biases = false;
   std::optional<int64_t> lora_rank = {};
+  bool dora = false;
+  std::vector<std::string> modules_to_save = {};
   int64_t experts = 0;  // more than 0: a Mixtral, two of its experts for each token
   double z_loss = 0;    // coefficient
   double initializer_range = 0.3;
@@ -67,26 +69,39 @@ inline data::Sequence tiny_sequence(int64_t sample, int64_t vocab) {
   return sequence;
 }
 
+/// With an adapter that is not at its start: B of a fresh one is zero, and with it the gradient of A; with
+/// equal rows a router would not notice either.
+inline TrainedModel adapted_model(const model::TransformerConfig& config, const lora::LoraOptions& options,
+                                  at::ScalarType compute) {
+  TrainedModel trained{model::build(config), std::nullopt};
+  trained.adapter =
+      lora::apply(*trained.model, options, 3, compute == at::kDouble ? at::kDouble : at::kFloat);
+  const at::NoGradGuard no_grad;
+  for (const lora::AdaptedLinear& m : trained.adapter->modules())
+    at::Tensor(m.b).copy_(at::linspace(0.02, 0.08, m.b.numel(), m.b.options()).view_as(m.b));
+  return trained;
+}
+
+inline void fill_tiny(const TrainedModel& trained, at::ScalarType compute) {
+  model::initialize(*trained.model, filled_dtype(trained, compute), 11);
+  if (!trained.adapter) return;
+  trained.adapter->settle(*trained.model);
+  const at::NoGradGuard no_grad;
+  for (const lora::AdaptedLinear& m : trained.adapter->modules())  // away from the norms, where they begin
+    if (m.magnitude.defined()) at::Tensor(m.magnitude).mul_(1.25);
+}
+
 inline MeshRecipe tiny_recipe(const TinyOptions& options = {}) {
   const model::TransformerConfig config = tiny_config(options);
   MeshRecipe recipe;
-  recipe.build = [config, rank = options.lora_rank](at::ScalarType compute) {
-    TrainedModel trained{model::build(config), std::nullopt};
-    const at::ScalarType masters = compute == at::kDouble ? at::kDouble : at::kFloat;
-    if (rank) trained.adapter = lora::apply(*trained.model, {.r = *rank}, 3, masters);
-    // B of a fresh adapter is zero, and with it the gradient of A. With equal rows a router would not notice
-    // either.
-    if (rank) {
-      for (const lora::AdaptedLinear& m : trained.adapter->modules()) {
-        const at::NoGradGuard no_grad;
-        at::Tensor(m.b).copy_(at::linspace(0.02, 0.08, m.b.numel(), m.b.options()).view_as(m.b));
-      }
-    }
-    return trained;
+  recipe.build = [config, options](at::ScalarType compute) {
+    if (!options.lora_rank) return TrainedModel{model::build(config), std::nullopt};
+    return adapted_model(
+        config,
+        {.r = *options.lora_rank, .use_dora = options.dora, .modules_to_save = options.modules_to_save},
+        compute);
   };
-  recipe.fill = [](const TrainedModel& trained, at::ScalarType compute) {
-    model::initialize(*trained.model, filled_dtype(trained, compute), 11);
-  };
+  recipe.fill = fill_tiny;
   recipe.task =
       next_token_task([vocab = config.vocab_size](int64_t sample) { return tiny_sequence(sample, vocab); });
   recipe.trainer.optimizer.learning_rate = 1e-2;

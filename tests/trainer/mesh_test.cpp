@@ -54,6 +54,19 @@ TEST(Mesh, EveryMeshOfTwoRanksTrainsAnAdapterLikeOne) {
   sweep({.lora_rank = 3}, 2, 1, 1e-13, 1e-12);
 }
 
+TEST(Mesh, EveryMeshOfTwoRanksTrainsDoraAndWholeModulesLikeOne) {
+  sweep({.tied = false,
+         .biases = true,
+         .lora_rank = 3,
+         .dora = true,
+         .modules_to_save = {"lm_head", "embed_tokens"}},
+        2, 1, 1e-13, 1e-12);
+}
+
+TEST(Mesh, MeshesOfFourRanksTrainDoraLikeOne) {
+  sweep({.lora_rank = 3, .dora = true}, 4, 9, 1e-13, 1e-12);
+}
+
 TEST(Mesh, MeshesOfFourRanksGiveTheGradientsOfOne) {
   sweep({}, 4, 3, 1e-13, 1e-12);
 }

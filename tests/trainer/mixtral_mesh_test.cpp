@@ -46,6 +46,10 @@ TEST(MixtralMesh, EveryMeshOfTwoRanksTrainsAnAdapterLikeOne) {
   sweep({.lora_rank = 3, .experts = 4}, 2, 1);
 }
 
+TEST(MixtralMesh, EveryMeshOfTwoRanksTrainsDoraLikeOne) {
+  sweep({.lora_rank = 3, .dora = true, .experts = 4}, 2, 3);
+}
+
 TEST(MixtralMesh, EveryMicroBatchSizeGivesTheGradientsOfOneMicroStep) {
   MeshRecipe recipe = tiny_recipe({.experts = 4, .z_loss = 0.01});
   recipe.sizes.micro = recipe.sizes.global;

@@ -90,6 +90,14 @@ void write_gemma(const TransformerConfig& c, nlohmann::json& file) {
   write_layer_types(c, file);
 }
 
+/// transformers 4 knows no layer_types; where every n-th layer is full, it has this.
+void write_gemma3(const TransformerConfig& c, nlohmann::json& file) {
+  write_gemma(c, file);
+  for (int64_t pattern = 1; pattern <= c.num_hidden_layers + 1; ++pattern)
+    if (alternating(c.num_hidden_layers, pattern) == c.sliding_layers)
+      file["sliding_window_pattern"] = pattern;
+}
+
 [[maybe_unused]] const bool gemma2_registered = register_family({
     .name = "gemma2",
     .architecture = "Gemma2ForCausalLM",
@@ -109,7 +117,7 @@ void write_gemma(const TransformerConfig& c, nlohmann::json& file) {
     .sharding_plan = decoder_plan(gemma3_kind(), gated_mlp_plan()),
     .initial_norm_weight = 0,
     .read_config = read_gemma3,
-    .write_config = write_gemma,
+    .write_config = write_gemma3,
 });
 
 }  // namespace

@@ -1,0 +1,199 @@
+#include "trainer/online/policy_method.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "core/run_options.h"
+#include "trainer/data_setup.h"
+#include "trainer/next_token.h"
+#include "trainer/online/advantages.h"
+#include "trainer/online/generation_batches.h"
+#include "trainer/online/policy_rule.h"
+#include "trainer/online/rollout_source.h"
+#include "trainer/options.h"
+#include "trainer/reference.h"
+
+namespace phalanx::trainer {
+namespace {
+
+class PolicyTask : public Task {
+ public:
+  PolicyTask(const core::Config& config, const ModelSetup& setup, comm::Communicator& group,
+             const PolicyRule& rule)
+      : config_(config),
+        setup_(setup),
+        group_(group),
+        rule_(rule),
+        options_(policy_options(config.get<MethodOptions>(), rule.defaults)),
+        source_(config, setup, options_, group.rank() == 0) {
+    check_sizes();
+  }
+
+  std::string report() const override { return source_.report(); }
+  int64_t epoch_size() const override {
+    return source_.num_prompts() * options_.num_generations * options_.num_iterations;
+  }
+  std::unique_ptr<Method> start(const TrainedModel& trained, parallel::DistributedModel& model,
+                                const BatchSizes& sizes) const override;
+
+  const PolicyRule& rule() const { return rule_; }
+  const PolicyOptions& options() const { return options_; }
+  const RolloutSource& source() const { return source_; }
+  comm::Communicator& group() const { return group_; }
+  FrozenModel reference() const {
+    const auto seed = static_cast<uint64_t>(config_.get<core::RunOptions>().seed);
+    return {[this] { return setup_.build(); },
+            [this, seed](model::CausalLm& model, at::ScalarType dtype) { setup_.fill(model, dtype, seed); }};
+  }
+  std::optional<int64_t> max_eval_prompts() const { return config_.get<EvalOptions>().max_sequences; }
+
+ private:
+  void check_sizes() const {
+    const int64_t batch = config_.get<TrainOptions>().global_batch_size;
+    if (batch % options_.num_generations == 0) return;
+    throw core::ConfigErrors(
+        {fmt::format("{}: error: train.global_batch_size is {} answers but must be a multiple of "
+                     "method.num_generations = {}; "
+                     "try {}",
+                     config_.position("train.global_batch_size"), batch, options_.num_generations,
+                     (batch / options_.num_generations + 1) * options_.num_generations)});
+  }
+
+  const core::Config& config_;
+  const ModelSetup& setup_;
+  comm::Communicator& group_;
+  const PolicyRule& rule_;
+  PolicyOptions options_;
+  RolloutSource source_;
+};
+
+class PolicyMethod : public Method {
+ public:
+  PolicyMethod(const PolicyTask& task, const TrainedModel& trained, parallel::DistributedModel& model,
+               const BatchSizes& sizes)
+      : task_(task),
+        options_(task.options()),
+        model_(model),
+        sizes_(loader_options(sizes, model)),
+        needs_old_(options_.steps_per_cycle() > 1 ||
+                   (task.rule().beta_is_in_reward && options_.loss.beta != 0)) {
+    if (options_.loss.beta != 0) reference_ = make_reference(task.reference(), trained, model);
+  }
+
+  std::vector<data::Batch> load(int64_t step) override {
+    const int64_t number = step / options_.steps_per_cycle();
+    if (number != number_) begin_generation(number);
+    const int64_t slice = step % options_.steps_per_generation;
+    return batches_of_rank(generation_, advantages_, slice * sizes_.global_batch_size, sizes_,
+                           options_.mask_truncated_completions);
+  }
+
+  void begin_step(std::vector<data::Batch>& local, const TokenCounts& counts) override {
+    totals_ = {static_cast<double>(sizes_.global_batch_size), static_cast<double>(counts.targets)};
+    if (reference_ && !task_.rule().beta_is_in_reward)
+      attach_reference(*reference_, local, options_.sampling.temperature);
+  }
+
+  at::Tensor loss(size_t, const data::Batch& local, const model::LayersOutput& output) override {
+    model::CausalLm& model = model_.model();
+    PolicyRows rows;
+    rows.logprobs = row_logprobs(model, local, output.hidden, options_.sampling.temperature);
+    const at::TensorOptions like = rows.logprobs.options().requires_grad(false);
+    const auto values = [&](const char* name) {
+      return local.row_values.contains(name) ? row_values(local, name, like) : at::Tensor();
+    };
+    rows.mask = labels(local, output.hidden.device()).ne(data::kIgnoredLabel).to(like);
+    rows.advantages = row_values(local, kAdvantages, like);
+    rows.old_logprobs = values(kOldLogprobs);
+    if (!rows.old_logprobs.defined()) rows.old_logprobs = rows.logprobs.detach();
+    rows.ref_logprobs = values(kReferenceLogprobs);
+    if (const at::Tensor sampled = values(kSamplingLogprobs); sampled.defined()) {
+      const at::Tensor apart = (rows.old_logprobs - sampled).abs() * rows.mask;
+      metrics_.add_rows("sampling/sampling_logp_difference/mean", apart.sum().item<double>(),
+                        rows.mask.sum().item<double>());
+    }
+    const at::Tensor loss =
+        task_.rule().loss(rows, options_.loss, totals_, local, model_.mesh().cp(), metrics_);
+    return with_auxiliary_loss(loss, model, output);
+  }
+
+  std::vector<Metric> metrics() override {
+    std::vector<Metric> all = generation_metrics_;
+    for (Metric& metric : metrics_.take(model_.mesh())) all.push_back(std::move(metric));
+    return all;
+  }
+
+  std::optional<Evaluation> evaluate() override {
+    const auto found = task_.source().evaluate(model_, task_.max_eval_prompts());
+    if (!found) return std::nullopt;
+    Evaluation evaluation;
+    for (const Metric& metric : generation_metrics(*found))
+      evaluation.row["eval_" + metric.name] = metric.value;
+    evaluation.summary = fmt::format("eval_reward {:.4f} on {} prompts",
+                                     evaluation.row.value("eval_reward", 0.0), found->size());
+    return evaluation;
+  }
+
+ private:
+  void begin_generation(int64_t number) {
+    generation_ = task_.source().generation(number, model_, [&](Generation& fresh) {
+      const double temperature = options_.sampling.temperature;
+      if (needs_old_) {
+        fill_logprobs(fresh, &Rollout::old_logprobs, model_, sizes_,
+                      [&](const data::Batch& local) { return logprobs_of(model_, local, temperature); });
+      }
+      if (reference_ && task_.rule().beta_is_in_reward) {
+        fill_logprobs(fresh, &Rollout::ref_logprobs, model_, sizes_,
+                      [&](const data::Batch& local) { return reference_->logprobs(local, temperature); });
+      }
+    });
+    number_ = number;
+    advantages_ = task_.rule().advantages(generation_, options_);
+    generation_metrics_ = generation_metrics(generation_);
+  }
+
+  const PolicyTask& task_;
+  const PolicyOptions& options_;
+  parallel::DistributedModel& model_;
+  LoaderOptions sizes_;
+  bool needs_old_;
+  std::unique_ptr<Reference> reference_;
+  int64_t number_ = -1;  // of the generation that is learned from
+  Generation generation_;
+  TokenAdvantages advantages_;
+  PolicyTotals totals_;
+  MetricSums metrics_;
+  std::vector<Metric> generation_metrics_;
+};
+
+std::unique_ptr<Method> PolicyTask::start(const TrainedModel& trained, parallel::DistributedModel& model,
+                                          const BatchSizes& sizes) const {
+  return std::make_unique<PolicyMethod>(*this, trained, model, sizes);
+}
+
+MethodKind kind_of(const PolicyRule& rule, std::string help, const std::vector<std::string>& keys) {
+  return {rule.name, std::move(help), policy_keys(keys),
+          [&rule](const core::Config& config, const ModelSetup& setup, comm::Communicator& group) {
+            return std::make_unique<PolicyTask>(config, setup, group, rule);
+          }};
+}
+
+}  // namespace
+
+std::vector<MethodKind> policy_methods() {
+  return {
+      kind_of(
+          grpo_rule(),
+          "Group-relative policy optimisation: answers to a prompt are compared with each other; loss_type "
+          "grpo, bnpo, dr_grpo, dapo, cispo, sapo or luspo.",
+          {"loss_type", "delta", "importance_sampling_level", "use_bias_correction_kl", "scale_rewards"}),
+      kind_of(rloo_rule(), "REINFORCE with the other answers to the prompt as baseline.",
+              {"normalize_advantages"}),
+      kind_of(reinforce_pp_rule(), "REINFORCE++: advantages normalised over all tokens of a batch.", {})};
+}
+
+}  // namespace phalanx::trainer

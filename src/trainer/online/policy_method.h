@@ -1,0 +1,11 @@
+#pragma once
+#include <vector>
+
+#include "trainer/method.h"
+
+namespace phalanx::trainer {
+
+/// grpo, rloo, reinforce_pp.
+std::vector<MethodKind> policy_methods();
+
+}  // namespace phalanx::trainer

@@ -1,0 +1,60 @@
+#pragma once
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "core/config.h"
+#include "data/sampler.h"
+#include "parallel/distributed_model.h"
+#include "reward/reward.h"
+#include "trainer/model_setup.h"
+#include "trainer/online/ledger.h"
+#include "trainer/online/policy_options.h"
+#include "trainer/online/prompts.h"
+#include "trainer/online/rollout.h"
+
+namespace phalanx::trainer {
+
+/// Where the answers of a generation come from: the run's ledger where it has them, a recorded file, or the
+/// model, whose answers are judged and written to the ledger before anybody learns from them.
+class RolloutSource {
+ public:
+  RolloutSource(const core::Config& config, const ModelSetup& setup, const PolicyOptions& options,
+                bool writes_quarantine);
+
+  std::string report() const;
+  int64_t num_prompts() const;  ///< or recorded groups
+
+  /// Generation `number`, the same on every rank. Prompt g of it is sample number x (prompts per generation)
+  /// + g of the data; the seed of an answer is its place in the whole run, so that it does not depend on the
+  /// mesh.
+  /// @param complete  adds what the method needs (log-probabilities) to a fresh generation, before it is
+  /// written; collective.
+  Generation generation(int64_t number, parallel::DistributedModel& model,
+                        const std::function<void(Generation&)>& complete) const;
+
+  /// One greedy answer to each of the first `max_prompts` held-out prompts; nothing where there are none.
+  std::optional<Generation> evaluate(parallel::DistributedModel& model,
+                                     std::optional<int64_t> max_prompts) const;
+
+ private:
+  Generation sample(const std::vector<const Prompt*>& prompts, int64_t group_size, uint64_t first_sample,
+                    const generate::SamplingOptions& sampling, parallel::DistributedModel& model) const;
+  void judge(Generation& generation, const std::vector<const Prompt*>& prompts) const;
+  Generation recorded(int64_t number) const;
+  int64_t groups_per_generation() const;
+
+  const data::Tokenizer& tokenizer_;
+  const PolicyOptions& options_;
+  int64_t global_batch_size_;
+  uint64_t seed_;
+  std::string key_;  // of everything but the mesh that answers depend on
+  PromptSet train_, eval_;
+  Generation recorded_;
+  std::optional<data::Sampler> sampler_;
+  RolloutLedger ledger_;
+  std::unique_ptr<reward::WeightedRewards> rewards_;
+};
+
+}  // namespace phalanx::trainer
