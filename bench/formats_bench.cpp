@@ -38,6 +38,9 @@ BENCHMARK_CAPTURE(encode, Q4_K_importance, kQ4_K, true)->UseRealTime()->Unit(ben
 BENCHMARK_CAPTURE(encode, Q5_K, kQ5_K, false)->UseRealTime()->Unit(benchmark::kMillisecond);
 BENCHMARK_CAPTURE(encode, Q6_K, kQ6_K, false)->UseRealTime()->Unit(benchmark::kMillisecond);
 BENCHMARK_CAPTURE(encode, Q8_0, kQ8_0, false)->UseRealTime()->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(encode, Q5_1, kQ5_1, false)->UseRealTime()->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(encode, Q5_0, kQ5_0, false)->UseRealTime()->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(encode, Q4_1, kQ4_1, false)->UseRealTime()->Unit(benchmark::kMillisecond);
 BENCHMARK_CAPTURE(encode, Q4_0, kQ4_0, false)->UseRealTime()->Unit(benchmark::kMillisecond);
 
 }  // namespace

@@ -163,12 +163,14 @@ if not bench.exists():
     print(f"  not measured: speed; {bench} is not built")
 else:
     values = np.random.default_rng(1).normal(0, 0.02, (4096, 4096)).astype(np.float32)
-    best = math.inf
-    for _ in range(3):
-        start = time.perf_counter()
-        quantise(values, gguf.GGMLQuantizationType.Q4_K)
-        best = min(best, time.perf_counter() - start)
-    out = run([bench, "--benchmark_filter=encode/Q4_K/", "--benchmark_format=json"])
-    ours, theirs = json.loads(out)["benchmarks"][0]["items_per_second"] / 1e6, values.size / best / 1e6
-    verdict("speed of Q4_K", ours >= 0.8 * theirs, f"{ours:.0f} M values/s on all cores, llama.cpp {theirs:.0f} on {THREADS} threads")
+    for kind in ("Q4_K", "Q5_K", "Q6_K", "Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0"):
+        best = math.inf
+        for _ in range(5):
+            start = time.perf_counter()
+            quantise(values, gguf.GGMLQuantizationType[kind])
+            best = min(best, time.perf_counter() - start)
+        out = run([bench, f"--benchmark_filter=encode/{kind}/", "--benchmark_format=json"])
+        ours, theirs = json.loads(out)["benchmarks"][0]["items_per_second"] / 1e6, values.size / best / 1e6
+        verdict(f"speed of {kind}", ours >= 0.8 * theirs,
+                f"{ours:.0f} M values/s on all cores, llama.cpp {theirs:.0f} on {THREADS} threads ({ours / theirs:.2f} x)")
 shutil.rmtree(work)

@@ -1,5 +1,8 @@
 #include "core/memory.h"
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <fstream>
 #include <sstream>
@@ -54,6 +57,13 @@ uint64_t available_memory_bytes() {
   const uint64_t limit = read_cgroup("/sys/fs/cgroup/memory.max");
   const uint64_t used = read_cgroup("/sys/fs/cgroup/memory.current");
   return limit == 0 ? machine : std::min(machine, limit - std::min(limit, used));
+}
+
+void will_need(std::span<const std::byte> bytes) {
+  const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto begin = reinterpret_cast<uintptr_t>(bytes.data()) / page * page;
+  const auto end = reinterpret_cast<uintptr_t>(bytes.data()) + bytes.size();
+  if (end > begin) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_WILLNEED);  // advice only
 }
 
 }  // namespace phalanx::core

@@ -4,6 +4,7 @@
 #include "formats/block_encoders.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 #include "core/vector_clones.h"
@@ -22,12 +23,9 @@ inline void store_half(uint8_t* out, uint16_t half) {
 // d = max|x| / 127, q = x / d rounded half away from zero. A block with NaN or infinity keeps a NaN or
 // infinite scale.
 inline void encode_q8_0(const float* x, uint8_t* block) {
-  float largest = 0;
-  for (int i = 0; i < 32; ++i) {
-    const float magnitude = std::fabs(x[i]);
-    largest = magnitude > largest || magnitude != magnitude ? magnitude : largest;
-  }
-  const float d = largest / 127;
+  uint32_t largest = 0;  // as bits, of which NaN has the most
+  for (int i = 0; i < 32; ++i) largest = std::max(largest, std::bit_cast<uint32_t>(x[i]) & 0x7fffffff);
+  const float d = std::bit_cast<float>(largest) / 127;
   const float inverse = d == 0 ? 0 : 1 / d;
   store_half(block, encode_half(d));
   for (int i = 0; i < 32; ++i) {
@@ -44,18 +42,28 @@ inline void encode_q8_0(const float* x, uint8_t* block) {
 template <bool kFifthBit>
 inline void pack_32(const uint8_t* levels, uint8_t* out) {
   if (kFifthBit) {
-    uint32_t high = 0;
-    for (int i = 0; i < 32; ++i) high |= uint32_t(levels[i] >> 4) << i;
-    std::memcpy(out, &high, 4);
+    for (int byte = 0; byte < 4; ++byte) {  // the product moves bit 0 of byte i to bit 56 + i
+      uint64_t eight;
+      std::memcpy(&eight, levels + 8 * byte, 8);
+      out[byte] = uint8_t(((eight >> 4 & 0x0101010101010101) * 0x0102040810204080) >> 56);
+    }
     out += 4;
   }
   for (int i = 0; i < 16; ++i) out[i] = uint8_t((levels[i] & 15) | (levels[16 + i] & 15) << 4);
 }
 
+/// The first of the values of largest magnitude; 0 if there is none but NaN.
 inline float furthest_of(const float* x, int count) {
-  float furthest = 0;
-  for (int i = 0; i < count; ++i) furthest = std::fabs(x[i]) > std::fabs(furthest) ? x[i] : furthest;
-  return furthest;
+  constexpr uint32_t kInfinity = 0x7f800000;
+  const auto magnitude_of = [](float value) {
+    const uint32_t magnitude = std::bit_cast<uint32_t>(value) & 0x7fffffff;
+    return magnitude > kInfinity ? 0 : magnitude;
+  };
+  uint32_t largest = 0, first = 0xffffffff;
+  for (int i = 0; i < count; ++i) largest = std::max(largest, magnitude_of(x[i]));
+  for (int i = 0; i < count; ++i)
+    first = std::min(first, magnitude_of(x[i]) == largest ? uint32_t(i) : 0xffffffff);
+  return largest == 0 ? 0 : x[first];
 }
 
 // Q4_0 and Q5_0: levels -kHalf .. kHalf - 1 around a scale.
@@ -85,11 +93,8 @@ template <int kTop>
 inline void encode_affine(const float* x, const float* weights, uint8_t* block) {
   uint8_t levels[32];
   if (weights == nullptr) {
-    float lowest = x[0], highest = x[0];
-    for (int i = 1; i < 32; ++i) {
-      lowest = std::min(lowest, x[i]);
-      highest = std::max(highest, x[i]);
-    }
+    const float lowest = halved<32>(x, [](float a, float b) { return b < a ? b : a; });
+    const float highest = halved<32>(x, [](float a, float b) { return b > a ? b : a; });
     const float d = (highest - lowest) / kTop, inverse = d == 0 ? 0 : 1 / d;
     store_half(block, encode_half(d));
     store_half(block + 2, encode_half(lowest));

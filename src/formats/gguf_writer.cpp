@@ -134,8 +134,8 @@ GgufPairs& GgufPairs::copy(std::string_view key, const GgufValue& value) {
 }
 
 GgufWriter::GgufWriter(const std::filesystem::path& path, std::vector<TensorSpec> tensors,
-                       const GgufPairs& metadata)
-    : tensors_(std::move(tensors)), file_(path) {
+                       const GgufPairs& metadata, WriterRank rank)
+    : SingleFileWriter(WriterShare(tensors, rank)), rank_(std::move(rank)), tensors_(std::move(tensors)) {
   std::string header = "GGUF";
   append(header, uint32_t{3});
   append(header, uint64_t(tensors_.size()));
@@ -154,17 +154,25 @@ GgufWriter::GgufWriter(const std::filesystem::path& path, std::vector<TensorSpec
   }
   const uint64_t data_offset = padded(header.size());
   for (uint64_t& offset : offsets_) offset += data_offset;
-  file_.reserve(data_offset + end);
-  file_.write_at(0, header);
+  rank_.wait_before_opening();
+  file_.emplace(path, rank_.is_first() ? OutputFile::Role::kCreate : OutputFile::Role::kJoin);
+  if (rank_.is_first()) {
+    file_->reserve(data_offset + end);
+    file_->write_at(0, header);
+  }
+  rank_.let_others_open();
 }
 
 void GgufWriter::write_part(size_t index, uint64_t offset_bytes, std::span<const std::byte> bytes) {
-  file_.write_at(offsets_[index] + offset_bytes, bytes);
+  file_->write_at(offsets_[index] + offset_bytes, bytes);
 }
 
 void GgufWriter::finish() {
   check_all_written();
-  file_.finish();
+  file_->sync();
+  rank_.barrier();
+  if (rank_.is_first()) file_->publish();
+  rank_.barrier();
 }
 
 }  // namespace phalanx::formats

@@ -1,5 +1,6 @@
 #pragma once
 #include <filesystem>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -43,9 +44,11 @@ class GgufPairs {
 /// the order of `tensors`. The file appears under its name in finish().
 class GgufWriter : public SingleFileWriter {
  public:
+  /// @param rank  collective over its ranks, as is finish().
   /// @throws core::Error kBadConfig for a name over 63 bytes, more than 4 dimensions, or rows that Q8_0
   /// cannot hold.
-  GgufWriter(const std::filesystem::path& path, std::vector<TensorSpec> tensors, const GgufPairs& metadata);
+  GgufWriter(const std::filesystem::path& path, std::vector<TensorSpec> tensors, const GgufPairs& metadata,
+             WriterRank rank = {});
 
   const std::vector<TensorSpec>& tensors() const override { return tensors_; }
   void finish() override;
@@ -53,9 +56,10 @@ class GgufWriter : public SingleFileWriter {
  private:
   void write_part(size_t index, uint64_t offset_bytes, std::span<const std::byte> bytes) override;
 
+  WriterRank rank_;
   std::vector<TensorSpec> tensors_;
   std::vector<uint64_t> offsets_;  // from the start of the file
-  OutputFile file_;
+  std::optional<OutputFile> file_;
 };
 
 }  // namespace phalanx::formats

@@ -151,16 +151,20 @@ void HfWeights::check_unchanged() const {
 }
 
 HfWeightsWriter::HfWeightsWriter(const fs::path& folder, std::vector<TensorSpec> tensors,
-                                 uint64_t max_shard_bytes)
-    : folder_(folder), tensors_(std::move(tensors)) {
+                                 uint64_t max_shard_bytes, WriterRank rank)
+    : folder_(folder), rank_(std::move(rank)), share_(tensors, rank_), tensors_(std::move(tensors)) {
+  rank_.wait_before_opening();
   const std::vector<std::vector<TensorSpec>> shards = into_shards(tensors_, max_shard_bytes);
   for (size_t i = 0; i < shards.size(); ++i) {
     file_names_.push_back(shards.size() == 1
                               ? std::string(kSingleName)
                               : fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, shards.size()));
-    shards_.push_back(std::make_unique<SafetensorsWriter>(folder / file_names_.back(), shards[i]));
+    shards_.push_back(std::make_unique<SafetensorsWriter>(
+        folder / file_names_.back(), shards[i], std::map<std::string, std::string>{{"format", "pt"}}, share_,
+        rank_.is_first() ? OutputFile::Role::kCreate : OutputFile::Role::kJoin));
     for (const TensorSpec& tensor : shards_.back()->tensors()) shard_index_.emplace(tensor.name, i);
   }
+  rank_.let_others_open();
 }
 
 SafetensorsWriter& HfWeightsWriter::shard_of(std::string_view name) {
@@ -172,8 +176,9 @@ void HfWeightsWriter::write(std::string_view name, std::span<const std::byte> by
   shard_of(name).write(name, bytes);
 }
 
-void HfWeightsWriter::write_floats(std::string_view name, std::span<const float> values) {
-  shard_of(name).write_floats(name, values);
+void HfWeightsWriter::write_floats(std::string_view name, std::span<const float> values,
+                                   std::span<const float> importance) {
+  shard_of(name).write_floats(name, values, importance);
 }
 
 void HfWeightsWriter::write_index() const {
@@ -190,8 +195,13 @@ void HfWeightsWriter::write_index() const {
 }
 
 void HfWeightsWriter::finish() {
-  for (const auto& shard : shards_) shard->finish();
-  if (shards_.size() > 1) write_index();
+  for (const auto& shard : shards_) shard->sync();
+  rank_.barrier();
+  if (rank_.is_first()) {
+    for (const auto& shard : shards_) shard->publish();
+    if (shards_.size() > 1) write_index();
+  }
+  rank_.barrier();
 }
 
 }  // namespace phalanx::formats

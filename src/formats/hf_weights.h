@@ -35,12 +35,15 @@ class HfWeights : public TensorFile {
 /// `tensors`, and their index. The index comes last, so that a folder without it is visibly incomplete.
 class HfWeightsWriter : public TensorWriter {
  public:
+  /// @param rank  collective over its ranks, as is finish().
   HfWeightsWriter(const std::filesystem::path& folder, std::vector<TensorSpec> tensors,
-                  uint64_t max_shard_bytes = kDefaultShardBytes);
+                  uint64_t max_shard_bytes = kDefaultShardBytes, WriterRank rank = {});
 
   const std::vector<TensorSpec>& tensors() const override { return tensors_; }
+  bool is_mine(std::string_view name) const override { return share_.contains(name); }
   void write(std::string_view name, std::span<const std::byte> bytes) override;
-  void write_floats(std::string_view name, std::span<const float> values) override;
+  void write_floats(std::string_view name, std::span<const float> values,
+                    std::span<const float> importance = {}) override;
   void finish() override;
 
  private:
@@ -48,6 +51,8 @@ class HfWeightsWriter : public TensorWriter {
   void write_index() const;
 
   std::filesystem::path folder_;
+  WriterRank rank_;
+  WriterShare share_;
   std::vector<TensorSpec> tensors_;
   std::vector<std::string> file_names_;
   std::vector<std::unique_ptr<SafetensorsWriter>> shards_;

@@ -24,11 +24,15 @@ class LlamaGgufWeights : public TensorFile {
   explicit LlamaGgufWeights(const GgufFile& file);
 
   const std::vector<TensorInfo>& tensors() const override { return tensors_; }
-  /// The rows of a q or k tensor are put in order at the first call and kept. May be called from several
-  /// threads.
+  /// The rows of a q or k tensor are put in order at the first call and kept until release_pages(). May be
+  /// called from several threads.
   std::span<const std::byte> bytes(const TensorInfo& tensor) const override;
   void check_unchanged() const override { file_.check_unchanged(); }
-  void release_pages() const override { file_.release_pages(); }
+  void release_pages() const override {
+    const std::scoped_lock lock(mutex_);
+    reordered_.clear();
+    file_.release_pages();
+  }
 
  private:
   const GgufFile& file_;

@@ -6,22 +6,23 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include "core/error.h"
 #include "core/files.h"
 
 namespace phalanx::formats {
 
-OutputFile::OutputFile(std::filesystem::path path)
-    : path_(std::move(path)), partial_(path_.string() + ".partial") {
-  fd_ = ::open(partial_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
+OutputFile::OutputFile(std::filesystem::path path, Role role)
+    : path_(std::move(path)), partial_(path_.string() + ".partial"), role_(role) {
+  const int making = role == Role::kCreate ? O_CREAT | O_TRUNC : 0;
+  fd_ = ::open(partial_.c_str(), O_WRONLY | making | O_CLOEXEC | O_NOFOLLOW, 0666);
   if (fd_ < 0) fail_with_errno("cannot be created");
 }
 
 OutputFile::~OutputFile() {
-  if (fd_ < 0) return;
-  ::close(fd_);
-  ::unlink(partial_.c_str());
+  if (fd_ >= 0) ::close(fd_);
+  if (role_ == Role::kCreate && !is_published_) ::unlink(partial_.c_str());
 }
 
 void OutputFile::fail_with_errno(const char* what) const {
@@ -51,11 +52,19 @@ void OutputFile::write_at(uint64_t offset_bytes, std::string_view text) {
 }
 
 void OutputFile::finish() {
+  sync();
+  publish();
+}
+
+void OutputFile::sync() {
   if (::fsync(fd_) != 0) fail_with_errno("cannot be made durable");
-  const int fd = fd_;
+  const int fd = std::exchange(fd_, -1);
   if (::close(fd) != 0) fail_with_errno("cannot be closed");
-  fd_ = -1;
+}
+
+void OutputFile::publish() {
   if (::rename(partial_.c_str(), path_.c_str()) != 0) fail_with_errno("cannot be put in place");
+  is_published_ = true;
   core::fsync_directory(path_.has_parent_path() ? path_.parent_path().string() : ".");
 }
 

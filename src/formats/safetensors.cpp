@@ -41,7 +41,12 @@ std::span<const std::byte> SafetensorsFile::bytes(const TensorInfo& tensor) cons
 
 SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path, std::vector<TensorSpec> tensors,
                                      const std::map<std::string, std::string>& metadata)
-    : tensors_(in_file_order(std::move(tensors))), file_(path) {
+    : SafetensorsWriter(path, tensors, metadata, WriterShare(tensors, {}), OutputFile::Role::kCreate) {}
+
+SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path, std::vector<TensorSpec> tensors,
+                                     const std::map<std::string, std::string>& metadata,
+                                     const WriterShare& share, OutputFile::Role role)
+    : SingleFileWriter(share), tensors_(in_file_order(std::move(tensors))), file_(path, role) {
   std::string text = metadata.empty() ? "{" : "{\"__metadata__\":" + nlohmann::json(metadata).dump();
   uint64_t end = 0;
   for (const TensorSpec& tensor : tensors_) {
@@ -56,6 +61,7 @@ SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path, std::vec
   text.resize((text.size() + 7) / 8 * 8, ' ');
   const uint64_t length = text.size();
   for (uint64_t& offset : offsets_) offset += 8 + length;
+  if (role == OutputFile::Role::kJoin) return;
   file_.reserve(8 + length + end);
   file_.write_at(0, std::as_bytes(std::span(&length, 1)));
   file_.write_at(8, text);
@@ -65,9 +71,14 @@ void SafetensorsWriter::write_part(size_t index, uint64_t offset_bytes, std::spa
   file_.write_at(offsets_[index] + offset_bytes, bytes);
 }
 
-void SafetensorsWriter::finish() {
+void SafetensorsWriter::sync() {
   check_all_written();
-  file_.finish();
+  file_.sync();
+}
+
+void SafetensorsWriter::finish() {
+  sync();
+  publish();
 }
 
 }  // namespace phalanx::formats

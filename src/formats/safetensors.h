@@ -32,9 +32,16 @@ class SafetensorsWriter : public SingleFileWriter {
  public:
   SafetensorsWriter(const std::filesystem::path& path, std::vector<TensorSpec> tensors,
                     const std::map<std::string, std::string>& metadata = {{"format", "pt"}});
+  /// One of several ranks that write the file together. The first makes it; the caller sees to it that the
+  /// others come later, and that all have synced before the first publishes.
+  SafetensorsWriter(const std::filesystem::path& path, std::vector<TensorSpec> tensors,
+                    const std::map<std::string, std::string>& metadata, const WriterShare& share,
+                    OutputFile::Role role);
 
   const std::vector<TensorSpec>& tensors() const override { return tensors_; }  ///< in file order
   void finish() override;
+  void sync();
+  void publish() { file_.publish(); }
 
  private:
   void write_part(size_t index, uint64_t offset_bytes, std::span<const std::byte> bytes) override;

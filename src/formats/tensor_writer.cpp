@@ -19,6 +19,8 @@ size_t SingleFileWriter::claim(std::string_view name) {
     core::fail(core::ExitCode::kBug, "tensor {} was not announced to the writer", core::printable(name));
   if (written_[found->second])
     core::fail(core::ExitCode::kBug, "tensor {} is written twice", core::printable(name));
+  if (!is_mine(name))
+    core::fail(core::ExitCode::kBug, "tensor {} is for another rank to write", core::printable(name));
   written_[found->second] = true;
   return found->second;
 }
@@ -32,7 +34,8 @@ void SingleFileWriter::write(std::string_view name, std::span<const std::byte> b
   write_part(index, 0, bytes);
 }
 
-void SingleFileWriter::write_floats(std::string_view name, std::span<const float> values) {
+void SingleFileWriter::write_floats(std::string_view name, std::span<const float> values,
+                                    std::span<const float> importance) {
   const size_t index = claim(name);
   const TensorSpec& spec = tensors()[index];
   if (values.size() != count_elements(spec.shape))
@@ -40,10 +43,12 @@ void SingleFileWriter::write_floats(std::string_view name, std::span<const float
                shape_text(spec.shape), values.size());
   std::vector<std::byte> piece;
   uint64_t offset = 0;
-  for (int64_t first = 0; first < int64_t(values.size()); first += kPieceElements) {
-    const int64_t count = std::min(kPieceElements, int64_t(values.size()) - first);
+  const int64_t row = importance.empty() ? 1 : int64_t(importance.size());
+  const int64_t step = std::max<int64_t>(1, kPieceElements / row) * row;  // whole rows
+  for (int64_t first = 0; first < int64_t(values.size()); first += step) {
+    const int64_t count = std::min(step, int64_t(values.size()) - first);
     piece.resize(size_t(count / core::block_elements(spec.dtype) * core::block_bytes(spec.dtype)));
-    from_float(spec.dtype, values.data() + first, count, piece.data());
+    from_float(spec.dtype, values.data() + first, count, piece.data(), importance);
     write_part(index, offset, piece);
     offset += piece.size();
   }
@@ -52,7 +57,7 @@ void SingleFileWriter::write_floats(std::string_view name, std::span<const float
 void SingleFileWriter::check_all_written() const {
   const std::vector<TensorSpec>& specs = tensors();
   for (size_t i = 0; i < specs.size(); ++i)
-    if (i >= written_.size() || !written_[i])
+    if (is_mine(specs[i].name) && (i >= written_.size() || !written_[i]))
       core::fail(core::ExitCode::kBug, "tensor {} was announced, but never written",
                  core::printable(specs[i].name));
 }

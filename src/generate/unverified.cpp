@@ -18,12 +18,13 @@ void refuse_existing(const fs::path& destination) {
   }
 }
 
-Unverified::Unverified(const fs::path& destination)
+Unverified::Unverified(const fs::path& destination, bool is_first)
     : destination_(destination.has_filename() ? destination : destination.parent_path()) {
   const std::string suffix = destination_.extension() == ".gguf" ? ".gguf" : "";
   const std::string name = destination_.filename().string();
   path_ = destination_.parent_path() /
           fmt::format(".{}.unverified{}", name.substr(0, name.size() - suffix.size()), suffix);
+  if (!is_first) return;
   std::error_code ignored;  // what cannot be removed cannot be written either, and that says why
   fs::remove_all(path_, ignored);
 }

@@ -12,7 +12,9 @@ void refuse_existing(const std::filesystem::path& destination);
 class Unverified {
  public:
   /// @param destination  a folder, or a file that ends in .gguf (as path() then does).
-  explicit Unverified(const std::filesystem::path& destination);
+  /// @param is_first     of several ranks that write it: the others find what it has made. Every one of them
+  /// removes what is not published.
+  explicit Unverified(const std::filesystem::path& destination, bool is_first = true);
   ~Unverified();
   Unverified(const Unverified&) = delete;
   Unverified& operator=(const Unverified&) = delete;

@@ -6,6 +6,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cstring>
 #include <map>
 #include <span>
 
@@ -16,15 +17,6 @@
 
 namespace phalanx::generate {
 namespace {
-
-/// log p of the whole vocabulary at every position, [N, V] fp32.
-at::Tensor all_logprobs(model::CausalLm& model, const std::vector<int32_t>& ids) {
-  const auto count = static_cast<int64_t>(ids.size());
-  const at::Tensor input = at::tensor(std::vector<int64_t>(ids.begin(), ids.end()), at::kLong);
-  const at::Tensor hidden =
-      model.hidden({input, at::arange(count, at::kLong), {0, static_cast<int32_t>(count)}});
-  return at::log_softmax(at::matmul(hidden, model.output_weight().t()).to(at::kFloat), -1);
-}
 
 at::Tensor round_trip(const at::Tensor& tensor, core::DType dtype, std::span<const float> importance = {}) {
   const at::Tensor source = tensor.detach().to(at::kFloat).contiguous();
@@ -39,6 +31,14 @@ at::Tensor round_trip(const at::Tensor& tensor, core::DType dtype, std::span<con
   at::Tensor result = at::empty_like(source);
   formats::to_float(dtype, stored.data(), count, result.mutable_data_ptr<float>());
   return result;
+}
+
+bool has_same_bits(const at::Tensor& a, const at::Tensor& b) {
+  return a.nbytes() == b.nbytes() && std::memcmp(a.const_data_ptr(), b.const_data_ptr(), a.nbytes()) == 0;
+}
+
+void for_each_piece(const at::Tensor& shape, const std::function<void(int64_t, int64_t)>& body) {
+  model::for_each_piece(shape.size(0), shape.numel() / std::max<int64_t>(1, shape.size(0)), body);
 }
 
 }  // namespace
@@ -76,31 +76,6 @@ Limits limits_of(const model::CausalLm& model, const StoredTypes& types) {
   return widest;
 }
 
-Comparison compare(model::CausalLm& source, model::CausalLm& other,
-                   const std::vector<std::vector<int32_t>>& prompts) {
-  at::NoGradGuard no_grad;
-  Comparison result;
-  for (const std::vector<int32_t>& ids : prompts) {
-    if (ids.size() < 2) continue;
-    const at::Tensor mine = all_logprobs(source, ids), theirs = all_logprobs(other, ids);
-    const auto count = static_cast<int64_t>(ids.size()) - 1;
-    const at::Tensor next =
-        at::tensor(std::vector<int64_t>(ids.begin() + 1, ids.end()), at::kLong).unsqueeze(1);
-    const at::Tensor difference = (mine - theirs).narrow(0, 0, count).gather(1, next).abs();
-    if (!difference.isfinite().all().item<bool>()) {
-      core::fail(core::ExitCode::kBadInput,
-                 "log-probabilities are not finite, so the two models cannot be compared");
-    }
-    result.max_difference = std::max(result.max_difference, difference.max().item<double>());
-    result.mean_kl += (mine.exp() * (mine - theirs)).sum(-1).narrow(0, 0, count).sum().item<double>();
-    result.top1_agreement += (mine.argmax(-1) == theirs.argmax(-1)).narrow(0, 0, count).sum().item<double>();
-    result.num_tokens += count;
-  }
-  result.mean_kl /= static_cast<double>(std::max<int64_t>(1, result.num_tokens));
-  result.top1_agreement /= static_cast<double>(std::max<int64_t>(1, result.num_tokens));
-  return result;
-}
-
 model::WeightSource rounded(model::WeightSource weights, StoredTypes types, model::Importance importance) {
   return [weights = std::move(weights), types = std::move(types),
           importance = std::move(importance)](const std::string& name) {
@@ -114,6 +89,54 @@ model::WeightSource rounded(model::WeightSource weights, core::DType dtype) {
   return rounded(std::move(weights), [dtype](const std::string&) { return dtype; });
 }
 
+RoundingCheck check_rounding(const model::NamedTensors& tensors, const Rounding& source,
+                             const model::WeightRows& made, const std::function<bool(size_t)>& is_mine) {
+  const at::NoGradGuard no_grad;
+  RoundingCheck check;
+  for (size_t i = 0; i < tensors.size() && !check.wrong; ++i) {
+    if (!is_mine(i)) continue;
+    const auto& [name, shape] = tensors[i];
+    const auto weighed = source.importance.find(name);
+    const std::span<const float> importance =
+        weighed == source.importance.end() ? std::span<const float>() : weighed->second;
+    for_each_piece(shape, [&, &name = name](int64_t begin, int64_t end) {
+      const at::Tensor weight = source.weights(name, begin, end);
+      const at::Tensor expected = round_trip(weight, source.types(name), importance);
+      if (!has_same_bits(expected, made(name, begin, end))) check.wrong = i;
+      check.is_exact = check.is_exact && has_same_bits(expected, weight);
+    });
+  }
+  return check;
+}
+
+namespace {
+
+// What rounding to the type takes an element off at most.
+double rounding_of(const at::Tensor& weight, core::DType dtype) {
+  if (dtype == core::DType::kF64) return 0.0;
+  return (core::is_quantised(dtype) ? 2 : 1) *
+         (round_trip(weight, dtype) - weight).abs().max().item<double>();
+}
+
+// Empty, or what is wrong with this tensor.
+std::string difference(const std::string& name, const at::Tensor& shape, const StoredModel& source,
+                       const StoredModel& made) {
+  double off = 0, by_made = 0, by_source = 0, largest = 0;
+  for_each_piece(shape, [&](int64_t begin, int64_t end) {
+    const at::Tensor a = source.weights(name, begin, end), b = made.weights(name, begin, end);
+    const double here = (a - b).abs().max().item<double>();
+    off = here <= off ? off : here;  // NaN stays
+    by_made = std::max(by_made, rounding_of(a, made.types(name)));
+    by_source = std::max(by_source, rounding_of(b, source.types(name)));
+    largest = std::max(largest, a.abs().max().item<double>());
+  });
+  const double explained = by_made + by_source;
+  if (off <= 1.5 * explained + 1e-6 * largest) return "";
+  return fmt::format("{} is off by {:.2e}, of which rounding explains {:.2e}", name, off, explained);
+}
+
+}  // namespace
+
 std::string first_wrong_tensor(const StoredModel& source, const StoredModel& made) {
   const at::NoGradGuard no_grad;
   const auto source_shape = model::build(source.config), made_shape = model::build(made.config);
@@ -126,28 +149,10 @@ std::string first_wrong_tensor(const StoredModel& source, const StoredModel& mad
       return fmt::format("{} has shape [{}], not [{}]", name, fmt::join(found.mapped().sizes(), ", "),
                          fmt::join(parameter.sizes(), ", "));
     }
-    const at::Tensor a = source.weights(name).to(at::kFloat), b = made.weights(name).to(at::kFloat);
-    const auto rounding = [](const at::Tensor& weight, core::DType dtype) {
-      if (dtype == core::DType::kF64) return 0.0;
-      return (core::is_quantised(dtype) ? 2 : 1) *
-             (round_trip(weight, dtype) - weight).abs().max().item<double>();
-    };
-    const double off = (a - b).abs().max().item<double>();
-    const double explained = rounding(a, made.types(name)) + rounding(b, source.types(name));
-    const double allowed = 1.5 * explained + 1e-6 * a.abs().max().item<double>();
-    if (!(off <= allowed)) {
-      return fmt::format("{} is off by {:.2e}, of which rounding explains {:.2e}", name, off, explained);
-    }
+    std::string wrong = difference(name, parameter, source, made);
+    if (!wrong.empty()) return wrong;
   }
   return left.empty() ? "" : fmt::format("{} is in it, but not in its source", left.begin()->first);
-}
-
-std::string first_different_tensor(const model::CausalLm& a, const model::CausalLm& b) {
-  const model::WeightSource ours = model::weights_of(a), theirs = model::weights_of(b);
-  for (const auto& [name, parameter] : model::all_parameters(a)) {
-    if (!ours(name).equal(theirs(name))) return name;
-  }
-  return "";
 }
 
 void assign(model::CausalLm& model, const model::WeightSource& weights) {

@@ -1,11 +1,13 @@
 #pragma once
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "core/dtype.h"
 #include "model/causal_lm.h"
 #include "model/save.h"
+#include "model/weight_rows.h"
 
 namespace phalanx::generate {
 
@@ -32,7 +34,19 @@ using StoredTypes = std::function<core::DType(const std::string& name)>;
 /// For a file of several types: those of the coarsest.
 Limits limits_of(const model::CausalLm& model, const StoredTypes& types);
 
-/// Runs both models, loaded in fp32, on `prompts`.
+/// A model that answers prompts, whether it holds its weights or streams them.
+struct Answering {
+  model::CausalLm& model;
+  std::function<at::Tensor(int64_t begin, int64_t end)> output_rows;  ///< of the output matrix
+};
+/// One that holds its weights.
+Answering answering(model::CausalLm& model);
+
+/// Runs both models in fp32 on all `prompts` at once, one model after the other, and walks through the
+/// vocabulary with a few rows of both output matrices at a time.
+/// @throws core::Error (kBadInput) for log-probabilities that are not finite.
+Comparison compare(const Answering& source, const Answering& other,
+                   const std::vector<std::vector<int32_t>>& prompts);
 Comparison compare(model::CausalLm& source, model::CausalLm& other,
                    const std::vector<std::vector<int32_t>>& prompts);
 
@@ -43,21 +57,34 @@ model::WeightSource rounded(model::WeightSource weights, StoredTypes types,
 /// Every tensor in one type.
 model::WeightSource rounded(model::WeightSource weights, core::DType dtype);
 
+/// A model's weights, and how they were or are to be rounded.
+struct Rounding {
+  model::WeightRows weights;
+  StoredTypes types;
+  const model::Importance& importance;
+};
+struct RoundingCheck {
+  std::optional<size_t> wrong;  ///< the first tensor that is not the rounded one, to the bit
+  bool is_exact = true;         ///< rounding changed nothing
+};
+/// Holds every `tensors[i]` with `is_mine(i)`, a few rows at a time, against what rounding makes of the
+/// source.
+RoundingCheck check_rounding(const model::NamedTensors& tensors, const Rounding& source,
+                             const model::WeightRows& made, const std::function<bool(size_t)>& is_mine);
+
 /// A model's weights by Hugging Face's names, and the types that its files hold them in.
 struct StoredModel {
   const model::TransformerConfig& config;
-  model::WeightSource weights;
+  model::WeightRows weights;
   StoredTypes types;
 };
 
 /// The first tensor, in execution order, in which `made` is not `source` stored in another type: one that
 /// only one of them has, of another shape, or with an element further off than rounding to both types takes
 /// it (and a half more; another program may choose the scales of a block type differently: then three times).
+/// A few rows are held at a time.
 /// Empty if there is none; else what is wrong, as part of a sentence.
 std::string first_wrong_tensor(const StoredModel& source, const StoredModel& made);
-
-/// The first tensor, in execution order, that does not have the same bits in both; empty if there is none.
-std::string first_different_tensor(const model::CausalLm& a, const model::CausalLm& b);
 
 /// Copies weights by name into a model.
 void assign(model::CausalLm& model, const model::WeightSource& weights);

@@ -10,6 +10,8 @@
 #include "core/log.h"
 #include "launch/command.h"
 #include "launch/convert.h"
+#include "launch/loaded_model.h"
+#include "launch/ranks.h"
 #include "lora/combine.h"
 
 namespace phalanx::launch {
@@ -19,7 +21,7 @@ namespace fs = std::filesystem;
 using core::ExitCode;
 
 struct MergeArguments {
-  ConvertArguments convert;
+  ExportArguments convert;
   std::string base, majority_sign = "total";
   std::vector<std::string> paths;  // adapters, then the destination
   lora::CombineOptions combine;
@@ -60,17 +62,14 @@ lora::AdapterFiles adapter_of(const generate::ModelSource& source, const NamedAd
 }
 
 /// The base under one adapter made of all.
-LoadedModel combined_model(const std::vector<NamedAdapter>& adapters, const lora::CombineOptions& options,
-                           const core::Config& config) {
-  LoadedModel loaded{open_model(adapters[0].path, config), nullptr, std::nullopt};
+generate::ModelSource combined_model(const std::vector<NamedAdapter>& adapters,
+                                     const lora::CombineOptions& options, const core::Config& config) {
+  generate::ModelSource source = open_model(adapters[0].path, config);
   std::vector<lora::WeightedAdapter> parts;
   for (const NamedAdapter& named : adapters)
     parts.push_back({adapter_of(open_model(named.path, config), named), named.weight});
-  loaded.source.adapter = lora::combine(parts, loaded.source.files.config(), options);
-  loaded.model = model::load_model(loaded.source.files, at::kFloat);
-  loaded.adapter = lora::load_adapter(*loaded.model, *loaded.source.adapter, at::kFloat, /*trainable=*/false);
-  loaded.adapter->settle(*loaded.model);
-  return loaded;
+  source.adapter = lora::combine(parts, source.files.config(), options);
+  return source;
 }
 
 std::string described(const std::vector<NamedAdapter>& adapters, const std::string& method) {
@@ -86,18 +85,17 @@ int merge(MergeArguments arguments) {
   for (const std::string& path : arguments.paths) adapters.push_back(parse_adapter(path));
   arguments.convert.sets.push_back("model.path=" + arguments.base);
   arguments.combine.majority = parse_majority(arguments.majority_sign);
-  check_arguments(arguments.convert);
   const core::Config config = core::Config::defaults(arguments.convert.sets);
-  set_threads(config);
   const bool is_plain = adapters.size() == 1 && adapters[0].weight == 1 && !arguments.has_options;
-  if (is_plain) {
-    arguments.convert.source = adapters[0].path;
-    LoadedModel loaded = load_model(adapters[0].path, config, at::kFloat);
-    adapter_of(loaded.source, adapters[0]);
-    return write_converted(loaded, arguments.convert);
-  }
-  arguments.convert.source = described(adapters, arguments.combine.method);
-  return write_converted(combined_model(adapters, arguments.combine, config), arguments.convert);
+  arguments.convert.source = is_plain ? adapters[0].path : described(adapters, arguments.combine.method);
+  return on_any_ranks(config, [&](comm::Communicator& group) {
+    check_arguments(arguments.convert);
+    generate::ModelSource source =
+        is_plain ? open_model(adapters[0].path, config) : combined_model(adapters, arguments.combine, config);
+    adapter_of(source, adapters[0]);
+    export_source(std::move(source), arguments.convert, group);
+    return 0;
+  });
 }
 
 [[maybe_unused]] const bool merge_registered = register_command(
@@ -124,7 +122,7 @@ int merge(MergeArguments arguments) {
            app.add_option("--svd-rank", arguments->combine.svd_rank,
                           "(svd) Rank of the result; default: the largest"),
            app.add_option("--majority-sign", arguments->majority_sign, "(ties) total or frequency")};
-       add_importance_option(app, arguments->convert);
+       add_writer_options(app, arguments->convert);
        add_set_option(app, arguments->convert.sets);
        return [arguments, options] {
          for (const CLI::Option* option : options) arguments->has_options |= option->count() > 0;

@@ -33,10 +33,13 @@ void print_failure(const std::string& line) {
   std::fprintf(stderr, "%s%s\n", has_place ? "" : "error: ", line.c_str() + begin);
 }
 
-int run_rank(const core::Config& config, const std::function<int(comm::Communicator&)>& body) {
+using SizeCheck = std::function<void(int size)>;
+
+int run_rank(const core::Config& config, const SizeCheck& check_size,
+             const std::function<int(comm::Communicator&)>& body) {
   comm::MpiRuntime mpi;
   try {
-    check_number_of_ranks(config, mpi.size());
+    check_size(mpi.size());
     set_threads(config, mpi.local_size());
     core::set_up_log({.rank = mpi.rank()});
     const auto& parallel = config.get<parallel::ParallelOptions>();
@@ -51,6 +54,18 @@ int run_rank(const core::Config& config, const std::function<int(comm::Communica
   }
 }
 
+int run(const core::Config& config, const SizeCheck& check_size,
+        const std::function<int(comm::Communicator&)>& body) {
+  if (started_by_launcher()) return run_rank(config, check_size, body);
+  const int64_t ranks = config.get<parallel::ParallelOptions>().num_ranks();
+  if (ranks > 1) return start_ranks(static_cast<int>(ranks));
+  set_threads(config);
+  const auto& parallel = config.get<parallel::ParallelOptions>();
+  const auto group =
+      comm::make_device_group(comm::make_single_communicator(), {parallel.backend, 0, parallel.timeout_s});
+  return body(*group);
+}
+
 }  // namespace
 
 bool started_by_launcher() {
@@ -59,14 +74,13 @@ bool started_by_launcher() {
 }
 
 int on_ranks(const core::Config& config, const std::function<int(comm::Communicator& group)>& body) {
-  if (started_by_launcher()) return run_rank(config, body);
-  const int64_t ranks = config.get<parallel::ParallelOptions>().num_ranks();
-  if (ranks > 1) return start_ranks(static_cast<int>(ranks));
-  set_threads(config);
-  const auto& parallel = config.get<parallel::ParallelOptions>();
-  const auto group =
-      comm::make_device_group(comm::make_single_communicator(), {parallel.backend, 0, parallel.timeout_s});
-  return body(*group);
+  return run(
+      config, [&](int size) { check_number_of_ranks(config, size); }, body);
+}
+
+int on_any_ranks(const core::Config& config, const std::function<int(comm::Communicator& group)>& body) {
+  return run(
+      config, [](int) {}, body);
 }
 
 }  // namespace phalanx::launch

@@ -16,4 +16,8 @@ bool started_by_launcher();
 /// @return  the exit code of the ranks. @throws core::Error (78) where the number of ranks does not fit.
 int on_ranks(const core::Config& config, const std::function<int(comm::Communicator& group)>& body);
 
+/// The same for a command that any number of ranks can share, whatever mesh: as many as a launcher has
+/// started, else as section `parallel` asks for.
+int on_any_ranks(const core::Config& config, const std::function<int(comm::Communicator& group)>& body);
+
 }  // namespace phalanx::launch

@@ -2,12 +2,10 @@
 
 #include "checkpoint/verify.h"
 #include "launch/command.h"
+#include "launch/verify_export.h"
 #include "launch/verify_mesh.h"
 
 namespace phalanx::launch {
-
-int run_verify_export(const std::string& a, const std::string& b,
-                      const std::vector<std::string>& sets);  // convert.cpp
 
 namespace {
 

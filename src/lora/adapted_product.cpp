@@ -87,12 +87,18 @@ at::Tensor update_of(const AdaptedLinear& m) {
 }
 
 at::Tensor merged_weight(const AdaptedLinear& m) {
+  const at::Tensor sum = m.linear->weight.detach().to(ops::sum_dtype(m.linear->weight), false, /*copy=*/true);
+  merge_into(sum, m);
+  return sum;
+}
+
+void merge_into(at::Tensor weight, const AdaptedLinear& m) {
   const at::NoGradGuard no_grad;
-  const at::ScalarType wide = ops::sum_dtype(m.linear->weight);
-  const at::Tensor sum = at::addmm(m.linear->weight.to(wide), m.b.to(wide), m.a.to(wide), 1.0, m.scale);
-  return m.magnitude.defined()
-             ? sum.mul((m.magnitude.to(wide) / row_norms(*m.linear, m.a, m.b, m.scale)).unsqueeze(1))
-             : sum;
+  const at::ScalarType wide = weight.scalar_type();
+  at::Tensor lengths;  // before the weight changes: it may be the Linear's own
+  if (m.magnitude.defined()) lengths = row_norms(*m.linear, m.a, m.b, m.scale);
+  weight.addmm_(m.b.to(wide), m.a.to(wide), 1.0, m.scale);
+  if (lengths.defined()) weight.mul_((m.magnitude.to(wide) / lengths).unsqueeze(1));
 }
 
 }  // namespace phalanx::lora

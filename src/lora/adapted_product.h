@@ -26,5 +26,7 @@ at::Tensor update_of(const AdaptedLinear& adapted);
 /// The matrix that answers like base and adapter together: W + scale B A, with DoRA each row at length m.
 /// fp32 (fp64 for fp64).
 at::Tensor merged_weight(const AdaptedLinear& adapted);
+/// The same in place: `weight`, the values of the Linear's own (fp32 or fp64), becomes it.
+void merge_into(at::Tensor weight, const AdaptedLinear& adapted);
 
 }  // namespace phalanx::lora

@@ -17,6 +17,15 @@
 namespace phalanx::lora {
 namespace {
 
+const AdaptedLinear* find_adapted(const std::vector<AdaptedLinear>& modules, const std::string& weight_name) {
+  constexpr std::string_view kEnd = ".weight";
+  const auto found = std::find_if(modules.begin(), modules.end(), [&](const AdaptedLinear& m) {
+    return weight_name.size() == m.module.size() + kEnd.size() && weight_name.starts_with(m.module) &&
+           weight_name.ends_with(kEnd);
+  });
+  return found == modules.end() ? nullptr : &*found;
+}
+
 void check(const LoraOptions& options) {
   if (options.r < 1) core::fail(core::ExitCode::kBadConfig, "lora.r is {} but must be at least 1", options.r);
   if (options.dropout != 0) {
@@ -29,7 +38,8 @@ void check(const LoraOptions& options) {
 void Adapter::set_enabled(bool enabled) {
   if (!enabled && !whole_.empty())
     core::fail(core::ExitCode::kBadConfig,
-               "lora.modules_to_save trains {} itself, so that the base model is not there any more",
+               "lora.modules_to_save trains {} itself, so that the base model is not there any more; leave "
+               "modules_to_save out where a method asks the base",
                whole_.front());
   *enabled_ = enabled;
 }
@@ -57,11 +67,13 @@ void Adapter::settle(model::CausalLm& model) const {
 
 model::WeightSource Adapter::merged(const model::CausalLm& model) const {
   return [base = model::weights_of(model), modules = modules_](const std::string& name) {
-    for (const AdaptedLinear& m : modules) {
-      if (name == m.module + ".weight") return merged_weight(m);
-    }
-    return base(name);
+    const AdaptedLinear* adapted = find_adapted(modules, name);
+    return adapted ? merged_weight(*adapted) : base(name);
   };
+}
+
+const AdaptedLinear* Adapter::find(const std::string& weight_name) const {
+  return find_adapted(modules_, weight_name);
 }
 
 formats::AdapterConfig adapter_config(const model::CausalLm& model, const LoraOptions& options) {

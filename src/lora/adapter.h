@@ -1,6 +1,7 @@
 #pragma once
 #include <ATen/core/Tensor.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -43,7 +44,14 @@ class Adapter {
   const formats::AdapterConfig& config() const { return config_; }
   /// What its file holds.
   const std::vector<PeftTensor>& tensors() const { return tensors_; }
+  /// Where it was stored, by the names of the model's parameters; null: it is new.
+  const std::shared_ptr<const formats::TensorFile>& stored() const { return weights_; }
   int64_t num_parameters() const;
+
+  /// Whether this parameter of the base is the adapter's own.
+  bool saves_whole(const std::string& name) const {
+    return std::find(whole_.begin(), whole_.end(), name) != whole_.end();
+  }
 
   /// To be called once the weights of the base are loaded, into a model that may be cut by then: a new DoRA
   /// magnitude becomes |W|, modules that are saved whole get the adapter's weights. Collective over ranks
@@ -52,11 +60,13 @@ class Adapter {
 
   /// The base's weights with the adapter merged in (merged_weight()), one matrix at a time.
   model::WeightSource merged(const model::CausalLm& model) const;
+  /// The adapted matrix whose weight has this name; null if the adapter leaves that weight alone.
+  const AdaptedLinear* find(const std::string& weight_name) const;
 
  private:
   friend class AdapterBuilder;
-  friend Adapter load_adapter(model::CausalLm& model, const struct AdapterFiles& files, at::ScalarType dtype,
-                              bool trainable);
+  friend Adapter attach_adapter(model::CausalLm& model, const struct AdapterFiles& files,
+                                at::ScalarType dtype, bool trainable);
   std::shared_ptr<bool> enabled_ = std::make_shared<bool>(true);
   std::vector<AdaptedLinear> modules_;
   std::vector<PeftTensor> tensors_;
@@ -98,6 +108,10 @@ AdapterFiles open_adapter(const std::filesystem::path& folder);
 /// file.
 Adapter load_adapter(model::CausalLm& model, const AdapterFiles& files, at::ScalarType dtype,
                      bool trainable = true);
+
+/// The same without reading the factors: they have memory, but no values yet.
+Adapter attach_adapter(model::CausalLm& model, const AdapterFiles& files, at::ScalarType dtype,
+                       bool trainable = true);
 
 /// Writes adapter_config.json and adapter_model.safetensors as PEFT reads them.
 /// @param weights  where the adapter is taken from, by parameter name ("...q_proj.lora_A.weight"): the fp32

@@ -92,6 +92,15 @@ AdapterFiles open_adapter(const fs::path& folder) {
 
 Adapter load_adapter(model::CausalLm& model, const AdapterFiles& given, at::ScalarType dtype,
                      bool trainable) {
+  const Adapter adapter = attach_adapter(model, given, dtype, trainable);
+  model::NamedTensors parameters = parameters_of(model, adapter.tensors());
+  std::erase_if(parameters, [&](const auto& item) { return adapter.saves_whole(item.first); });
+  model::fill_weights(parameters, {}, *adapter.stored(), dtype, given.path.string());
+  return adapter;
+}
+
+Adapter attach_adapter(model::CausalLm& model, const AdapterFiles& given, at::ScalarType dtype,
+                       bool trainable) {
   const bool has_parameters = !given.config.target_parameters.empty();
   if (has_parameters && trainable)
     core::fail(core::ExitCode::kBadConfig,
@@ -110,11 +119,7 @@ Adapter load_adapter(model::CausalLm& model, const AdapterFiles& given, at::Scal
   adapter.weights_ =
       files.has_peft_names ? formats::as_parameters(files.weights, layout(adapter.tensors())) : files.weights;
   adapter.where_ = files.path.string();
-  model::NamedTensors parameters = parameters_of(model, adapter.tensors());
-  model::check_weights(parameters, *adapter.weights_, adapter.where_);
-  std::erase_if(parameters,
-                [&](const auto& item) { return std::ranges::count(adapter.whole_, item.first) > 0; });
-  model::fill_weights(parameters, {}, *adapter.weights_, dtype, adapter.where_);
+  model::check_weights(parameters_of(model, adapter.tensors()), *adapter.weights_, adapter.where_);
   return adapter;
 }
 

@@ -34,6 +34,7 @@ class ModelFiles {
   const formats::GgufFile* gguf() const { return gguf_.get(); }  ///< its tokenizer keys; null for a folder
   const TransformerConfig& config() const { return config_; }
   const formats::TensorFile& weights() const { return *weights_; }
+  const std::shared_ptr<const formats::TensorFile>& shared_weights() const { return weights_; }
   core::DType dtype() const { return dtype_; }  ///< the type that most of the weights have
   /// Sentences for the start-up report: keys that were not understood, oddities of the file.
   const std::vector<std::string>& notices() const { return notices_; }

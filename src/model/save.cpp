@@ -1,6 +1,7 @@
 #include "model/save.h"
 
-#include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
+#include <c10/core/GradMode.h>
 
 #include <cstring>
 #include <map>
@@ -87,10 +88,20 @@ std::vector<Stored> stored_tensors(const CausalLm& model) {
 }
 
 at::Tensor joined(const Stored& stored, const WeightSource& weights) {
-  std::vector<at::Tensor> parts;
-  for (const auto& [name, parameter] : stored.parts) parts.push_back(ask(weights, name, parameter.sizes()));
-  const at::Tensor whole = parts.size() == 1 ? parts[0] : at::cat(parts);
-  return stored.is_transposed ? whole.t().contiguous() : whole;
+  if (stored.parts.size() == 1) {
+    const auto& [name, parameter] = stored.parts[0];
+    const at::Tensor part = ask(weights, name, parameter.sizes());
+    return stored.is_transposed ? part.t().contiguous() : part;
+  }
+  at::Tensor whole;  // filled part by part, so that it and one part are all that is held
+  int64_t first = 0;
+  for (const auto& [name, parameter] : stored.parts) {
+    const at::Tensor part = ask(weights, name, parameter.sizes());
+    if (!whole.defined()) whole = at::empty(stored.shape(), part.options());
+    (stored.is_transposed ? whole.t() : whole).narrow(0, first, part.size(0)).copy_(part);
+    first += part.size(0);
+  }
+  return whole;
 }
 
 void write_weight(formats::TensorWriter& writer, const TensorSpec& spec, const std::string& name,
@@ -157,10 +168,7 @@ void add_mix_metadata(formats::GgufPairs& metadata, const formats::GgufMix& mix)
 
 void write_weighed(formats::TensorWriter& writer, const TensorSpec& spec, const at::Tensor& tensor,
                    std::span<const float> importance) {
-  const at::Tensor values = tensor.to(at::kFloat);
-  std::vector<std::byte> stored(formats::count_bytes(spec.dtype, spec.shape).value());
-  formats::from_float(spec.dtype, values.const_data_ptr<float>(), values.numel(), stored.data(), importance);
-  writer.write(spec.name, stored);
+  writer.write_floats(spec.name, floats_of(tensor.to(at::kFloat)), importance);
 }
 
 // Rows of q and k: pairs (j, j + d/2) become neighbours.
@@ -182,17 +190,20 @@ WeightSource weights_of(const CausalLm& model) {
 }
 
 void save_hf(const std::filesystem::path& folder, const CausalLm& model, const WeightSource& weights,
-             DType dtype, uint64_t max_shard_bytes) {
+             DType dtype, uint64_t max_shard_bytes, const formats::WriterRank& rank) {
+  const at::NoGradGuard no_grad;
   check_dtype(dtype, {DType::kF64, DType::kF32, DType::kF16, DType::kBF16}, "a Hugging Face folder");
   core::make_directories(folder.string());
   const std::vector<Stored> tensors = stored_tensors(model);
   std::vector<TensorSpec> specs;
   for (const Stored& stored : tensors) specs.push_back({stored.name, dtype, stored.shape()});
-  formats::HfWeightsWriter writer(folder, specs, max_shard_bytes);
+  formats::HfWeightsWriter writer(folder, specs, max_shard_bytes, rank);
   for (size_t i = 0; i < specs.size(); ++i) {
+    if (!writer.is_mine(specs[i].name)) continue;
     write_weight(writer, specs[i], specs[i].name, joined(tensors[i], weights));
   }
   writer.finish();
+  if (!rank.is_first()) return;
   write_generation_config(folder, model.config());
   formats::write_hf_json(folder / "config.json",
                          to_json(model.config(), dtype));  // last: a folder without it is no model
@@ -209,7 +220,8 @@ std::map<std::string, DType> gguf_types(const CausalLm& model, const formats::Gg
 }
 
 void save_gguf(const std::filesystem::path& file, const CausalLm& model, const WeightSource& weights,
-               const formats::GgufMix& mix, formats::GgufPairs metadata, const Importance& importance) {
+               const formats::GgufMix& mix, formats::GgufPairs metadata, const Importance& importance,
+               const formats::WriterRank& rank) {
   const TransformerConfig& config = model.config();
   check_gguf_family(config);
   add_mix_metadata(metadata, mix);
@@ -218,8 +230,9 @@ void save_gguf(const std::filesystem::path& file, const CausalLm& model, const W
   const std::vector<float> divisors = rope_divisors(config);
   std::vector<TensorSpec> specs = gguf_specs(model, parameters, mix, !importance.empty());
   if (!divisors.empty()) specs.push_back({kRopeFreqs, DType::kF32, {static_cast<int64_t>(divisors.size())}});
-  formats::GgufWriter writer(file, specs, metadata);
+  formats::GgufWriter writer(file, specs, metadata, rank);
   for (size_t i = 0; i < parameters.size(); ++i) {
+    if (!writer.is_mine(specs[i].name)) continue;
     const at::Tensor weight = in_gguf_order(ask(weights, parameters[i].first, parameters[i].second.sizes()),
                                             specs[i].name, config.head_dim);
     const auto weighed = importance.find(parameters[i].first);
@@ -229,7 +242,7 @@ void save_gguf(const std::filesystem::path& file, const CausalLm& model, const W
       write_weighed(writer, specs[i], weight, weighed->second);
     }
   }
-  if (!divisors.empty()) writer.write_floats(kRopeFreqs, divisors);
+  if (!divisors.empty() && writer.is_mine(kRopeFreqs)) writer.write_floats(kRopeFreqs, divisors);
   writer.finish();
 }
 

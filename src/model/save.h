@@ -22,9 +22,13 @@ WeightSource weights_of(const CausalLm& model);
 
 /// Writes config.json, generation_config.json and model.safetensors (or shards with their index) into
 /// `folder`, which is created. Tokenizer files are the caller's business.
+/// @param model  its names and shapes; its weights are not read.
 /// @param dtype  F64, F32, F16 or BF16.
+/// @param rank   of several that call this together; each asks for and writes its share of the tensors. The
+/// bytes do not depend on their number.
 void save_hf(const std::filesystem::path& folder, const CausalLm& model, const WeightSource& weights,
-             core::DType dtype, uint64_t max_shard_bytes = formats::kDefaultShardBytes);
+             core::DType dtype, uint64_t max_shard_bytes = formats::kDefaultShardBytes,
+             const formats::WriterRank& rank = {});
 
 /// How much an error in each input column of a matrix counts (formats/block_encoders.h), by Hugging Face's
 /// name of the matrix; matrices without an entry have no columns that count more.
@@ -37,7 +41,9 @@ std::map<std::string, core::DType> gguf_types(const CausalLm& model, const forma
 
 /// Writes a GGUF file of architecture llama. `metadata` comes with the name and the tokenizer keys; the
 /// architecture's and those of the mix are added. A tied output is left out.
+/// @param rank  as for save_hf.
 void save_gguf(const std::filesystem::path& file, const CausalLm& model, const WeightSource& weights,
-               const formats::GgufMix& mix, formats::GgufPairs metadata, const Importance& importance = {});
+               const formats::GgufMix& mix, formats::GgufPairs metadata, const Importance& importance = {},
+               const formats::WriterRank& rank = {});
 
 }  // namespace phalanx::model

@@ -13,6 +13,7 @@
 #include <span>
 
 #include "core/error.h"
+#include "core/memory.h"
 #include "core/vector_clones.h"
 #include "formats/tensor_spec.h"
 
@@ -129,6 +130,16 @@ PHX_VECTOR_CLONES uint32_t largest_magnitude(const uint32_t* bits, size_t count)
   for (size_t i = 0; i < count; ++i) largest = std::max(largest, bits[i] & 0x7FFFFFFFU);
   return largest;
 }
+PHX_VECTOR_CLONES uint16_t largest_magnitude(const uint16_t* bits, size_t count) {
+  uint16_t largest = 0;
+  for (size_t i = 0; i < count; ++i) largest = std::max(largest, static_cast<uint16_t>(bits[i] & 0x7FFFU));
+  return largest;
+}
+PHX_VECTOR_CLONES uint64_t largest_magnitude(const uint64_t* bits, size_t count) {
+  uint64_t largest = 0;
+  for (size_t i = 0; i < count; ++i) largest = std::max(largest, bits[i] & 0x7FFFFFFFFFFFFFFFU);
+  return largest;
+}
 
 PHX_VECTOR_CLONES void round_to_bfloat16(const uint32_t* bits, size_t count,
                                          uint16_t* out) {  // to nearest even
@@ -170,6 +181,13 @@ const std::byte* stored_rows(const Chunk& chunk) {
   return chunk.stored + first / core::block_elements(dtype) * core::block_bytes(dtype);
 }
 
+std::span<const std::byte> stored_bytes(const Chunk& chunk) {
+  const DType dtype = chunk.pairing->info->dtype;
+  const int64_t values = (chunk.end - chunk.begin) * chunk.pairing->stored_columns();
+  return {stored_rows(chunk),
+          static_cast<size_t>(values / core::block_elements(dtype) * core::block_bytes(dtype))};
+}
+
 // The columns of the part, moved to the front of `values`.
 void keep_columns(const Pairing& pairing, int64_t rows, std::vector<float>& values) {
   const int64_t stored = pairing.stored_columns(), count = pairing.columns();
@@ -192,29 +210,34 @@ void decode(const Chunk& chunk, const std::string& where) {
   convert(values, pairing.parameter.template mutable_data_ptr<T>() + chunk.begin * pairing.columns());
 }
 
-// fp64 weights keep all their bits where the model computes in fp64.
-void copy_double(const Chunk& chunk, const std::string& where) {
+/// Stored in the type of the parameter: nothing to decode, and all bits are kept. `infinity` as bits.
+template <typename Word>
+void copy_as_stored(const Chunk& chunk, Word infinity, const std::string& where) {
   const Pairing& pairing = *chunk.pairing;
-  const int64_t columns = pairing.columns();
-  double* out = pairing.parameter.mutable_data_ptr<double>() + chunk.begin * columns;
-  const int64_t rows = chunk.end - chunk.begin;
-  for (int64_t row = 0; row < rows; ++row)
-    std::memcpy(out + row * columns,
-                stored_rows(chunk) + (row * pairing.stored_columns() + pairing.first_column()) * 8,
-                columns * 8);
-  if (!std::all_of(out, out + rows * columns, [](double x) { return std::isfinite(x); }))
+  const int64_t columns = pairing.columns(), stored = pairing.stored_columns(),
+                rows = chunk.end - chunk.begin;
+  Word* out = static_cast<Word*>(pairing.parameter.mutable_data_ptr()) + chunk.begin * columns;
+  const std::byte* source = stored_rows(chunk) + pairing.first_column() * static_cast<int64_t>(sizeof(Word));
+  const int64_t runs = columns == stored ? 1 : rows, length = columns == stored ? rows * columns : columns;
+  for (int64_t run = 0; run < runs; ++run)
+    std::memcpy(out + run * length, source + run * stored * static_cast<int64_t>(sizeof(Word)),
+                static_cast<size_t>(length) * sizeof(Word));
+  if (largest_magnitude(out, static_cast<size_t>(rows * columns)) >= infinity)
     refuse_not_finite(*pairing.info, where);
 }
 
 void decode_chunk(const Chunk& chunk, const std::string& where) {
+  const DType stored = chunk.pairing->info->dtype;
   switch (chunk.pairing->parameter.scalar_type()) {
     case at::kBFloat16:
-      return decode<at::BFloat16>(chunk, where);
+      return stored == DType::kBF16 ? copy_as_stored<uint16_t>(chunk, 0x7F80, where)
+                                    : decode<at::BFloat16>(chunk, where);
     case at::kDouble:
-      return chunk.pairing->info->dtype == DType::kF64 ? copy_double(chunk, where)
-                                                       : decode<double>(chunk, where);
+      return stored == DType::kF64 ? copy_as_stored<uint64_t>(chunk, 0x7FF0000000000000, where)
+                                   : decode<double>(chunk, where);
     default:
-      return decode<float>(chunk, where);
+      return stored == DType::kF32 ? copy_as_stored<uint32_t>(chunk, 0x7F800000, where)
+                                   : decode<float>(chunk, where);
   }
 }
 
@@ -226,6 +249,12 @@ void check_weights(const NamedTensors& parameters, const formats::TensorFile& fi
 }
 
 void fill_weights(const NamedTensors& parameters, const NamedParts& parts, const formats::TensorFile& file,
+                  at::ScalarType dtype, const std::string& where) {
+  read_weights(parameters, parts, file, dtype, where);
+  file.release_pages();
+}
+
+void read_weights(const NamedTensors& parameters, const NamedParts& parts, const formats::TensorFile& file,
                   at::ScalarType dtype, const std::string& where) {
   const at::NoGradGuard no_grad;
   TORCH_CHECK(dtype == at::kFloat || dtype == at::kDouble || dtype == at::kBFloat16,
@@ -245,11 +274,12 @@ void fill_weights(const NamedTensors& parameters, const NamedParts& parts, const
       pairing.parameter.set_data(at::empty(pairing.parameter.sizes(), dtype));
   }
   const std::vector<Chunk> chunks = cut(pairs, file);
+  for (const Pairing& pairing : pairs)  // the disk works while the first ones are decoded
+    core::will_need(stored_bytes({&pairing, file.bytes(*pairing.info).data(), 0, pairing.rows()}));
   at::parallel_for(0, static_cast<int64_t>(chunks.size()), 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) decode_chunk(chunks[i], where);
   });
   file.check_unchanged();
-  file.release_pages();
 }
 
 }  // namespace phalanx::model

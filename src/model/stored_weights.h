@@ -21,4 +21,9 @@ void check_weights(const NamedTensors& parameters, const formats::TensorFile& fi
 void fill_weights(const NamedTensors& parameters, const NamedParts& parts, const formats::TensorFile& file,
                   at::ScalarType dtype, const std::string& where);
 
+/// The same, and what was read stays mapped: for who reads a tensor in pieces and releases the file's pages
+/// behind it.
+void read_weights(const NamedTensors& parameters, const NamedParts& parts, const formats::TensorFile& file,
+                  at::ScalarType dtype, const std::string& where);
+
 }  // namespace phalanx::model

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "model/golden_case.h"
+#include "model/parameter.h"
 
 namespace phalanx::generate {
 namespace {
@@ -18,6 +19,10 @@ std::shared_ptr<model::CausalLm> load(const std::string& name) {
 
 StoredTypes all_in(DType dtype) {
   return [dtype](const std::string&) { return dtype; };
+}
+
+StoredModel stored(const model::CausalLm& model, const model::WeightSource& weights, StoredTypes types) {
+  return {model.config(), model::rows_of(weights), std::move(types)};
 }
 
 /// Matrices in `dtype`, vectors in F32, as a GGUF file has them.
@@ -41,8 +46,8 @@ TEST(FirstWrongTensor, IsNoneForWhatRoundingMakesOfTheSource) {
   const auto model = load("untied");
   const model::WeightSource weights = model::weights_of(*model);
   for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
-    const StoredModel source{model->config(), weights, all_in(DType::kF32)};
-    const StoredModel made{model->config(), rounded(weights, dtype), all_in(dtype)};
+    const StoredModel source = stored(*model, weights, all_in(DType::kF32));
+    const StoredModel made = stored(*model, rounded(weights, dtype), all_in(dtype));
     EXPECT_EQ(first_wrong_tensor(source, made), "");
     EXPECT_EQ(first_wrong_tensor(made, source), "") << "an import of the rounded one's source";
   }
@@ -58,8 +63,8 @@ TEST(FirstWrongTensor, NamesTheTensorThatHoldsOneChangedElement) {
     return weight;
   };
   for (const DType dtype : {DType::kF32, DType::kBF16}) {
-    const std::string wrong = first_wrong_tensor({model->config(), weights, all_in(DType::kF32)},
-                                                 {model->config(), rounded(other, dtype), all_in(dtype)});
+    const std::string wrong = first_wrong_tensor(stored(*model, weights, all_in(DType::kF32)),
+                                                 stored(*model, rounded(other, dtype), all_in(dtype)));
     EXPECT_EQ(wrong.substr(0, changed.size()), changed) << wrong;
     EXPECT_NE(wrong.find("is off by 1.0"), std::string::npos) << wrong;
   }
@@ -78,13 +83,13 @@ TEST(FirstWrongTensor, KnowsWhatEveryBlockTypeMakesOfAModel) {
   const auto reordered = [&](const std::string& name) {
     return name == changed ? weights(name).flip(0) : weights(name);
   };
-  const StoredModel source{model->config(), weights, all_in(DType::kF32)};
+  const StoredModel source = stored(*model, weights, all_in(DType::kF32));
   for (const DType dtype : kBlockTypes) {
     const StoredTypes types = matrices_in(*model, dtype);
-    EXPECT_EQ(first_wrong_tensor(source, {model->config(), rounded(weights, types), types}), "")
+    EXPECT_EQ(first_wrong_tensor(source, stored(*model, rounded(weights, types), types)), "")
         << core::name(dtype);
     for (const model::WeightSource& fault : {model::WeightSource(scaled), model::WeightSource(reordered)}) {
-      const std::string wrong = first_wrong_tensor(source, {model->config(), rounded(fault, types), types});
+      const std::string wrong = first_wrong_tensor(source, stored(*model, rounded(fault, types), types));
       EXPECT_EQ(wrong.substr(0, changed.size()), changed) << core::name(dtype) << ": " << wrong;
     }
   }
@@ -128,20 +133,69 @@ TEST(Limits, OfAFileAreThoseOfItsCoarsestType) {
 
 TEST(FirstWrongTensor, NamesATensorThatIsMissingOrTooMany) {
   const auto untied = load("untied"), tied = load("tied_llama3");
-  const StoredModel a{untied->config(), model::weights_of(*untied), all_in(DType::kF32)};
-  const StoredModel b{tied->config(), model::weights_of(*tied), all_in(DType::kF32)};
+  const StoredModel a = stored(*untied, model::weights_of(*untied), all_in(DType::kF32));
+  const StoredModel b = stored(*tied, model::weights_of(*tied), all_in(DType::kF32));
   EXPECT_NE(first_wrong_tensor(a, b), "");
   EXPECT_NE(first_wrong_tensor(b, a), "");
 }
 
-TEST(FirstDifferentTensor, NamesTheTensorWithOneOtherBit) {
-  const auto a = load("untied"), b = load("untied");
-  EXPECT_EQ(first_different_tensor(*a, *b), "");
+TEST(CheckRounding, FindsTheTensorWithOneOtherBit) {
+  const auto model = load("untied");
+  const model::NamedTensors tensors = model::all_parameters(*model);
+  const model::WeightSource weights = model::weights_of(*model);
   const std::string changed = "model.layers.1.mlp.up_proj.weight";
+  const auto other = [&](const std::string& name) {
+    at::Tensor weight = weights(name).clone();
+    if (name == changed) weight.view(at::kInt)[3][5] += 1;
+    return weight;
+  };
+  const auto every = [](size_t) { return true; };
+  const model::Importance none;
+  const Rounding exact{model::rows_of(weights), all_in(DType::kF32), none};
+  const Rounding lossy{model::rows_of(weights), all_in(DType::kBF16), none};
   const c10::NoGradGuard no_grad;
-  at::Tensor weight = model::weights_of(*b)(changed);
-  weight.view(at::kInt)[3][5] += 1;
-  EXPECT_EQ(first_different_tensor(*a, *b), changed);
+  RoundingCheck check = check_rounding(tensors, exact, model::rows_of(weights), every);
+  EXPECT_FALSE(check.wrong);
+  EXPECT_TRUE(check.is_exact);
+  check = check_rounding(tensors, lossy, model::rows_of(rounded(weights, DType::kBF16)), every);
+  EXPECT_FALSE(check.wrong);
+  EXPECT_FALSE(check.is_exact);
+  check = check_rounding(tensors, exact, model::rows_of(model::WeightSource(other)), every);
+  ASSERT_TRUE(check.wrong);
+  EXPECT_EQ(tensors[*check.wrong].first, changed);
+  const auto not_it = [&](size_t i) { return tensors[i].first != changed; };
+  EXPECT_FALSE(check_rounding(tensors, exact, model::rows_of(model::WeightSource(other)), not_it).wrong);
+}
+
+/// log p over the whole vocabulary, as a formula.
+at::Tensor all_logprobs(model::CausalLm& model, const std::vector<int32_t>& ids) {
+  const auto count = static_cast<int64_t>(ids.size());
+  const at::Tensor input = at::tensor(std::vector<int64_t>(ids.begin(), ids.end()), at::kLong);
+  const at::Tensor hidden =
+      model.hidden({input, at::arange(count, at::kLong), {0, static_cast<int32_t>(count)}});
+  return at::log_softmax(at::matmul(hidden, model.output_weight().t()), -1).narrow(0, 0, count - 1);
+}
+
+TEST(Compare, IsWhatTheFormulasSayOfEachPrompt) {
+  const auto a = load("untied"), b = load("untied");
+  const c10::NoGradGuard no_grad;
+  model::weights_of (*b)("lm_head.weight").mul_(1.5);
+  const std::vector<std::vector<int32_t>> prompts = {{1, 2, 3, 4, 5}, {7}, {3, 9, 2}};
+  const Comparison comparison = compare(*a, *b, prompts);
+  double kl = 0, largest = 0, same = 0;
+  for (const size_t p : {size_t{0}, size_t{2}}) {
+    const at::Tensor pa = all_logprobs(*a, prompts[p]), pb = all_logprobs(*b, prompts[p]);
+    const at::Tensor next =
+        at::tensor(std::vector<int64_t>(prompts[p].begin() + 1, prompts[p].end()), at::kLong).unsqueeze(1);
+    largest = std::max(largest, (pa - pb).gather(1, next).abs().max().item<double>());
+    kl += (pa.exp() * (pa - pb)).sum().item<double>();
+    same += (pa.argmax(-1) == pb.argmax(-1)).sum().item<double>();
+  }
+  EXPECT_EQ(comparison.num_tokens, 6);
+  EXPECT_NEAR(comparison.max_difference, largest, 1e-5);
+  EXPECT_NEAR(comparison.mean_kl, kl / 6, 1e-6);
+  EXPECT_NEAR(comparison.top1_agreement, same / 6, 1e-12);
+  EXPECT_GT(largest, 0.01);
 }
 
 }  // namespace

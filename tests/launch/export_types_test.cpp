@@ -99,5 +99,27 @@ TEST(ExportTypes, RefusalsSayWhatIsAllowed) {
   }
 }
 
+TEST(ExportTypes, AreTheSameBytesFromSeveralRanks) {
+  const Workplace place;
+  train_wide(place);
+  ASSERT_EQ(exported(place, "one.gguf", {"--outtype", "q8_0"}).exit_code, 0);
+  const Outcome self_started = exported(place, "two.gguf", {"--outtype", "q8_0", "--set", "parallel.dp=2"});
+  EXPECT_EQ(self_started.exit_code, 0) << self_started.err;
+  const Outcome launched = place.run_command({"mpirun", "-n", "3", "--oversubscribe", "--allow-run-as-root",
+                                              "--bind-to", "none", PHALANX_PROGRAM, "export", "run",
+                                              "three.gguf", "--to", "gguf", "--outtype", "q8_0"});
+  EXPECT_EQ(launched.exit_code, 0) << launched.err;
+  // general.name is that of the file.
+  const auto weights = [&](const std::string& file) {
+    const std::string bytes = place.read(file);
+    return bytes.substr(bytes.size() - 600'000);
+  };
+  EXPECT_TRUE(weights("one.gguf") == weights("two.gguf"));
+  EXPECT_TRUE(weights("one.gguf") == weights("three.gguf"));
+  const Outcome refused = exported(place, "two.gguf", {"--outtype", "q8_0", "--set", "parallel.dp=2"});
+  EXPECT_EQ(refused.exit_code, 65);
+  EXPECT_NE(refused.err.find("already exists"), std::string::npos) << refused.err;
+}
+
 }  // namespace
 }  // namespace phalanx::launch

@@ -1,0 +1,50 @@
+#include "launch/verify_export.h"
+
+#include <cstdio>
+
+#include "core/error.h"
+#include "launch/export_check.h"
+#include "launch/loaded_model.h"
+#include "launch/ranks.h"
+
+namespace phalanx::launch {
+namespace {
+
+/// The type that the model's files hold each tensor in.
+generate::StoredTypes types_of(const generate::StreamedModel& streamed) {
+  const model::ModelFiles& files = streamed.source().files;
+  return [weights = files.shared_weights(), common = files.dtype()](const std::string& name) {
+    const formats::TensorInfo* tensor = weights->find(name);
+    return tensor != nullptr ? tensor->dtype : common;
+  };
+}
+
+void verify(const std::string& a, const std::string& b, const core::Config& config,
+            comm::Communicator& group) {
+  const generate::StreamedModel source(open_model(a, config)), other(open_model(b, config));
+  check_tokenizer(source, other, b, core::ExitCode::kBadInput);
+  const std::string wrong =
+      group.rank() == 0 ? generate::first_wrong_tensor({source.config(), source.rows(), types_of(source)},
+                                                       {other.config(), other.rows(), types_of(other)})
+                        : "";
+  if (!wrong.empty())
+    core::fail(core::ExitCode::kBadInput, "{}: is not {} in {}: {}", b, a,
+               core::name(other.source().files.dtype()), wrong);
+  const generate::Comparison comparison = compare_on_texts(source, other, group);
+  if (group.rank() == 0)
+    std::printf("%s against %s: every tensor is what rounding makes of its source; %s\n", a.c_str(),
+                b.c_str(), describe(comparison).c_str());
+  check_limits(comparison, generate::limits_of(other.model(), types_of(other)), b, a);
+}
+
+}  // namespace
+
+int run_verify_export(const std::string& a, const std::string& b, const std::vector<std::string>& sets) {
+  const core::Config config = core::Config::defaults(sets);
+  return on_any_ranks(config, [&](comm::Communicator& group) {
+    verify(a, b, config, group);
+    return 0;
+  });
+}
+
+}  // namespace phalanx::launch
