@@ -80,12 +80,6 @@ at::Tensor row_norms(const model::Linear& linear, const at::Tensor& factor_a, co
   return linear.sum_over_inputs(squares).sqrt_();
 }
 
-at::Tensor update_of(const AdaptedLinear& m) {
-  const at::NoGradGuard no_grad;
-  const at::ScalarType wide = ops::sum_dtype(m.linear->weight);
-  return at::mm(m.b.to(wide), m.a.to(wide)).mul_(m.scale);
-}
-
 at::Tensor merged_weight(const AdaptedLinear& m) {
   const at::Tensor sum = m.linear->weight.detach().to(ops::sum_dtype(m.linear->weight), false, /*copy=*/true);
   merge_into(sum, m);

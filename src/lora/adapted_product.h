@@ -20,9 +20,6 @@ model::Linear::Product adapted_product(const AdaptedLinear& adapted, std::shared
 /// |W + scale B A| of each row, [out], fp32 (fp64 for fp64): of whole rows where ranks hold parts of them.
 at::Tensor row_norms(const model::Linear& linear, const at::Tensor& a, const at::Tensor& b, double scale);
 
-/// scale B A, [out, in], fp32 (fp64 for fp64).
-at::Tensor update_of(const AdaptedLinear& adapted);
-
 /// The matrix that answers like base and adapter together: W + scale B A, with DoRA each row at length m.
 /// fp32 (fp64 for fp64).
 at::Tensor merged_weight(const AdaptedLinear& adapted);
