@@ -19,6 +19,7 @@
 #include "launch/command.h"
 #include "launch/loaded_model.h"
 #include "lora/gguf_adapter.h"
+#include "model/gguf_weights.h"
 #include "model/parameter.h"
 #include "model/save.h"
 
@@ -77,6 +78,7 @@ nlohmann::json begun_record(const ConvertArguments& arguments, const std::string
 
 /// How the weights were written.
 struct Written {
+  model::WeightSource weights;  // before they were rounded to the types
   generate::StoredTypes types;  // of each tensor
   model::Importance importance = {};
 };
@@ -98,7 +100,7 @@ nlohmann::json verify_written(const LoadedModel& source, const ConvertArguments&
   }
   auto expected = model::build(source.model->config());
   model::allocate(*expected, at::kFloat);
-  generate::assign(*expected, generate::rounded(source.weights(), how.types, how.importance));
+  generate::assign(*expected, generate::rounded(how.weights, how.types, how.importance));
   const std::string wrong = generate::first_different_tensor(*expected, *written.model);
   if (!wrong.empty()) {
     core::fail(ExitCode::kBug, "{}: read back, {} is not the source's in {}; the export is not usable",
@@ -146,7 +148,8 @@ int write_hf(const LoadedModel& source, const ConvertArguments& arguments, const
   source.tokenizer().save_hf(made.path());
   nlohmann::json verification = begun_record(arguments, type);
   verification.update(verify_written(source, arguments, made.path(),
-                                     {[dtype](const std::string&) { return dtype; }}, config));
+                                     {source.weights(), [dtype](const std::string&) { return dtype; }},
+                                     config));
   made.publish(verification);
   return 0;
 }
@@ -205,7 +208,9 @@ int write_gguf(const LoadedModel& source, const ConvertArguments& arguments, con
   nlohmann::json verification = begun_record(arguments, type);
   verification.update(
       verify_written(source, arguments, made.path(),
-                     {[&types](const std::string& name) { return types.at(name); }, importance}, config));
+                     {model::gguf_weights(*source.model, source.weights()),
+                      [&types](const std::string& name) { return types.at(name); }, importance},
+                     config));
   made.publish(verification);
   return 0;
 }
@@ -256,9 +261,13 @@ int verify_export(const std::string& a, const std::string& b, const std::vector<
   const auto prompts = verification_prompts(source.tokenizer());
   if (verification_prompts(other.tokenizer()) != prompts)
     core::fail(ExitCode::kBadInput, "{}: its tokenizer splits text differently from that of {}", b, a);
+  const bool in_gguf = source.source.files.is_gguf() || other.source.files.is_gguf();
+  const auto weights_in = [in_gguf](const LoadedModel& loaded) {
+    return in_gguf ? model::gguf_weights(*loaded.model, loaded.weights()) : loaded.weights();
+  };
   const std::string wrong =
-      generate::first_wrong_tensor({source.model->config(), source.weights(), types_of(source)},
-                                   {other.model->config(), other.weights(), types_of(other)});
+      generate::first_wrong_tensor({source.model->config(), weights_in(source), types_of(source)},
+                                   {other.model->config(), weights_in(other), types_of(other)});
   if (!wrong.empty())
     core::fail(ExitCode::kBadInput, "{}: is not {} in {}: {}", b, a, core::name(other.source.files.dtype()),
                wrong);
