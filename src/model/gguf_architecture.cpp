@@ -49,7 +49,7 @@ using Shapes = std::map<std::string, std::vector<int64_t>>;
 void add_tensor(const GgufArchitecture& architecture, const GgufModule& line, const TransformerConfig& c,
                 int64_t layer, const char* kind, const Shapes& shapes,
                 std::vector<formats::GgufTensor>& tensors) {
-  formats::GgufTensor tensor{.name = with_number(line.gguf, '*', layer) + kind};
+  formats::GgufTensor tensor{.name = with_number(line.gguf, '*', layer) + kind, .parts = {}};
   for (const std::string& name : parts_of(line, layer, kind, c.num_local_experts))
     if (const auto found = shapes.find(name); found != shapes.end())
       tensor.parts.push_back({name, found->second});
