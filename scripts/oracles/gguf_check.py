@@ -142,6 +142,15 @@ def ours(model, rows, *options):
     return run_jsonl([program, *options[:1], model, *options[1:], "--set", "train.precision=fp32"], rows)
 
 
+def check_tokenizer(name, path):
+    strings = texts[:300] + ["a  b\n\n c", "123456 it's", "naïve 中文 🎉"]
+    rows = run_jsonl([program, "tokenize", path], [{"text": t} for t in strings])
+    engine = Engine(path)
+    wrong = [t for t, row in zip(strings, rows) if engine.tokenize(t) != row["ids"]]
+    engine.close()
+    verdict(f"{name}: tokenizer in llama.cpp", not wrong, f"{len(rows) - len(wrong)}/{len(rows)} strings have equal ids {wrong[:3]}")
+
+
 def check_logprobs(name, folder, path, ids, adapter=None):
     engine = Engine(path, adapter)
     worst = 0.0
@@ -252,16 +261,11 @@ for name in chosen:
     f32 = check_round_trip(name, folder, torch.float32, "f32")
     f16 = check_round_trip(name, half, torch.float16, "f16")
 
-    rows = run_jsonl([program, "tokenize", f32], [{"text": t} for t in texts[:300] + ["a  b\n\n c", "123456 it's", "naïve 中文 🎉"]])
-    engine = Engine(f32)
-    wrong = [t for t, row in zip(texts[:300] + ["a  b\n\n c", "123456 it's", "naïve 中文 🎉"], rows) if engine.tokenize(t) != row["ids"]]
-    engine.close()
-    verdict(f"{name}: tokenizer in llama.cpp", not wrong, f"{len(rows) - len(wrong)}/{len(rows)} strings have equal ids {wrong[:3]}")
-    prompt_ids = [row["ids"] for row in run_jsonl([program, "tokenize", f32], [{"text": p} for p in prompts])]
-    check_logprobs(name, folder, f32, [row["ids"][:60] for row in rows[:20]])
+    prompt_ids = [tokenizer(p)["input_ids"] for p in prompts]
+    check_logprobs(name, folder, f32, [tokenizer(t)["input_ids"][:60] for t in texts[:20]])
     check_greedy(name, f16, prompt_ids)
-    ids = [i for row in rows for i in row["ids"]][:TEXT]
-    check_quantised(name, f32, ids)
+    check_quantised(name, f32, [i for t in texts[:300] for i in tokenizer(t)["input_ids"]][:TEXT])
+    check_tokenizer(name, f32)
     if name in ("llama", "qwen2", "gemma2", "phi3", "gpt2"):
         check_adapter(name, folder, f32, prompt_ids)
     for path in (folder, half):
