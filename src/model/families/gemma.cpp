@@ -195,9 +195,6 @@ GgufArchitecture gemma3_gguf() {
     .initial_norm_weight = 0,
     .read_config = read_gemma3,
     .write_config = write_gemma3,
-}
-
-    .write_config = write_gemma,
     .gguf = gemma3_gguf(),
 });
 
