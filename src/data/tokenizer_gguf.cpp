@@ -3,7 +3,7 @@
 #include <nlohmann/json.hpp>
 #include <unordered_map>
 
-#include "data/pre_tokenizer_scan.h"
+#include "data/gguf_pre_names.h"
 #include "data/sentencepiece_bpe.h"
 #include "data/tokenizer_config.h"
 #include "data/tokenizer_error.h"
@@ -18,22 +18,6 @@ using enum TokenizerErrorKind;
 using formats::GgufMetadata;
 
 constexpr std::string_view kKeyPrefix = "tokenizer.ggml.";
-
-/// One way of splitting, the names that files give it, and what else depends on the name in llama.cpp.
-struct PreName {
-  std::string_view name;
-  KnownPattern pattern;
-  bool digits_alone;
-  bool llama3;  ///< whole pre-tokens before merges; BOS unless add_bos_token says otherwise
-};
-constexpr PreName kPreNames[] = {
-    {"gpt-2", KnownPattern::kGpt2, false, false},    {"phi-2", KnownPattern::kGpt2, false, false},
-    {"smollm", KnownPattern::kGpt2, true, false},    {"starcoder", KnownPattern::kGpt2, true, false},
-    {"refact", KnownPattern::kGpt2, true, false},    {"command-r", KnownPattern::kGpt2, true, false},
-    {"codeshell", KnownPattern::kGpt2, true, false}, {"llama-bpe", KnownPattern::kLlama3, false, true},
-    {"llama3", KnownPattern::kLlama3, false, true},  {"llama-v3", KnownPattern::kLlama3, false, true},
-    {"qwen2", KnownPattern::kQwen2, false, false},   {"deepseek-r1-qwen", KnownPattern::kQwen2, false, false},
-};
 
 class Reader {
  public:
@@ -69,13 +53,13 @@ class Reader {
   }
 
   void read_gpt2() {
-    const PreName& pre = find_pre();
+    const GgufPreName& pre = find_pre();
     read_tokens();
     read_merges();
     read_special_tokens();
     set_pre_tokenizer(pre);
-    std::get<BpeModel>(spec_.model).ignore_merges = pre.llama3;
-    set_post_processor(/*adds_bos=*/pre.llama3);
+    std::get<BpeModel>(spec_.model).ignore_merges = pre.ignore_merges;
+    set_post_processor(/*adds_bos=*/pre.adds_bos);
     if (metadata_.find_boolean(key("add_space_prefix")).value_or(false)) {
       fail(kSchema, "add_space_prefix", "is true, which byte-level BPE does not have; supported: false");
     }
@@ -98,10 +82,10 @@ class Reader {
     spec_.decoder = sentencepiece_decoder(adds_space);
   }
 
-  const PreName& find_pre() const {
+  const GgufPreName& find_pre() const {
     const auto name = metadata_.find_text(key("pre"));
     std::string known;
-    for (const PreName& pre : kPreNames) {
+    for (const GgufPreName& pre : gguf_pre_names()) {
       if (name == pre.name) return pre;
       known += fmt::format("{}{}", known.empty() ? "" : ", ", pre.name);
     }
@@ -191,22 +175,10 @@ class Reader {
     return ids;
   }
 
-  void set_pre_tokenizer(const PreName& pre) {
-    using nlohmann::ordered_json;
-    const bool is_gpt2 = pre.pattern == KnownPattern::kGpt2;
-    ordered_json steps = ordered_json::array();
-    if (pre.digits_alone) steps.push_back({{"type", "Digits"}, {"individual_digits", true}});
-    if (!is_gpt2) {
-      steps.push_back({{"type", "Split"},
-                       {"pattern", {{"Regex", pattern_text(pre.pattern)}}},
-                       {"behavior", "Isolated"},
-                       {"invert", false}});
-    }
-    const ordered_json bytes = {
-        {"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", is_gpt2}};
-    steps.push_back(bytes);
-    const ordered_json sequence = {{"type", "Sequence"}, {"pretokenizers", steps}};
-    spec_.pre_tokenizer = (steps.size() == 1 ? bytes : sequence).dump();
+  void set_pre_tokenizer(const GgufPreName& pre) {
+    const nlohmann::ordered_json bytes = {
+        {"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", false}};
+    spec_.pre_tokenizer = pre_tokenizer_of(pre);
     spec_.decoder = bytes.dump();
   }
 

@@ -10,7 +10,7 @@ namespace phalanx::formats {
 /// A GGUF model, memory mapped; versions 2 and 3, one file or the first of its shards
 /// (NAME-00001-of-00003.gguf; the others are taken from the same folder).
 ///
-/// Tensor names and row order are the file's own: llama_names.h translates them to Hugging Face's.
+/// Tensor names and row order are the file's own: gguf_tensor.h shows them as a model's parameters.
 class GgufFile : public TensorFile {
  public:
   /// @throws FormatError with file, byte offset, what was found and what is allowed.

@@ -8,8 +8,9 @@
 
 #include "core/error.h"
 #include "formats/gguf.h"
-#include "formats/llama_names.h"
+#include "formats/gguf_tensor.h"
 #include "formats/tensor_spec.h"
+#include "model/gguf_architecture.h"
 #include "model/linear.h"
 
 namespace phalanx::generate {
@@ -74,6 +75,36 @@ std::vector<float> floats(const formats::GgufFile& file, const formats::TensorIn
   return values;
 }
 
+/// Divides the sums of one tensor of the file by its counts, for each matrix that it holds: all have the same
+/// input, but experts, whose sums stand below each other.
+void add_means(const std::filesystem::path& path, const formats::GgufTensor& tensor,
+               const std::vector<float>& sums, const std::vector<float>& counts,
+               model::Importance& importance) {
+  const auto columns = static_cast<size_t>(tensor.shape().back());
+  const size_t rows = tensor.is_stack ? tensor.parts.size() : 1;
+  if (sums.size() != rows * columns)
+    fail(ExitCode::kBadInput, "{}: is not of this model: {}.in_sum2 has {} values, but the matrix {} columns",
+         path.string(), printable(tensor.name), sums.size(), columns);
+  if (counts.size() != rows)
+    fail(ExitCode::kBadInput, "{}: {}.counts has {} numbers, not {}", path.string(), printable(tensor.name),
+         counts.size(), rows);
+  for (size_t part = 0; part < tensor.parts.size(); ++part) {
+    const size_t row = tensor.is_stack ? part : 0;
+    if (tensor.is_stack && counts[row] == 0) continue;  // an expert that no token was sent to
+    if (!(counts[row] > 0))
+      fail(ExitCode::kBadInput, "{}: {}.counts must be one number above 0", path.string(),
+           printable(tensor.name));
+    std::vector<float> means(sums.begin() + row * columns, sums.begin() + (row + 1) * columns);
+    for (float& value : means) {
+      value /= counts[row];
+      if (!(value >= 0) || !std::isfinite(value))
+        fail(ExitCode::kBadInput, "{}: {}.in_sum2 holds values that are no sums of squares", path.string(),
+             printable(tensor.name));
+    }
+    importance.emplace(tensor.parts[part].name, std::move(means));
+  }
+}
+
 }  // namespace
 
 model::Importance gather_importance(model::CausalLm& model, const std::vector<int32_t>& ids,
@@ -99,31 +130,21 @@ model::Importance read_importance(const std::filesystem::path& path, const model
   if (file.metadata().find_text("general.type").value_or("") != "imatrix")
     fail(ExitCode::kBadInput, "{}: is a GGUF file, but no importance matrix (general.type is not imatrix)",
          path.string());
-  std::map<std::string, at::Tensor> parameters;
-  for (const auto& [name, parameter] : model.named_parameters()) parameters.emplace(name, parameter);
+  std::map<std::string, formats::GgufTensor> layout;
+  for (formats::GgufTensor& tensor : model::gguf_layout(model.config())) {
+    std::string name = tensor.name;
+    layout.emplace(std::move(name), std::move(tensor));
+  }
   model::Importance importance;
   for (const formats::TensorInfo& tensor : file.tensors()) {
     if (!tensor.name.ends_with(kSums)) continue;
     const std::string name = tensor.name.substr(0, tensor.name.size() - kSums.size());
-    const auto parameter = parameters.find(formats::hf_name_of_llama(name).value_or(""));
-    if (parameter == parameters.end())
+    const auto of_model = layout.find(name);
+    if (of_model == layout.end())
       fail(ExitCode::kBadInput, "{}: is not of this model, which has no {}", path.string(), printable(name));
-    std::vector<float> values = floats(file, tensor);
-    if (static_cast<int64_t>(values.size()) != parameter->second.size(-1))
-      fail(ExitCode::kBadInput, "{}: is not of this model: {} has {} values, but the matrix {} columns",
-           path.string(), printable(tensor.name), values.size(), parameter->second.size(-1));
     const formats::TensorInfo* counts = file.find(name + std::string(kCounts));
-    const std::vector<float> count = counts ? floats(file, *counts) : std::vector<float>{};
-    if (count.size() != 1 || !(count[0] > 0))
-      fail(ExitCode::kBadInput, "{}: {}{} must be one number above 0", path.string(), printable(name),
-           kCounts);
-    for (float& value : values) {
-      value /= count[0];
-      if (!(value >= 0) || !std::isfinite(value))
-        fail(ExitCode::kBadInput, "{}: {} holds values that are no sums of squares", path.string(),
-             printable(tensor.name));
-    }
-    importance.emplace(parameter->first, std::move(values));
+    add_means(path, of_model->second, floats(file, tensor),
+              counts ? floats(file, *counts) : std::vector<float>{}, importance);
   }
   if (importance.empty())
     fail(ExitCode::kBadInput, "{}: holds no tensor that ends in {}", path.string(), kSums);

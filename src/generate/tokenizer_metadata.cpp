@@ -12,6 +12,8 @@
 #include "core/error.h"
 #include "core/files.h"
 #include "core/json.h"
+#include "core/log.h"
+#include "data/gguf_pre_names.h"
 
 namespace phalanx::generate {
 namespace {
@@ -45,18 +47,26 @@ ordered_json as_json(const data::Tokenizer& tokenizer) {
   return json;
 }
 
+std::string names_of_pre_tokenizers() {
+  std::string names;
+  for (const data::GgufPreName& pre : data::gguf_pre_names())
+    names += fmt::format("{}{}", names.empty() ? "" : ", ", pre.name);
+  return names;
+}
+
 /// GGUF's name of the splitting pattern: it has no place for the pattern itself.
 std::string pre_name(const ordered_json& tokenizer) {
-  const std::string text = tokenizer.value("pre_tokenizer", ordered_json()).dump();
-  const auto has = [&](const char* part) { return text.find(part) != std::string::npos; };
-  if (has("\\\\p{N}{1,3}") && has("[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+")) return "llama-bpe";
-  if (has("[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|\\\\p{N}|")) return "qwen2";
-  if (has("\"Digits\"") && has("\"ByteLevel\"")) return "smollm";
-  if (has("\"ByteLevel\"") && !has("\"Split\"")) return "gpt-2";
-  core::fail(core::ExitCode::kBadInput,
-             "the tokenizer has no name in GGUF; known are byte-level BPE that splits as gpt-2, smollm, "
-             "llama-bpe or qwen2, "
-             "and SentencePiece-style BPE with byte fallback and no pre-tokenizer");
+  const ordered_json& model = tokenizer.at("model");
+  const std::string name = model.value("type", "") == "BPE"
+                               ? data::gguf_pre_name(tokenizer.value("pre_tokenizer", ordered_json()).dump(),
+                                                     model.value("ignore_merges", false))
+                               : "";
+  if (name.empty())
+    core::fail(core::ExitCode::kBadInput,
+               "the tokenizer has no name in GGUF; known are byte-level BPE that splits as {}, and "
+               "SentencePiece-style BPE with byte fallback and no pre-tokenizer",
+               names_of_pre_tokenizers());
+  return name;
 }
 
 struct Vocabulary {
@@ -114,8 +124,14 @@ bool has_part(const ordered_json& part, const ordered_json& wanted) {
 bool is_sentencepiece_bpe(const ordered_json& tokenizer) {
   const ordered_json& model = tokenizer.at("model");
   const ordered_json normalizer = tokenizer.value("normalizer", ordered_json());
+  // Gemma's splits at spaces, of which its normalizer leaves none.
+  const ordered_json at_spaces = {{"type", "Split"},
+                                  {"pattern", {{"String", " "}}},
+                                  {"behavior", "MergedWithPrevious"},
+                                  {"invert", false}};
+  const ordered_json pre_tokenizer = tokenizer.value("pre_tokenizer", ordered_json());
   return model.value("type", "") == "BPE" && model.value("byte_fallback", false) &&
-         tokenizer.value("pre_tokenizer", ordered_json()).is_null() &&
+         (pre_tokenizer.is_null() || pre_tokenizer == at_spaces) &&
          has_part(normalizer, {{"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", "▁"}});
 }
 
@@ -150,6 +166,20 @@ void add_sentencepiece_keys(const ordered_json& json, Vocabulary words, formats:
                 has_part(json.at("normalizer"), {{"type", "Prepend"}, {"prepend", "▁"}}));
 }
 
+/// Tokens that end a turn beside eos: GGUF has two keys for those.
+void add_stop_keys(const data::Tokenizer& tokenizer, formats::GgufPairs& pairs) {
+  std::vector<std::string> keys = {"tokenizer.ggml.eom_token_id", "tokenizer.ggml.eot_token_id"};
+  for (const data::TokenId id : tokenizer.stop_ids()) {
+    if (tokenizer.special_tokens().eos == id) continue;
+    if (keys.empty()) {
+      core::log_note("stop token {} has no key in GGUF, which has three; engines go by its text", id);
+      continue;
+    }
+    pairs.u32(keys.back(), static_cast<uint32_t>(id));
+    keys.pop_back();
+  }
+}
+
 }  // namespace
 
 void add_tokenizer_keys(const data::Tokenizer& tokenizer, int64_t num_rows, formats::GgufPairs& pairs) {
@@ -173,6 +203,10 @@ void add_tokenizer_keys(const data::Tokenizer& tokenizer, int64_t num_rows, form
   const std::vector<data::TokenId> around = tokenizer.encode_with_post_processor("");
   pairs.boolean("tokenizer.ggml.add_bos_token",
                 special.bos && !around.empty() && around.front() == *special.bos);
+  pairs.boolean("tokenizer.ggml.add_eos_token", special.eos && !around.empty() &&
+                                                    around.back() == *special.eos &&
+                                                    (around.size() > 1 || special.bos != special.eos));
+  add_stop_keys(tokenizer, pairs);
   if (!tokenizer.chat_template().empty()) pairs.text("tokenizer.chat_template", tokenizer.chat_template());
 }
 

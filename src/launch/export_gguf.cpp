@@ -9,6 +9,7 @@
 #include "launch/export_job.h"
 #include "launch/writer_rank.h"
 #include "lora/gguf_adapter.h"
+#include "model/gguf_weights.h"
 
 namespace phalanx::launch {
 namespace {
@@ -85,9 +86,9 @@ void write_gguf(ExportJob& job) {
                          writer_rank(job.group));
       },
       [&](const fs::path& file) {
-        return verify_written(
-            job, file,
-            {job.source.rows(), [&](const std::string& name) { return types.at(name); }, importance});
+        return verify_written(job, file,
+                              {model::gguf_weights(job.source.model(), job.source.rows()),
+                               [&](const std::string& name) { return types.at(name); }, importance});
       });
 }
 

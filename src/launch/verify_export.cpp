@@ -6,6 +6,7 @@
 #include "launch/export_check.h"
 #include "launch/loaded_model.h"
 #include "launch/ranks.h"
+#include "model/gguf_weights.h"
 
 namespace phalanx::launch {
 namespace {
@@ -23,10 +24,14 @@ void verify(const std::string& a, const std::string& b, const core::Config& conf
             comm::Communicator& group) {
   const generate::StreamedModel source(open_model(a, config)), other(open_model(b, config));
   check_tokenizer(source, other, b, core::ExitCode::kBadInput);
-  const std::string wrong =
-      group.rank() == 0 ? generate::first_wrong_tensor({source.config(), source.rows(), types_of(source)},
-                                                       {other.config(), other.rows(), types_of(other)})
-                        : "";
+  const bool in_gguf = source.source().files.is_gguf() || other.source().files.is_gguf();
+  const auto weights_in = [in_gguf](const generate::StreamedModel& streamed) {
+    return in_gguf ? model::gguf_weights(streamed.model(), streamed.rows()) : streamed.rows();
+  };
+  const std::string wrong = group.rank() == 0 ? generate::first_wrong_tensor(
+                                                    {source.config(), weights_in(source), types_of(source)},
+                                                    {other.config(), weights_in(other), types_of(other)})
+                                              : "";
   if (!wrong.empty())
     core::fail(core::ExitCode::kBadInput, "{}: is not {} in {}: {}", b, a,
                core::name(other.source().files.dtype()), wrong);

@@ -1,13 +1,17 @@
 #include "lora/gguf_adapter.h"
 
+#include <ATen/Functions.h>
 #include <fmt/format.h>
 
 #include <cmath>
 #include <cstring>
+#include <map>
 
 #include "core/error.h"
 #include "formats/gguf.h"
-#include "formats/llama_names.h"
+#include "formats/gguf_tensor.h"
+#include "model/gguf_architecture.h"
+#include "model/gguf_config.h"
 
 namespace phalanx::lora {
 namespace {
@@ -26,16 +30,61 @@ Bytes bytes_of(const at::Tensor& tensor) {
   return {first, first + values.nbytes()};
 }
 
-/// A and B of a module as the file holds them.
-std::vector<StoredPart> parts_of(const AdaptedLinear& adapted, const model::TransformerConfig& config) {
-  const std::string base = formats::gguf_name_of_llama(adapted.module + ".weight").value();
-  StoredPart a{base + ".lora_a", adapted.a.sizes().vec(), bytes_of(adapted.a)};
-  StoredPart b{base + ".lora_b", adapted.b.sizes().vec(), bytes_of(adapted.b)};
-  if (formats::rows_of_llama(base) != formats::LlamaRows::kAsTheyAre) {
-    const Bytes rows = b.bytes;
-    formats::rows_to_gguf(rows, adapted.b.size(0) / config.head_dim, config.head_dim, b.bytes);
+/// B with its rows where the base's are.
+at::Tensor in_gguf_order(const at::Tensor& b, int64_t num_heads) {
+  if (num_heads == 0) return b;
+  const Bytes rows = bytes_of(b);
+  at::Tensor ordered = at::empty(b.sizes(), at::kFloat);
+  formats::rows_to_gguf(rows, num_heads, b.size(0) / num_heads,
+                        {static_cast<std::byte*>(ordered.mutable_data_ptr()), ordered.nbytes()});
+  return ordered;
+}
+
+/// A and B of one tensor of the base. A tensor that holds several matrices gets their As below each other,
+/// and their Bs on a diagonal, times what the engine divides by more for the larger rank.
+std::vector<StoredPart> parts_of(const formats::GgufTensor& tensor,
+                                 const std::map<std::string, const AdaptedLinear*>& adapted) {
+  int64_t rank = 0, num_adapted = 0;
+  for (const auto& part : tensor.parts)
+    if (const auto found = adapted.find(part.name); found != adapted.end()) {
+      rank += found->second->a.size(0);
+      ++num_adapted;
+    }
+  if (num_adapted == 0) return {};
+  if (tensor.is_stack)
+    core::fail(
+        core::ExitCode::kBadConfig,
+        "the adapter changes experts ({}), which GGUF adapters have no place for; merge it into its base "
+        "instead",
+        adapted.begin()->second->module);
+  std::vector<at::Tensor> as, bs;
+  int64_t first = 0;
+  for (const auto& part : tensor.parts) {
+    at::Tensor b = at::zeros({part.shape[0], rank}, at::kFloat);
+    if (const auto found = adapted.find(part.name); found != adapted.end()) {
+      const AdaptedLinear& linear = *found->second;
+      const int64_t own = linear.a.size(0);
+      as.push_back(linear.a.detach().cpu().to(at::kFloat));
+      b.narrow(1, first, own)
+          .copy_(in_gguf_order(linear.b.detach().cpu().to(at::kFloat), tensor.num_heads) *
+                 (static_cast<double>(rank) / static_cast<double>(own)));
+      first += own;
+    }
+    bs.push_back(b);
   }
-  return {std::move(a), std::move(b)};
+  const at::Tensor a = at::cat(as), b = at::cat(bs);
+  return {{tensor.name + ".lora_a", a.sizes().vec(), bytes_of(a)},
+          {tensor.name + ".lora_b", b.sizes().vec(), bytes_of(b)}};
+}
+
+/// Of the whole adapter.
+std::vector<StoredPart> parts_of(const Adapter& adapter, const model::TransformerConfig& config) {
+  std::map<std::string, const AdaptedLinear*> adapted;
+  for (const AdaptedLinear& linear : adapter.modules()) adapted.emplace(linear.module + ".weight", &linear);
+  std::vector<StoredPart> parts;
+  for (const formats::GgufTensor& tensor : model::gguf_layout(config))
+    for (StoredPart& part : parts_of(tensor, adapted)) parts.push_back(std::move(part));
+  return parts;
 }
 
 double alpha_of(const AdaptedLinear& adapted) {
@@ -70,23 +119,16 @@ float common_alpha(const Adapter& adapter) {
 
 void save_gguf_adapter(const std::filesystem::path& file, const model::CausalLm& model,
                        const Adapter& adapter, formats::GgufPairs metadata) {
-  if (model.config().model_type != "llama")
-    core::fail(core::ExitCode::kBadConfig,
-               "an adapter of family {} cannot be written as GGUF yet, only of llama; use --to peft",
-               model.config().model_type);
+  const model::TransformerConfig& config = model.config();
+  model::check_gguf_export(config);
   check_plain(adapter);
-  metadata.text("general.architecture", "llama")
+  metadata.text("general.architecture", model::find_family(config.model_type).gguf.value().name)
       .text("general.type", "adapter")
       .text("adapter.type", "lora")
       .f32("adapter.lora.alpha", common_alpha(adapter));
-  std::vector<StoredPart> parts;
+  const std::vector<StoredPart> parts = parts_of(adapter, config);
   std::vector<formats::TensorSpec> specs;
-  for (const AdaptedLinear& adapted : adapter.modules()) {
-    for (StoredPart& part : parts_of(adapted, model.config())) {
-      specs.push_back({part.name, core::DType::kF32, part.shape});
-      parts.push_back(std::move(part));
-    }
-  }
+  for (const StoredPart& part : parts) specs.push_back({part.name, core::DType::kF32, part.shape});
   formats::GgufWriter writer(file, specs, metadata);
   for (const StoredPart& part : parts) writer.write(part.name, part.bytes);
   writer.finish();
@@ -97,19 +139,16 @@ std::string first_difference_in_gguf_adapter(const std::filesystem::path& path, 
   const formats::GgufFile file(path);
   if (float(file.metadata().number("adapter.lora.alpha")) != common_alpha(adapter))
     return "adapter.lora.alpha differs";
-  size_t num_parts = 0;
-  for (const AdaptedLinear& adapted : adapter.modules()) {
-    for (const StoredPart& part : parts_of(adapted, model.config())) {
-      const formats::TensorInfo* tensor = file.find(part.name);
-      if (tensor == nullptr) return fmt::format("{} is missing", part.name);
-      if (tensor->dtype != core::DType::kF32 || tensor->shape != part.shape)
-        return fmt::format("{} has another type or shape", part.name);
-      if (std::memcmp(file.bytes(*tensor).data(), part.bytes.data(), part.bytes.size()) != 0)
-        return fmt::format("{} has other values", part.name);
-      ++num_parts;
-    }
+  const std::vector<StoredPart> parts = parts_of(adapter, model.config());
+  for (const StoredPart& part : parts) {
+    const formats::TensorInfo* tensor = file.find(part.name);
+    if (tensor == nullptr) return fmt::format("{} is missing", part.name);
+    if (tensor->dtype != core::DType::kF32 || tensor->shape != part.shape)
+      return fmt::format("{} has another type or shape", part.name);
+    if (std::memcmp(file.bytes(*tensor).data(), part.bytes.data(), part.bytes.size()) != 0)
+      return fmt::format("{} has other values", part.name);
   }
-  return file.tensors().size() == num_parts ? "" : "it holds further tensors";
+  return file.tensors().size() == parts.size() ? "" : "it holds further tensors";
 }
 
 }  // namespace phalanx::lora

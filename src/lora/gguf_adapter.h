@@ -7,13 +7,13 @@
 
 namespace phalanx::lora {
 
-/// Writes an adapter of a Llama model as a GGUF file that llama.cpp loads beside its base (--lora):
-/// general.type "adapter", adapter.type "lora", adapter.lora.alpha, and for each matrix NAME.lora_a [r, in]
-/// and NAME.lora_b [out, r] in F32, the rows of q's and k's lora_b in GGUF's order. The engine's scale is
-/// alpha / r, with r read from the shapes.
+/// Writes an adapter as a GGUF file that llama.cpp loads beside its base (--lora): general.type "adapter",
+/// adapter.type "lora", adapter.lora.alpha, and for each tensor of the base NAME.lora_a [r, in] and
+/// NAME.lora_b [out, r] in F32, the rows of lora_b in GGUF's order. The engine's scale is alpha / r, with r
+/// read from the shapes. Where the base's file joins matrices (attn_qkv), so are their adapters.
 /// @param metadata  general.name and what else the caller has to say.
-/// @throws core::Error (kBadConfig) for another family, and for scales that are not one alpha over each r:
-/// merge such an adapter instead.
+/// @throws core::Error (kBadConfig) for a base that cannot be written as GGUF, for adapted experts, and for
+/// scales that are not one alpha over each r: merge such an adapter instead.
 void save_gguf_adapter(const std::filesystem::path& file, const model::CausalLm& model,
                        const Adapter& adapter, formats::GgufPairs metadata);
 

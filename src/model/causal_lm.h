@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "model/gguf_architecture.h"
 #include "model/module.h"
 #include "model/output_head.h"
 #include "model/transformer_config.h"
@@ -162,6 +163,8 @@ struct Family {
       rename_weights = {};
   /// Tensors of a Hugging Face folder that hold several parameters, or one transposed or under another name.
   std::function<std::vector<formats::StoredTensor>(const TransformerConfig&)> stored_tensors = {};
+  /// GGUF files of the family; nothing where no engine reads any.
+  std::optional<GgufArchitecture> gguf = {};
 };
 
 bool register_family(Family family);

@@ -1,13 +1,17 @@
 #include "model/load.h"
 
+#include <fmt/ranges.h>
+
+#include <algorithm>
 #include <map>
 
 #include "core/error.h"
+#include "formats/gguf.h"
 #include "formats/hf_weights.h"
-#include "formats/llama_gguf.h"
 #include "formats/stored_tensor.h"
 #include "formats/tensor_spec.h"
 #include "model/config_json.h"
+#include "model/gguf_config.h"
 #include "model/initialize.h"
 #include "model/parameter.h"
 #include "model/stored_weights.h"
@@ -68,6 +72,21 @@ void add_unread(const formats::HfConfig& config, std::vector<std::string>& notic
   for (const std::string& notice : config.notices()) notices.push_back(notice);
 }
 
+/// A folder of another kind of model says so in its config.
+void refuse_other_kinds(const formats::HfConfig& config) {
+  const std::vector<std::string> known = family_names(), classes = config.texts("architectures");
+  if (classes.empty() || std::ranges::find(known, config.text("model_type")) != known.end()) return;
+  const auto is_causal = [](const std::string& name) {
+    return name.ends_with("ForCausalLM") || name.ends_with("LMHeadModel");
+  };
+  if (std::ranges::any_of(classes, is_causal)) return;
+  core::fail(
+      core::ExitCode::kBadInput,
+      "{}: {} (model_type {}) is not a causal language model; only those are read, of the architectures {}",
+      config.path().string(), core::printable(classes.front(), 60),
+      core::printable(config.text("model_type"), 40), fmt::join(family_architectures(), ", "));
+}
+
 [[noreturn]] void refuse(const fs::path& path, const char* found) {
   core::fail(core::ExitCode::kBadInput,
              "{}: {}; a model is a folder with config.json and model.safetensors, or a .gguf file",
@@ -90,14 +109,16 @@ ModelFiles ModelFiles::open(const fs::path& path) {
   if (!fs::exists(path, ignored)) refuse(path, "does not exist");
   if (path.extension() == ".gguf") {
     files.gguf_ = std::make_shared<formats::GgufFile>(path);
-    const formats::HfConfig config(formats::hf_config_of_llama_gguf(*files.gguf_), path);
-    files.config_ = parse_config(config);
-    files.weights_ = std::make_shared<formats::LlamaGgufWeights>(*files.gguf_);
+    files.config_ = read_gguf_config(*files.gguf_);
+    files.weights_ =
+        formats::as_gguf_parameters(files.gguf_, gguf_layout(files.config_), {kRopeFreqs}, path.string());
     files.notices_ = files.gguf_->notices();
   } else {
     if (!fs::is_directory(path, ignored)) refuse(path, "is a file, but not a GGUF");
     if (!fs::exists(path / "config.json", ignored)) refuse(path, "has no config.json");
-    const formats::HfConfig config = in_common_keys(formats::HfConfig(path / "config.json"));
+    const formats::HfConfig written(path / "config.json");
+    refuse_other_kinds(written);
+    const formats::HfConfig config = in_common_keys(written);
     files.config_ = parse_config(config);
     refuse_unread(config, files.config_);
     files.weights_ = std::make_shared<formats::HfWeights>(path);

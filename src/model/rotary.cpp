@@ -74,15 +74,6 @@ float yarn_frequency(const RopeScaling& s, const YarnRange& range, float turn, i
   return scaled * (1.0F - keep) + unscaled * keep;
 }
 
-double yarn_attention_factor(const RopeScaling& s) {
-  const auto of = [&](double mscale) {
-    return s.factor <= 1 ? 1.0 : 0.1 * mscale * std::log(s.factor) + 1.0;
-  };
-  if (s.attention_factor) return *s.attention_factor;
-  const double mscale = s.mscale.value_or(0), all = s.mscale_all_dim.value_or(0);
-  return mscale != 0 && all != 0 ? of(mscale) / of(all) : of(1);
-}
-
 template <class Value>
 at::Tensor table(int64_t head_dim, const Value& value) {
   at::Tensor frequencies = at::empty({head_dim / 2}, at::kDouble);
@@ -108,6 +99,15 @@ bool is_of_type(const std::optional<RopeScaling>& scaling, const char* type) {
 }
 
 }  // namespace
+
+double yarn_attention_factor(const RopeScaling& s) {
+  const auto of = [&](double mscale) {
+    return s.factor <= 1 ? 1.0 : 0.1 * mscale * std::log(s.factor) + 1.0;
+  };
+  if (s.attention_factor) return *s.attention_factor;
+  const double mscale = s.mscale.value_or(0), all = s.mscale_all_dim.value_or(0);
+  return mscale != 0 && all != 0 ? of(mscale) / of(all) : of(1);
+}
 
 RotaryTable::RotaryTable(int64_t head_dim, int64_t max_position_embeddings, double theta,
                          const std::optional<RopeScaling>& scaling)

@@ -44,6 +44,9 @@ class RotaryTable {
   at::Tensor frequencies_;
 };
 
+/// What yarn multiplies cos and sin by.
+double yarn_attention_factor(const RopeScaling& scaling);
+
 /// What each f was divided by, [d/2]: the `rope_freqs.weight` of a GGUF file. Empty without scaling of kind
 /// llama3.
 std::vector<float> rope_divisors(const TransformerConfig& config);

@@ -10,11 +10,11 @@
 
 #include "core/error.h"
 #include "core/files.h"
-#include "formats/llama_gguf.h"
-#include "formats/llama_names.h"
 #include "formats/stored_tensor.h"
 #include "formats/tensor_file.h"
 #include "model/config_json.h"
+#include "model/gguf_config.h"
+#include "model/gguf_weights.h"
 #include "model/parameter.h"
 #include "model/rotary.h"
 
@@ -23,8 +23,6 @@ namespace {
 
 using core::DType;
 using formats::TensorSpec;
-
-constexpr const char* kRopeFreqs = "rope_freqs.weight";
 
 // The model's own weights: what an adapter added beside them is not part of the model's files.
 NamedTensors base_parameters(const CausalLm& model) {
@@ -133,51 +131,12 @@ void write_generation_config(const std::filesystem::path& folder, const Transfor
   formats::write_generation_config(folder / "generation_config.json", generation);
 }
 
-void check_gguf_family(const TransformerConfig& config) {
-  if (config.model_type == "llama") return;
-  core::fail(core::ExitCode::kBadConfig,
-             "a model of family {} cannot be written as GGUF yet, only llama; export it to hf instead",
-             config.model_type);
-}
-
-std::vector<TensorSpec> gguf_specs(const CausalLm& model, const NamedTensors& parameters,
-                                   const formats::GgufMix& mix, bool has_importance) {
-  const TransformerConfig& config = model.config();
-  const formats::GgufModel shape = {.architecture = "llama",
-                                    .num_layers = config.num_hidden_layers,
-                                    .num_heads = config.num_attention_heads,
-                                    .num_key_value_heads = config.num_key_value_heads,
-                                    .has_output = !config.tie_word_embeddings,
-                                    .has_importance = has_importance};
-  std::vector<TensorSpec> specs;
-  for (const auto& [name, parameter] : parameters) {
-    const std::string gguf_name = formats::gguf_name_of_llama(name).value();
-    specs.push_back({gguf_name, formats::dtype_in_mix(mix, shape, gguf_name, parameter.sizes()),
-                     parameter.sizes().vec()});
-  }
-  return specs;
-}
-
 // general.quantization_version: the block layouts of GGUF as they have been since 2023.
 constexpr uint32_t kQuantisationVersion = 2;
 
 void add_mix_metadata(formats::GgufPairs& metadata, const formats::GgufMix& mix) {
   metadata.u32("general.file_type", mix.file_type);
   if (core::is_quantised(mix.base)) metadata.u32("general.quantization_version", kQuantisationVersion);
-}
-
-void write_weighed(formats::TensorWriter& writer, const TensorSpec& spec, const at::Tensor& tensor,
-                   std::span<const float> importance) {
-  writer.write_floats(spec.name, floats_of(tensor.to(at::kFloat)), importance);
-}
-
-// Rows of q and k: pairs (j, j + d/2) become neighbours.
-at::Tensor in_gguf_order(const at::Tensor& tensor, const std::string& gguf_name, int64_t head_dim) {
-  if (formats::rows_of_llama(gguf_name) == formats::LlamaRows::kAsTheyAre) return tensor;
-  at::Tensor out = at::empty_like(tensor);
-  formats::rows_to_gguf(bytes_of(tensor), tensor.size(0) / head_dim, head_dim,
-                        {static_cast<std::byte*>(out.mutable_data_ptr()), out.nbytes()});
-  return out;
 }
 
 }  // namespace
@@ -209,38 +168,21 @@ void save_hf(const std::filesystem::path& folder, const CausalLm& model, const W
                          to_json(model.config(), dtype));  // last: a folder without it is no model
 }
 
-std::map<std::string, DType> gguf_types(const CausalLm& model, const formats::GgufMix& mix,
-                                        bool has_importance) {
-  check_gguf_family(model.config());
-  const NamedTensors parameters = base_parameters(model);
-  const std::vector<TensorSpec> specs = gguf_specs(model, parameters, mix, has_importance);
-  std::map<std::string, DType> types;
-  for (size_t i = 0; i < specs.size(); ++i) types.emplace(parameters[i].first, specs[i].dtype);
-  return types;
-}
-
 void save_gguf(const std::filesystem::path& file, const CausalLm& model, const WeightSource& weights,
                const formats::GgufMix& mix, formats::GgufPairs metadata, const Importance& importance,
                const formats::WriterRank& rank) {
   const TransformerConfig& config = model.config();
-  check_gguf_family(config);
+  check_gguf_export(config);
   add_mix_metadata(metadata, mix);
-  formats::add_llama_metadata(metadata, formats::HfConfig(to_json(config, DType::kF32), file));
-  const NamedTensors parameters = base_parameters(model);
+  add_gguf_keys(metadata, config);
+  const std::vector<formats::GgufTensor> layout = gguf_layout(config);
   const std::vector<float> divisors = rope_divisors(config);
-  std::vector<TensorSpec> specs = gguf_specs(model, parameters, mix, !importance.empty());
+  std::vector<TensorSpec> specs = gguf_specs(config, layout, mix, !importance.empty());
   if (!divisors.empty()) specs.push_back({kRopeFreqs, DType::kF32, {static_cast<int64_t>(divisors.size())}});
   formats::GgufWriter writer(file, specs, metadata, rank);
-  for (size_t i = 0; i < parameters.size(); ++i) {
-    if (!writer.is_mine(specs[i].name)) continue;
-    const at::Tensor weight = in_gguf_order(ask(weights, parameters[i].first, parameters[i].second.sizes()),
-                                            specs[i].name, config.head_dim);
-    const auto weighed = importance.find(parameters[i].first);
-    if (weighed == importance.end()) {
-      write_weight(writer, specs[i], specs[i].name, weight);
-    } else {
-      write_weighed(writer, specs[i], weight, weighed->second);
-    }
+  for (size_t i = 0; i < layout.size(); ++i) {
+    if (writer.is_mine(specs[i].name))
+      writer.write(specs[i].name, gguf_bytes(specs[i], layout[i], weights, importance));
   }
   if (!divisors.empty() && writer.is_mine(kRopeFreqs)) writer.write_floats(kRopeFreqs, divisors);
   writer.finish();

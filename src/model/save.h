@@ -34,14 +34,10 @@ void save_hf(const std::filesystem::path& folder, const CausalLm& model, const W
 /// name of the matrix; matrices without an entry have no columns that count more.
 using Importance = std::map<std::string, std::vector<float>, std::less<>>;
 
-/// The type that save_gguf gives each tensor, by Hugging Face's name.
-/// @throws core::Error kBadConfig for a family that GGUF files are not written of.
-std::map<std::string, core::DType> gguf_types(const CausalLm& model, const formats::GgufMix& mix,
-                                              bool has_importance);
-
-/// Writes a GGUF file of architecture llama. `metadata` comes with the name and the tokenizer keys; the
-/// architecture's and those of the mix are added. A tied output is left out.
+/// Writes a GGUF file as the family's GgufArchitecture says. `metadata` comes with the name and the tokenizer
+/// keys; the architecture's and those of the mix are added. A tied output is left out.
 /// @param rank  as for save_hf.
+/// @throws core::Error kBadConfig for a model that engines would run as another one.
 void save_gguf(const std::filesystem::path& file, const CausalLm& model, const WeightSource& weights,
                const formats::GgufMix& mix, formats::GgufPairs metadata, const Importance& importance = {},
                const formats::WriterRank& rank = {});

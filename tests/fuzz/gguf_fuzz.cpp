@@ -3,8 +3,9 @@
 #include <cstring>
 
 #include "data/tokenizer.h"
+#include "formats/gguf_keys.h"
+#include "formats/gguf_tensor.h"
 #include "formats/gguf_writer.h"
-#include "formats/llama_gguf.h"
 #include "fuzz/fuzz.h"
 
 namespace phalanx::fuzz {
@@ -70,13 +71,43 @@ void decode_tensors(const formats::GgufFile& file) {
   }
 }
 
-/// What a user's file goes through: the architecture, the names of its tensors, the tokenizer.
-void use_as_model(const formats::GgufFile& file) {
+/// Each tensor as two matrices, one upon the other in three dimensions; in the order of one head where it has
+/// two rows; as a norm where it is a vector.
+std::vector<formats::GgufTensor> halves_of(const formats::GgufFile& file) {
+  std::vector<formats::GgufTensor> layout;
+  for (const formats::TensorInfo& tensor : file.tensors()) {
+    if (tensor.shape.empty() || tensor.size_bytes == 0) continue;
+    const std::string first = tensor.name + ".first", second = tensor.name + ".second";
+    std::vector<int64_t> half = tensor.shape;
+    if (tensor.shape.size() == 3 && tensor.shape[0] == 2) {
+      half.erase(half.begin());
+      layout.push_back({.name = tensor.name, .parts = {{first, half}, {second, half}}, .is_stack = true});
+    } else if (tensor.shape.size() == 1) {
+      layout.push_back({.name = tensor.name, .parts = {{first, half}}, .is_one_more = true});
+    } else if (tensor.shape[0] == 2) {
+      layout.push_back({.name = tensor.name, .parts = {{first, half}}, .num_heads = 1});
+    } else if (tensor.shape[0] % 2 == 0) {
+      half[0] /= 2;
+      layout.push_back({.name = tensor.name, .parts = {{first, half}, {second, half}}});
+    }
+  }
+  return layout;
+}
+
+/// What a user's file goes through: the keys of its architecture, its tensors as parameters, the tokenizer.
+void use_as_model(const formats::GgufFile& file, const std::string& path) {
   accepts([&] {
-    formats::hf_config_of_llama_gguf(file);
-    const formats::LlamaGgufWeights weights(file);
-    for (const formats::TensorInfo& tensor : weights.tensors())
-      if (tensor.size_bytes < kMaxDecoded) weights.bytes(tensor);
+    const formats::GgufKeys keys(file.metadata(), file.metadata().text("general.architecture"));
+    keys.positive_or("rope.freq_base", 1);
+    keys.integer("block_count", 1, formats::kMaxGgufLayers);
+    keys.text_or("rope.scaling.type", "none");
+    keys.positive("attention.layer_norm_rms_epsilon");
+  });
+  accepts([&] {
+    const auto weights = formats::as_gguf_parameters(std::make_shared<formats::GgufFile>(path),
+                                                     halves_of(file), {"rope_freqs.weight"}, path);
+    for (const formats::TensorInfo& tensor : weights->tensors())
+      if (tensor.size_bytes < kMaxDecoded) weights->bytes(tensor);
   });
   accepts([&] {
     const auto tokenizer = data::load_gguf_tokenizer(file);
@@ -90,7 +121,7 @@ void fuzz_gguf(std::string_view input) {
     const formats::GgufFile file(path);
     file.check_unchanged();
     decode_tensors(file);
-    use_as_model(file);
+    use_as_model(file, path);
     if (file.num_shards() > 1 || file.metadata().has("split.count")) return;
     copy_gguf(file, path_of("copy.gguf"));
     compare_gguf(file, formats::GgufFile(path_of("copy.gguf")));

@@ -345,14 +345,6 @@ TEST_F(MixtralFiles, MissingAndUnknownExpertsAreNamed) {
       << message;
 }
 
-TEST_F(MixtralFiles, GgufIsRefusedUntilItIsWritten) {
-  const auto model = load_model(golden_path("mixtral"), at::kFloat);
-  const std::string message = message_of(
-      [&] { save_gguf(folder_ / "m.gguf", *model, weights_of(*model), formats::gguf_mix("f32"), {}); });
-  EXPECT_NE(message.find("a model of family mixtral cannot be written as GGUF yet"), std::string::npos)
-      << message;
-}
-
 TEST_F(MixtralFiles, TheAuxiliaryLossFollowsTheConfig) {
   const at::NoGradGuard no_grad;
   const ModelInput input = make_input(at::arange(12), {12});

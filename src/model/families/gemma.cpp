@@ -2,6 +2,8 @@
 // attention and feed-forward part, all multiplying by 1 + weight; an embedding scaled by its width; layers of
 // which some attend to a window; soft caps (2), norms of queries and keys and a rotary embedding of their own
 // for sliding layers (3).
+#include <fmt/format.h>
+
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
@@ -98,6 +100,80 @@ void write_gemma3(const TransformerConfig& c, nlohmann::json& file) {
       file["sliding_window_pattern"] = pattern;
 }
 
+// Engines know the scale of the scores by the number of layers: that of the 27B models is another.
+constexpr int64_t kGemma2Layers27B = 46, kGemma3Layers27B = 62;
+
+double engine_scalar(const TransformerConfig& c, int64_t layers_27b) {
+  const bool is_27b = c.num_hidden_layers == layers_27b;
+  return static_cast<double>(is_27b ? c.hidden_size / c.num_attention_heads : c.head_dim);
+}
+
+void check_scalar(const TransformerConfig& c, int64_t layers_27b) {
+  const double wanted = engine_scalar(c, layers_27b);
+  const double scalar =
+      c.query_pre_attn_scalar > 0 ? c.query_pre_attn_scalar : static_cast<double>(c.head_dim);
+  if (scalar != wanted)
+    refuse_gguf(c, fmt::format("query_pre_attn_scalar is {}, but engines compute with {}", scalar, wanted));
+}
+
+void check_gemma2(const TransformerConfig& c) {
+  check_scalar(c, kGemma2Layers27B);
+  if (!(c.attn_logit_softcapping > 0 && c.final_logit_softcapping > 0))
+    refuse_gguf(c, "attn_logit_softcapping or final_logit_softcapping is null, but engines always cap");
+}
+
+void check_gemma3(const TransformerConfig& c) {
+  check_scalar(c, kGemma3Layers27B);
+  if (c.attn_logit_softcapping > 0 || c.final_logit_softcapping > 0)
+    refuse_gguf(c, "attn_logit_softcapping or final_logit_softcapping is set, but engines do not cap");
+}
+
+void read_gemma2_keys(const formats::GgufKeys& keys, TransformerConfig& c) {
+  c.attn_logit_softcapping =
+      keys.positive_or("attn_logit_softcapping", kGemma2Defaults.attn_logit_softcapping);
+  c.final_logit_softcapping =
+      keys.positive_or("final_logit_softcapping", kGemma2Defaults.final_logit_softcapping);
+  c.query_pre_attn_scalar = engine_scalar(c, kGemma2Layers27B);
+}
+
+void write_gemma2_keys(const TransformerConfig& c, formats::GgufKeyWriter& keys) {
+  keys.number("attn_logit_softcapping", c.attn_logit_softcapping)
+      .number("final_logit_softcapping", c.final_logit_softcapping);
+}
+
+void read_gemma3_keys(const formats::GgufKeys& keys, TransformerConfig& c) {
+  c.rope_local_base_freq = keys.positive_or("rope.freq_base_swa", *kGemma3Defaults.rope_local_base_freq);
+  c.query_pre_attn_scalar = engine_scalar(c, kGemma3Layers27B);
+}
+
+void write_gemma3_keys(const TransformerConfig& c, formats::GgufKeyWriter& keys) {
+  keys.number("rope.freq_base_swa", c.rope_local_base_freq.value());
+}
+
+GgufArchitecture gemma2_gguf() {
+  return {.name = "gemma2",
+          .modules = join({gguf_ends(), gguf_sandwich_norms(), gguf_attention(), gguf_gated_mlp()}),
+          .hidden_act = "gelu_pytorch_tanh",
+          .window_period = 2,
+          .tie = GgufTie::kAlways,
+          .norms_are_one_more = true,
+          .check = check_gemma2,
+          .read_keys = read_gemma2_keys,
+          .write_keys = write_gemma2_keys};
+}
+
+GgufArchitecture gemma3_gguf() {
+  return {.name = "gemma3",
+          .modules = join({gguf_ends(), gguf_sandwich_norms(), gguf_attention(), gguf_query_key_norms(),
+                           gguf_gated_mlp()}),
+          .hidden_act = "gelu_pytorch_tanh",
+          .window_period = 6,
+          .norms_are_one_more = true,
+          .check = check_gemma3,
+          .read_keys = read_gemma3_keys,
+          .write_keys = write_gemma3_keys};
+}
+
 [[maybe_unused]] const bool gemma2_registered = register_family({
     .name = "gemma2",
     .architecture = "Gemma2ForCausalLM",
@@ -107,6 +183,7 @@ void write_gemma3(const TransformerConfig& c, nlohmann::json& file) {
     .initial_norm_weight = 0,
     .read_config = read_gemma2,
     .write_config = write_gemma,
+    .gguf = gemma2_gguf(),
 });
 
 [[maybe_unused]] const bool gemma3_registered = register_family({
@@ -118,6 +195,7 @@ void write_gemma3(const TransformerConfig& c, nlohmann::json& file) {
     .initial_norm_weight = 0,
     .read_config = read_gemma3,
     .write_config = write_gemma3,
+    .gguf = gemma3_gguf(),
 });
 
 }  // namespace

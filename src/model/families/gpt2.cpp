@@ -102,6 +102,25 @@ void write_gpt2(const TransformerConfig& c, nlohmann::json& file) {
   file["scale_attn_by_inverse_layer_idx"] = false;
 }
 
+// As the model's parameters are, not transposed.
+GgufArchitecture gpt2_gguf() {
+  const std::string layer = "model.layers.*.", attention = layer + "self_attn.";
+  return {.name = "gpt2",
+          .modules =
+              join({gguf_ends(),
+                    gguf_pre_norms(),
+                    {{"position_embd", {"model.embed_positions"}},
+                     {"blk.*.attn_qkv", {attention + "q_proj", attention + "k_proj", attention + "v_proj"}},
+                     {"blk.*.attn_output", {attention + "o_proj"}},
+                     {"blk.*.ffn_up", {layer + "mlp.c_fc"}},
+                     {"blk.*.ffn_down", {layer + "mlp.c_proj"}}}}),
+          .epsilon_key = "attention.layer_norm_epsilon",
+          .hidden_act = "gelu_new",
+          .has_rotary = false,
+          .has_biases = true,
+          .heads_fill_width = true};
+}
+
 [[maybe_unused]] const bool gpt2_registered = register_family({
     .name = "gpt2",
     .architecture = "GPT2LMHeadModel",
@@ -119,6 +138,7 @@ void write_gpt2(const TransformerConfig& c, nlohmann::json& file) {
     .to_common_keys = to_common_gpt2,
     .write_config = write_gpt2,
     .stored_tensors = gpt2_tensors,
+    .gguf = gpt2_gguf(),
 });
 
 }  // namespace

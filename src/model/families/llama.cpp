@@ -18,6 +18,18 @@ void write_biases(const TransformerConfig& c, nlohmann::json& file) {
   file["mlp_bias"] = c.mlp_bias;
 }
 
+bool has_no_experts(const formats::GgufMetadata& metadata) {
+  return metadata.find_integer("llama.expert_count").value_or(0) == 0;
+}
+
+GgufArchitecture llama_gguf() {
+  return {.name = "llama",
+          .modules = join({gguf_ends(), gguf_pre_norms(), gguf_paired_attention(), gguf_gated_mlp()}),
+          .rope_types = {"linear", "yarn", "llama3"},
+          .has_biases = true,
+          .is_of_family = has_no_experts};
+}
+
 [[maybe_unused]] const bool llama_registered = register_family({
     .name = "llama",
     .architecture = "LlamaForCausalLM",
@@ -36,6 +48,7 @@ void write_biases(const TransformerConfig& c, nlohmann::json& file) {
                       {"lm_head", Shard::kVocab}},
     .read_config = read_biases,
     .write_config = write_biases,
+    .gguf = llama_gguf(),
 });
 
 }  // namespace

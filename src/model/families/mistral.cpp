@@ -20,6 +20,14 @@ void write_mistral(const TransformerConfig& c, nlohmann::json& file) {
   file["sliding_window"] = c.sliding_window > 0 ? nlohmann::json(c.sliding_window) : nlohmann::json(nullptr);
 }
 
+// To engines a Llama, and read as one.
+GgufArchitecture mistral_gguf() {
+  return {.name = "llama",
+          .modules = join({gguf_ends(), gguf_pre_norms(), gguf_paired_attention(), gguf_gated_mlp()}),
+          .rope_types = {"linear", "yarn", "llama3"},
+          .is_of_family = [](const formats::GgufMetadata&) { return false; }};
+}
+
 [[maybe_unused]] const bool mistral_registered = register_family({
     .name = "mistral",
     .architecture = "MistralForCausalLM",
@@ -29,6 +37,7 @@ void write_mistral(const TransformerConfig& c, nlohmann::json& file) {
     .sharding_plan = decoder_plan(mistral_kind(), gated_mlp_plan()),
     .read_config = read_mistral,
     .write_config = write_mistral,
+    .gguf = mistral_gguf(),
 });
 
 }  // namespace

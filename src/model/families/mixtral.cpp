@@ -38,6 +38,20 @@ void write_mixtral(const TransformerConfig& c, nlohmann::json& file) {
   file["sliding_window"] = c.sliding_window > 0 ? nlohmann::json(c.sliding_window) : nlohmann::json(nullptr);
 }
 
+bool has_experts(const formats::GgufMetadata& metadata) {
+  return metadata.find_integer("llama.expert_count").value_or(0) != 0;
+}
+
+GgufArchitecture mixtral_gguf() {
+  return {.name = "llama",
+          .modules = join({gguf_ends(), gguf_pre_norms(), gguf_paired_attention(),
+                           gguf_experts("model.layers.*.block_sparse_moe", "w1", "w3", "w2")}),
+          .rope_types = {"linear", "yarn", "llama3"},
+          .is_of_family = has_experts,
+          .read_keys = read_gguf_experts,
+          .write_keys = write_gguf_experts};
+}
+
 [[maybe_unused]] const bool mixtral_registered = register_family({
     .name = "mixtral",
     .architecture = "MixtralForCausalLM",
@@ -62,6 +76,7 @@ void write_mixtral(const TransformerConfig& c, nlohmann::json& file) {
     .read_config = read_mixtral,
     .write_config = write_mixtral,
     .rename_weights = [](auto file) { return formats::expert_weights(std::move(file)); },
+    .gguf = mixtral_gguf(),
 });
 
 }  // namespace

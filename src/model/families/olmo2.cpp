@@ -20,6 +20,14 @@ void write_olmo2(const TransformerConfig& c, nlohmann::json& file) {
   file["attention_bias"] = c.attention_bias;
 }
 
+GgufArchitecture olmo2_gguf() {
+  return {.name = "olmo2",
+          .modules = join(
+              {gguf_ends(), gguf_post_norms(), gguf_attention(), gguf_query_key_norms(), gguf_gated_mlp()}),
+          .heads_fill_width = true,
+          .tie = GgufTie::kNever};
+}
+
 [[maybe_unused]] const bool olmo2_registered = register_family({
     .name = "olmo2",
     .architecture = "Olmo2ForCausalLM",
@@ -29,6 +37,7 @@ void write_olmo2(const TransformerConfig& c, nlohmann::json& file) {
     .sharding_plan = decoder_plan(olmo2_kind(), gated_mlp_plan()),
     .read_config = read_olmo2,
     .write_config = write_olmo2,
+    .gguf = olmo2_gguf(),
 });
 
 }  // namespace

@@ -43,6 +43,25 @@ void write_phi3(const TransformerConfig& c, nlohmann::json& file) {
   file["resid_pdrop"] = file["embd_pdrop"] = 0.0;
 }
 
+// Engines ignore the window, but files have it.
+void read_phi3_keys(const formats::GgufKeys& keys, TransformerConfig& c) {
+  c.sliding_window = keys.integer_or("attention.sliding_window", 0, 0, formats::kMaxGgufContext);
+}
+
+GgufArchitecture phi3_gguf() {
+  const std::string layer = "model.layers.*.", attention = layer + "self_attn.", mlp = layer + "mlp.";
+  return {.name = "phi3",
+          .modules =
+              join({gguf_ends(),
+                    gguf_pre_norms(),
+                    {{"blk.*.attn_qkv", {attention + "q_proj", attention + "k_proj", attention + "v_proj"}},
+                     {"blk.*.attn_output", {attention + "o_proj"}},
+                     {"blk.*.ffn_up", {mlp + "gate_proj", mlp + "up_proj"}},
+                     {"blk.*.ffn_down", {mlp + "down_proj"}}}}),
+          .heads_fill_width = true,
+          .read_keys = read_phi3_keys};
+}
+
 [[maybe_unused]] const bool phi3_registered = register_family({
     .name = "phi3",
     .architecture = "Phi3ForCausalLM",
@@ -53,6 +72,7 @@ void write_phi3(const TransformerConfig& c, nlohmann::json& file) {
     .read_config = read_phi3,
     .write_config = write_phi3,
     .stored_tensors = phi3_tensors,
+    .gguf = phi3_gguf(),
 });
 
 }  // namespace

@@ -13,6 +13,12 @@ DecoderKind qwen2_kind() {
   return {.feed_forward = gated_mlp(), .has_output_bias = false};
 }
 
+GgufArchitecture qwen2_gguf() {
+  return {.name = "qwen2",
+          .modules = join({gguf_ends(), gguf_pre_norms(), gguf_attention(), gguf_gated_mlp()}),
+          .has_biases = true};
+}
+
 [[maybe_unused]] const bool qwen2_registered = register_family({
     .name = "qwen2",
     .architecture = "Qwen2ForCausalLM",
@@ -22,6 +28,7 @@ DecoderKind qwen2_kind() {
     .sharding_plan = decoder_plan(qwen2_kind(), gated_mlp_plan()),
     .read_config = read_qwen_windows,
     .write_config = write_qwen_windows,
+    .gguf = qwen2_gguf(),
 });
 
 }  // namespace

@@ -23,6 +23,12 @@ void write_qwen3(const TransformerConfig& c, nlohmann::json& file) {
   write_qwen_windows(c, file);
 }
 
+GgufArchitecture qwen3_gguf() {
+  return {.name = "qwen3",
+          .modules = join(
+              {gguf_ends(), gguf_pre_norms(), gguf_attention(), gguf_query_key_norms(), gguf_gated_mlp()})};
+}
+
 [[maybe_unused]] const bool qwen3_registered = register_family({
     .name = "qwen3",
     .architecture = "Qwen3ForCausalLM",
@@ -32,6 +38,7 @@ void write_qwen3(const TransformerConfig& c, nlohmann::json& file) {
     .sharding_plan = decoder_plan(qwen3_kind(), gated_mlp_plan()),
     .read_config = read_qwen3,
     .write_config = write_qwen3,
+    .gguf = qwen3_gguf(),
 });
 
 }  // namespace

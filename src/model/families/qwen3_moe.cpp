@@ -1,5 +1,7 @@
 // Everything that the framework knows about the Qwen 3 MoE family: Qwen 3's decoder with experts in place of
 // the feed-forward part of most layers.
+#include <fmt/format.h>
+
 #include <nlohmann/json.hpp>
 
 #include "formats/mixtral_weights.h"
@@ -59,6 +61,28 @@ void write_qwen3_moe(const TransformerConfig& c, nlohmann::json& file) {
   file["sliding_window"] = c.sliding_window > 0 ? nlohmann::json(c.sliding_window) : nlohmann::json(nullptr);
 }
 
+void check_qwen3_moe(const TransformerConfig& c) {
+  if (!c.norm_topk_prob)
+    refuse_gguf(c, "norm_topk_prob is false, but engines normalise the weights of a token's experts");
+  for (int64_t i = 0; i < c.num_hidden_layers; ++i)
+    if (!c.is_sparse(i))
+      refuse_gguf(c, fmt::format("layer {} has no experts, but engines want them in all", i));
+}
+
+void read_qwen3_moe_keys(const formats::GgufKeys& keys, TransformerConfig& c) {
+  read_gguf_experts(keys, c);
+  c.norm_topk_prob = true;  // as engines compute it
+}
+
+GgufArchitecture qwen3_moe_gguf() {
+  return {.name = "qwen3moe",
+          .modules = join({gguf_ends(), gguf_pre_norms(), gguf_attention(), gguf_query_key_norms(),
+                           gguf_experts("model.layers.*.mlp", "gate_proj", "up_proj", "down_proj")}),
+          .check = check_qwen3_moe,
+          .read_keys = read_qwen3_moe_keys,
+          .write_keys = write_gguf_experts};
+}
+
 [[maybe_unused]] const bool qwen3_moe_registered = register_family({
     .name = "qwen3_moe",
     .architecture = "Qwen3MoeForCausalLM",
@@ -78,6 +102,7 @@ void write_qwen3_moe(const TransformerConfig& c, nlohmann::json& file) {
         [](auto file) {
           return formats::expert_weights(std::move(file), {".mlp.", "gate_proj", "up_proj", "down_proj"});
         },
+    .gguf = qwen3_moe_gguf(),
 });
 
 }  // namespace
