@@ -12,12 +12,6 @@ namespace {
 
 using nlohmann::ordered_json;
 
-// Mistral's tekken, in its tokenizer.json.
-constexpr std::string_view kTekkenPattern =
-    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|)"
-    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|)"
-    R"(\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-
 /// One step of tokenizer.json's pre_tokenizer, without what does not change the ids.
 ordered_json essence(const ordered_json& step) {
   ordered_json kept = step;
@@ -76,8 +70,8 @@ std::span<const GgufPreName> gguf_pre_names() {
       {"smaug-bpe", llama3, false, false, false},
       {"qwen2", qwen2, false, false, false},
       {"deepseek-r1-qwen", qwen2, false, false, false},
-      {"gpt-4o", o200k_pattern(), false, false, false},
-      {"tekken", kTekkenPattern, false, true, true},
+      {"gpt-4o", pattern_text(KnownPattern::kO200k), false, false, false},
+      {"tekken", pattern_text(KnownPattern::kTekken), false, true, true},
   };
   return names;
 }

@@ -21,9 +21,6 @@ TokenizerSpec read_sentencepiece_model(std::string_view bytes, const std::string
 bool is_tiktoken(std::string_view bytes);
 TokenizerSpec read_tiktoken(std::string_view bytes, const std::string& file, const std::string& config);
 
-/// How o200k_base splits text.
-std::string_view o200k_pattern();
-
 /// Mistral's tekken.json.
 bool is_tekken(std::string_view bytes);
 TokenizerSpec read_tekken(std::string_view bytes, const std::string& file);

@@ -215,10 +215,6 @@ void add_special_tokens(const Encoding& encoding, TokenizerSpec& spec) {
 
 }  // namespace
 
-std::string_view o200k_pattern() {
-  return kO200kPattern;
-}
-
 bool is_tiktoken(std::string_view bytes) {
   const std::string_view line = bytes.substr(0, std::min<size_t>(bytes.find('\n'), 4096));
   const size_t space = line.find(' ');
