@@ -7,7 +7,7 @@ namespace {
 
 void fuzz_tiktoken(std::string_view input) {
   data::is_tiktoken(input);
-  accepts([&] { use_tokenizer(data::read_tiktoken(input, "input.tiktoken"), input.substr(0, 200)); });
+  accepts([&] { use_tokenizer(data::read_tiktoken(input, "input.tiktoken", ""), input.substr(0, 200)); });
 }
 
 }  // namespace

@@ -14,7 +14,7 @@
 #include "core/error.h"
 #include "core/files.h"
 #include "formats/gguf.h"
-#include "formats/llama_names.h"
+#include "formats/gguf_tensor.h"
 #include "launch/export_job.h"
 #include "lora/adapter.h"
 #include "model/golden_case.h"
