@@ -166,20 +166,26 @@ void check_batch(const Config& config, std::vector<Violation>& violations) {
   }
 }
 
+/// A list without elements says nothing; a resolved config has them of all methods.
+bool is_empty_list(const core::Value& value) {
+  const auto* list = std::get_if<std::vector<std::string>>(&value);
+  return list && list->empty();
+}
+
 void check_method_keys(const Config& config, std::vector<Violation>& violations) {
-  const MethodKind& method = find_method(config.get<MethodOptions>().name);
-  for (const core::Section& section : core::sections()) {
-    if (section.name != "method") continue;
-    for (const core::Field& field : section.fields) {
-      const bool is_known = field.name == "name" || std::find(method.keys.begin(), method.keys.end(),
-                                                              field.name) != method.keys.end();
-      if (is_known || !config.is_set("method." + field.name)) continue;
-      violations.push_back(
-          {"method." + field.name,
-           fmt::format(
-               "method.{} means nothing to method.name: {}, which knows {}", field.name, method.name,
-               method.keys.empty() ? "no other key" : fmt::format("{}", fmt::join(method.keys, ", ")))});
-    }
+  const auto& options = config.get<MethodOptions>();
+  const MethodKind& method = find_method(options.name);
+  const auto section = std::find_if(core::sections().begin(), core::sections().end(),
+                                    [](const core::Section& s) { return s.name == "method"; });
+  for (const core::Field& field : section->fields) {
+    const bool is_known = field.name == "name" ||
+                          std::find(method.keys.begin(), method.keys.end(), field.name) != method.keys.end();
+    if (is_known || !config.is_set("method." + field.name) || is_empty_list(field.get(&options))) continue;
+    violations.push_back(
+        {"method." + field.name,
+         fmt::format(
+             "method.{} means nothing to method.name: {}, which knows {}", field.name, method.name,
+             method.keys.empty() ? "no other key" : fmt::format("{}", fmt::join(method.keys, ", ")))});
   }
 }
 
