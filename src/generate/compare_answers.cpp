@@ -4,6 +4,7 @@
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "core/error.h"
@@ -41,6 +42,8 @@ JoinedPrompts joined_prompts(const std::vector<std::vector<int32_t>>& prompts) {
   joined.next = at::tensor(next, at::kLong);
   return joined;
 }
+
+constexpr double kDecided = 0.1;  // probability of the most likely token
 
 /// Of each row of logits, from pieces of the vocabulary: [N], fp64 where they are not ids.
 struct LogitStatistics {
@@ -106,7 +109,13 @@ Comparison compare(const Answering& source, const Answering& other,
                "log-probabilities are not finite, so the two models cannot be compared");
   result.max_difference = difference.max().item<double>();
   result.mean_kl = (weighed / a.sum - (a.log_sum() - b.log_sum())).mean().item<double>();
-  result.top1_agreement = (a.best == b.best).to(at::kDouble).mean().item<double>();
+  const at::Tensor is_same = a.best == b.best;
+  result.top1_agreement = is_same.to(at::kDouble).mean().item<double>();
+  const at::Tensor is_decided = (a.largest - a.log_sum()).ge(std::log(kDecided));
+  result.num_decided = is_decided.sum().item<int64_t>();
+  if (result.num_decided > 0)
+    result.decided_agreement =
+        is_same.logical_and(is_decided).sum().item<double>() / static_cast<double>(result.num_decided);
   return result;
 }
 
