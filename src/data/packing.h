@@ -13,7 +13,7 @@ struct Segment {
   uint32_t source = 0;    ///< index into data.train
   int64_t record_id = 0;  ///< number of the record over all sources, from 0
   uint32_t answer = 0;    ///< of a record with several samples: which of them
-  float value = 0;        ///< RecordSamples::value
+  float value = 0;        ///< RecordSamples::values
 };
 
 /// Rows of segments, each row at most `capacity` tokens: row r is order[row_begin[r]] .. order[row_begin[r +

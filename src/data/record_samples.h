@@ -12,13 +12,14 @@ namespace phalanx::data {
 enum class SampleKind {
   kWhole,       ///< texts, pairs and conversations, each one sample
   kPreference,  ///< two samples that stay together: the chosen answer, the rejected one
-  kUnpaired,    ///< one sample, which is wanted or not
+  kUnpaired,    ///< single samples, each wanted or not; of a preference its two answers
 };
 
-/// One record as tokens. Its samples stand in one row of the data set.
+/// One record as tokens. The samples of a preference stand in one row of the data set, others in one each.
 struct RecordSamples {
   std::vector<Example> samples;
-  float value = 0;  ///< kPreference: the margin; kUnpaired: 1 for a desirable answer, else 0
+  /// One for each: kPreference: the margin; kUnpaired: 1 for a desirable answer, else 0.
+  std::vector<float> values;
 };
 
 /// Immutable; safe to share between threads. The tokenizer must outlive it.

@@ -132,7 +132,8 @@ void TokenSetBuilder::add(const RawRecord& record, RecordSamples& made) {
     const Example& sample = made.samples[i];
     num_straddling_ += sample.num_straddling;
     samples_.push_back({content_.ids.size(), static_cast<uint32_t>(sample.ids.size()),
-                        static_cast<uint32_t>(source_), num_records_, static_cast<uint32_t>(i), made.value});
+                        static_cast<uint32_t>(source_), num_records_, static_cast<uint32_t>(i),
+                        made.values[i]});
     content_.ids.insert(content_.ids.end(), sample.ids.begin(), sample.ids.end());
     content_.mask.insert(content_.mask.end(), sample.mask.begin(), sample.mask.end());
   }
@@ -198,7 +199,7 @@ void TokenSetBuilder::pack() {
     const std::vector<Segment> mine(begin, end);
     const bool is_text = formats_[source] == "text";
     if (options_.kind != SampleKind::kWhole) {
-      append(pack_records(mine));
+      append(options_.kind == SampleKind::kPreference ? pack_records(mine) : pack_single(mine));
       begin = end;
       continue;
     }

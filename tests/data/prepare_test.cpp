@@ -365,6 +365,19 @@ TEST_F(Prepare, KeepsBothAnswersToAPromptInOneRow) {
             std::string::npos);
 }
 
+TEST_F(Prepare, TakesAPairApartForMethodsOfSingleAnswers) {
+  PrepareOptions with =
+      options({folder_.write("a.jsonl", R"({"prompt":"ab","chosen":"cd","rejected":"e"})")});
+  with.kind = SampleKind::kUnpaired;
+  const Dataset dataset = run(with);
+  ASSERT_EQ(dataset.num_sequences(), 2);
+  EXPECT_EQ(text_of(dataset.sequence(0), tokenizer_), "abcd<|im_end|>");
+  EXPECT_EQ(text_of(dataset.sequence(1), tokenizer_), "abe<|im_end|>");
+  EXPECT_EQ(dataset.value(0), 1.0F);
+  EXPECT_EQ(dataset.value(1), 0.0F);
+  EXPECT_EQ(dataset.sequence(1).record_ids, (std::vector<int64_t>{0}));
+}
+
 TEST_F(Prepare, DropsAPairOfWhichOneAnswerIsTooLong) {
   const std::string text = "{\"prompt\":\"ab\",\"chosen\":\"c\",\"rejected\":\"" + std::string(80, 'd') +
                            "\"}\n{\"prompt\":\"ab\",\"chosen\":\"c\",\"rejected\":\"d\"}\n";
