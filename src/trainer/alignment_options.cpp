@@ -18,7 +18,7 @@ void declare_losses(Section& s) {
       {.help = "Loss. dpo: one or a list of sigmoid, hinge, ipo, exo_pair, nca_pair, robust, bco_pair, "
                "sppo_hard, aot, aot_unpaired, apo_zero, apo_down, discopop, sigmoid_norm, sft (default "
                "sigmoid); cpo: sigmoid, hinge, ipo, simpo, alphapo (sigmoid); kto: kto, apo_zero_unpaired "
-               "(kto).",
+               "(kto); of sampled answers: see the method.",
        .one_or_many = true});
   s.field("loss_weights", &O::loss_weights,
           {.help = "dpo: weight of each of loss_type; without it all weigh 1."});
@@ -44,10 +44,10 @@ void declare_losses(Section& s) {
 void declare_reference(Section& s) {
   s.field(
       "beta", &O::beta,
-      {.help = "How strongly the policy is held to the reference; orpo: weight of the odds ratio (default "
-               "0.1).",
-       .min = 0,
-       .above_min = true});
+      {.help =
+           "How much a distance from the reference model costs; orpo: weight of the odds ratio. dpo, cpo, "
+           "orpo, kto, bco: default 0.1.",
+       .min = 0});
   s.field("f_divergence_type", &O::f_divergence_type,
           {.help = "dpo: divergence from the reference (default reverse_kl).",
            .one_of = {"reverse_kl", "forward_kl", "js_divergence", "alpha_divergence"}});
@@ -100,6 +100,12 @@ std::string single_loss_type(const core::Config& config, const std::string& abse
                   fmt::format("is {} but must be one of {} with method.name: {}",
                               core::printable(fmt::format("{}", fmt::join(names, ", "))),
                               fmt::join(known, ", "), method.name));
+}
+
+double positive_beta(const core::Config& config) {
+  const double beta = config.get<MethodOptions>().beta.value_or(0.1);
+  if (beta <= 0) fail_method_key(config, "beta", "is 0 but must be above 0 here; try 0.1");
+  return beta;
 }
 
 double label_smoothing(const core::Config& config, bool is_read, const std::string& by) {

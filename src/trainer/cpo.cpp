@@ -148,7 +148,7 @@ std::unique_ptr<Task> open_cpo(const core::Config& config, const ModelSetup& set
   if (method.simpo_gamma && loss.loss_type != "simpo")
     fail_method_key(config, "simpo_gamma",
                     "is set but only loss_type simpo and alphapo read it; leave it out");
-  loss.beta = method.beta.value_or(loss.beta);
+  loss.beta = positive_beta(config);
   loss.label_smoothing =
       label_smoothing(config, loss.loss_type == "sigmoid" || loss.loss_type == "simpo", loss.loss_type);
   loss.simpo_gamma = method.simpo_gamma.value_or(loss.simpo_gamma);
@@ -159,7 +159,7 @@ std::unique_ptr<Task> open_cpo(const core::Config& config, const ModelSetup& set
 std::unique_ptr<Task> open_orpo(const core::Config& config, const ModelSetup& setup,
                                 comm::Communicator& group) {
   return orpo_task(open_offline_data(config, setup, group, data::SampleKind::kPreference),
-                   config.get<MethodOptions>().beta.value_or(0.1));
+                   positive_beta(config));
 }
 
 }  // namespace

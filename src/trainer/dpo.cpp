@@ -192,7 +192,7 @@ class DpoOptionsReader {
       fail_method_key(config_, "loss_weights",
                       fmt::format("has {} numbers but loss_type has {} names; give each its weight",
                                   s.loss_weights.size(), s.loss_types.size()));
-    s.loss = {method_.beta.value_or(0.1), smoothing(s.loss_types),
+    s.loss = {positive_beta(config_), smoothing(s.loss_types),
               method_.f_divergence_type.value_or("reverse_kl"), method_.f_alpha_divergence_coef.value_or(0.5),
               method_.discopop_tau.value_or(0.05)};
     check_divergence(s);

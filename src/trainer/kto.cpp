@@ -177,7 +177,7 @@ std::unique_ptr<Task> open_kto(const core::Config& config, const ModelSetup& set
   const auto& method = config.get<MethodOptions>();
   KtoSettings settings;
   settings.loss_type = single_loss_type(config, settings.loss_type, {"kto", "apo_zero_unpaired"});
-  settings.beta = method.beta.value_or(settings.beta);
+  settings.beta = positive_beta(config);
   settings.desirable_weight = method.desirable_weight.value_or(settings.desirable_weight);
   settings.undesirable_weight = method.undesirable_weight.value_or(settings.undesirable_weight);
   settings.reference = reference_settings(config, setup);
@@ -186,8 +186,8 @@ std::unique_ptr<Task> open_kto(const core::Config& config, const ModelSetup& set
 
 std::unique_ptr<Task> open_bco(const core::Config& config, const ModelSetup& setup,
                                comm::Communicator& group) {
-  return bco_task(open_offline_data(config, setup, group, data::SampleKind::kUnpaired),
-                  config.get<MethodOptions>().beta.value_or(0.1), reference_settings(config, setup));
+  return bco_task(open_offline_data(config, setup, group, data::SampleKind::kUnpaired), positive_beta(config),
+                  reference_settings(config, setup));
 }
 
 }  // namespace

@@ -1,5 +1,7 @@
 #include "trainer/offline_data.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "core/error.h"
@@ -18,6 +20,23 @@ JudgedRows judged_rows(std::shared_ptr<const data::Dataset> dataset) {
             sequence.sample_values[kJudgement].assign(sequence.lengths.size(), dataset->value(row));
             return sequence;
           }};
+}
+
+/// Keys that other methods read.
+void check_data_keys(const core::Config& config) {
+  const auto& options = config.get<data::DataOptions>();
+  const std::string& name = config.get<MethodOptions>().name;
+  if (options.packing)
+    throw core::ConfigErrors(
+        {fmt::format("{}: error: data.packing is true but must be false with method.name: {}, which compares "
+                     "answers one by one; "
+                     "batches have no padding without it either",
+                     config.position("data.packing"), name)});
+  if (options.loss_on != data::DataOptions().loss_on)
+    throw core::ConfigErrors(
+        {fmt::format("{}: error: data.loss_on is {} but method.name: {} learns from answers, whatever it "
+                     "says; leave it out",
+                     config.position("data.loss_on"), options.loss_on, name)});
 }
 
 class OfflineTask : public Task {
@@ -58,13 +77,7 @@ RowFeed OfflineData::eval_feed(int64_t batch) const {
 
 std::shared_ptr<const OfflineData> open_offline_data(const core::Config& config, const ModelSetup& setup,
                                                      comm::Communicator& group, data::SampleKind kind) {
-  if (config.get<data::DataOptions>().packing) {
-    core::fail(
-        core::ExitCode::kBadConfig,
-        "data.packing is true but must be false with method.name: {}, whose answers are compared one by "
-        "one; batches have no padding without it either",
-        config.get<MethodOptions>().name);
-  }
+  check_data_keys(config);
   auto data = std::make_shared<OfflineData>();
   TrainingData sets = set_up_data(config, setup, group, data->report, kind);
   const auto train = std::make_shared<const data::Dataset>(std::move(sets.train));

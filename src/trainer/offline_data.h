@@ -13,7 +13,7 @@
 namespace phalanx::trainer {
 
 /// Names of what the rows of judged data carry for each of their samples.
-inline constexpr const char *kJudgement = "judgement",  ///< data::RecordSamples::value
+inline constexpr const char *kJudgement = "judgement",  ///< data::RecordSamples::values
     *kNumTargets = "num_targets",                       ///< labels that count
         *kWeight = "weight";                            ///< 1, or 0 for a row that is there for company
 

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <mutex>
 
 #include "core/error.h"
 #include "core/run_options.h"
@@ -20,6 +21,36 @@ namespace {
 FrozenModel frozen_files(const std::shared_ptr<const ModelSetup>& setup, uint64_t seed) {
   return {[setup] { return setup->build(); },
           [setup, seed](model::CausalLm& model, at::ScalarType dtype) { setup->fill(model, dtype, seed); }};
+}
+
+/// A base with a stored adapter on it. Ranks that are threads build theirs at the same time.
+FrozenModel frozen_with_adapter(const std::shared_ptr<const ModelSetup>& base, const std::string& path,
+                                uint64_t seed) {
+  struct Built {
+    std::mutex guard;
+    std::map<const model::CausalLm*, lora::Adapter> adapters;
+  };
+  const auto built = std::make_shared<Built>();
+  const auto build = [base, path, built] {
+    auto model = base->build();
+    lora::Adapter adapter =
+        lora::load_adapter(*model, lora::open_adapter(path), at::kFloat, /*trainable=*/false);
+    const std::lock_guard lock(built->guard);
+    built->adapters.insert_or_assign(model.get(), std::move(adapter));
+    return model;
+  };
+  const auto fill = [base, built, seed](model::CausalLm& model, at::ScalarType dtype) {
+    base->fill(model, dtype, seed);
+    const lora::Adapter adapter = [&] {
+      const std::lock_guard lock(built->guard);
+      return built->adapters.at(&model);
+    }();
+    adapter.settle(model);
+    for (auto& [name, parameter] : model::all_parameters(model)) {  // the adapter's
+      if (parameter.scalar_type() != dtype) parameter.set_data(parameter.to(dtype));
+    }
+  };
+  return {build, fill};
 }
 
 std::shared_ptr<const ModelSetup> open_reference_model(const core::Config& config, const ModelSetup& policy,
@@ -50,13 +81,7 @@ ReferenceSettings reference_settings(const core::Config& config, const ModelSetu
   if (!config.has("lora") || !config.get<lora::LoraOptions>().path) return settings;
   // An adapter that was trained before is part of the model that this run begins with.
   settings.is_copy = true;
-  const std::string path = *config.get<lora::LoraOptions>().path;
-  const at::ScalarType masters = at::kFloat;
-  settings.frozen.build = [own, path, masters] {
-    auto model = own->build();
-    lora::load_adapter(*model, lora::open_adapter(path), masters, /*trainable=*/false);
-    return model;
-  };
+  settings.frozen = frozen_with_adapter(own, *config.get<lora::LoraOptions>().path, seed);
   return settings;
 }
 
@@ -205,10 +230,8 @@ std::vector<at::Tensor> OfflineMethod::policy_sums(const std::vector<data::Batch
   const at::NoGradGuard no_grad;
   std::vector<at::Tensor> sums;
   for (const data::Batch& batch : local) {
-    const at::Tensor hidden = model_.schedule().forward(model_input(batch, device())).hidden;
-    sums.emplace_back();
-    if (model_.has_output())
-      sums.back() = sample_sums(row_logprobs_of(batch, hidden), batch).to(at::kDouble).cpu();
+    const at::Tensor rows = logprobs_of(model_, batch);
+    sums.push_back(rows.defined() ? sample_sums(rows, batch).to(at::kDouble).cpu() : at::Tensor());
   }
   return sums;
 }

@@ -13,16 +13,16 @@ using at::log_sigmoid;
 
 constexpr double kMaxExponent = 80;  // exp() of it is finite in fp32
 
-struct Scores {
+struct AnswerScores {
   at::Tensor chosen, rejected;
   at::Tensor delta() const { return chosen - rejected; }
 };
 
-Scores log_ratios(const PairLossInput& input) {
+AnswerScores log_ratios(const PairLossInput& input) {
   return {input.policy.chosen - input.reference.chosen, input.policy.rejected - input.reference.rejected};
 }
 
-at::Tensor score(const at::Tensor& r, const PairLossOptions& o) {
+at::Tensor divergence_score(const at::Tensor& r, const PairLossOptions& o) {
   if (o.f_divergence_type == "forward_kl") return 1 - at::exp(-r);
   if (o.f_divergence_type == "js_divergence") return std::log(2.0) + log_sigmoid(r);
   const double power = o.f_alpha_divergence_coef - 1;
@@ -30,13 +30,13 @@ at::Tensor score(const at::Tensor& r, const PairLossOptions& o) {
   return (at::exp((power * r).clamp_max(kMaxExponent)) - 1) / power;
 }
 
-Scores scores(const PairLossInput& input, const PairLossOptions& o) {
-  const Scores r = log_ratios(input);
-  return {score(r.chosen, o), score(r.rejected, o)};
+AnswerScores scores_of(const PairLossInput& input, const PairLossOptions& o) {
+  const AnswerScores r = log_ratios(input);
+  return {divergence_score(r.chosen, o), divergence_score(r.rejected, o)};
 }
 
-Scores scores_per_token(const PairLossInput& input, const PairLossOptions& o) {
-  const Scores s = scores(input, o);
+AnswerScores scores_per_token(const PairLossInput& input, const PairLossOptions& o) {
+  const AnswerScores s = scores_of(input, o);
   return {s.chosen / input.num_tokens.chosen.clamp_min(1),
           s.rejected / input.num_tokens.rejected.clamp_min(1)};
 }
@@ -47,11 +47,11 @@ at::Tensor smoothed_logistic(const at::Tensor& x, double eps) {
 }
 
 at::Tensor sigmoid_loss(const PairLossInput& input, const PairLossOptions& o) {
-  return smoothed_logistic(o.beta * scores(input, o).delta(), o.label_smoothing);
+  return smoothed_logistic(o.beta * scores_of(input, o).delta(), o.label_smoothing);
 }
 
 at::Tensor hinge_loss(const PairLossInput& input, const PairLossOptions& o) {
-  return at::relu(1 - o.beta * scores(input, o).delta());
+  return at::relu(1 - o.beta * scores_of(input, o).delta());
 }
 
 at::Tensor ipo_loss(const PairLossInput& input, const PairLossOptions& o) {
@@ -59,30 +59,30 @@ at::Tensor ipo_loss(const PairLossInput& input, const PairLossOptions& o) {
 }
 
 at::Tensor exo_pair_loss(const PairLossInput& input, const PairLossOptions& o) {
-  const at::Tensor x = o.beta * scores(input, o).delta();
+  const at::Tensor x = o.beta * scores_of(input, o).delta();
   return at::sigmoid(x) * (log_sigmoid(x) - std::log1p(-o.label_smoothing)) +
          at::sigmoid(-x) * (log_sigmoid(-x) - std::log(o.label_smoothing));
 }
 
 at::Tensor nca_pair_loss(const PairLossInput& input, const PairLossOptions& o) {
-  const Scores r = log_ratios(input);
+  const AnswerScores r = log_ratios(input);
   return -log_sigmoid(o.beta * r.chosen) -
          0.5 * (log_sigmoid(-o.beta * r.chosen) + log_sigmoid(-o.beta * r.rejected));
 }
 
 at::Tensor robust_loss(const PairLossInput& input, const PairLossOptions& o) {
-  const at::Tensor x = o.beta * scores(input, o).delta();
+  const at::Tensor x = o.beta * scores_of(input, o).delta();
   const double eps = o.label_smoothing;
   return (eps * log_sigmoid(-x) - (1 - eps) * log_sigmoid(x)) / (1 - 2 * eps);
 }
 
 at::Tensor bco_pair_loss(const PairLossInput& input, const PairLossOptions& o) {
-  const Scores r = log_ratios(input);
+  const AnswerScores r = log_ratios(input);
   return -log_sigmoid(o.beta * r.chosen) - log_sigmoid(-o.beta * r.rejected);
 }
 
 at::Tensor sppo_hard_loss(const PairLossInput& input, const PairLossOptions& o) {
-  const Scores r = log_ratios(input);
+  const AnswerScores r = log_ratios(input);
   return (r.chosen - 0.5 / o.beta).square() + (r.rejected + 0.5 / o.beta).square();
 }
 
@@ -107,17 +107,17 @@ at::Tensor aot_unpaired_loss(const PairLossInput& input, const PairLossOptions& 
 }
 
 at::Tensor apo_zero_loss(const PairLossInput& input, const PairLossOptions& o) {
-  const Scores r = log_ratios(input);
+  const AnswerScores r = log_ratios(input);
   return 1 - at::sigmoid(o.beta * r.chosen) + at::sigmoid(o.beta * r.rejected);
 }
 
 at::Tensor apo_down_loss(const PairLossInput& input, const PairLossOptions& o) {
-  const Scores r = log_ratios(input);
+  const AnswerScores r = log_ratios(input);
   return at::sigmoid(o.beta * r.chosen) + 1 - at::sigmoid(o.beta * r.delta());
 }
 
 at::Tensor discopop_loss(const PairLossInput& input, const PairLossOptions& o) {
-  const at::Tensor x = o.beta * scores(input, o).delta();
+  const at::Tensor x = o.beta * scores_of(input, o).delta();
   const at::Tensor mix = at::sigmoid(x / o.discopop_tau);
   return -log_sigmoid(x) * (1 - mix) + at::exp(-x) * mix;
 }
@@ -175,7 +175,7 @@ const std::vector<std::string>& pair_loss_names() {
 PairLogprobs sorted_sides(const std::string& name, const PairLossInput& input) {
   if (name == "aot")
     return {input.policy.chosen - input.policy.rejected, input.reference.chosen - input.reference.rejected};
-  const Scores r = log_ratios(input);
+  const AnswerScores r = log_ratios(input);
   return {r.chosen, r.rejected};
 }
 
