@@ -56,8 +56,8 @@ def model(kind=transformers.AutoModelForCausalLM):
     return kind.from_pretrained(work / "model", dtype=torch.float32)
 
 
-def arguments(kind, **settings):
-    return kind(output_dir=str(work / "trl"), per_device_train_batch_size=BATCH, max_steps=STEPS, learning_rate=RATE,
+def arguments(kind, rate=RATE, **settings):
+    return kind(output_dir=str(work / "trl"), per_device_train_batch_size=BATCH, max_steps=STEPS, learning_rate=rate,
                 lr_scheduler_type="constant", max_grad_norm=1.0, weight_decay=0.0, logging_steps=1, report_to="none", bf16=False,
                 use_cpu=True, gradient_checkpointing=False, save_strategy="no", disable_tqdm=True, max_length=512,
                 train_sampling_strategy="sequential", dataloader_pin_memory=False, **settings)
@@ -78,13 +78,13 @@ def trl_rows(trainer):
     return [{**row, "loss": loss} for row, loss in zip(rows, exact, strict=True)]
 
 
-def our_rows(name, data, method, folder="model", more="checkpoint: {every_steps: 0, save_final: false}"):
+def our_rows(name, data, method, folder="model", more="checkpoint: {every_steps: 0, save_final: false}", rate=RATE):
     config = write_config(work / f"{name}.yaml", f"""
 run: {{name: {name}, output_dir: {work}/runs/{name}}}
 model: {{path: {work}/{folder}}}
 data: {{train: [{{path: {work}/{data}.jsonl}}], sequence_length: 512, shuffle: false, on_too_long: error}}
 method: {json.dumps(method)}
-optimizer: {{learning_rate: {RATE}}}
+optimizer: {{learning_rate: {rate}}}
 schedule: {{name: constant}}
 train: {{max_steps: {STEPS}, global_batch_size: {BATCH}, micro_batch_size: 2, max_grad_norm: 1.0, precision: fp32}}
 {more}
@@ -215,10 +215,10 @@ if "reward" in ONLY:
     for name, data, rows, settings in (("reward", "pairs", pairs, {}),
                                        ("reward margin centred", "margins", with_margin, {"center_rewards_coefficient": 0.01})):
         scorer = kind.from_pretrained(work / "scorer", dtype=torch.float32)
-        trainer = trl.RewardTrainer(model=scorer, args=arguments(trl.RewardConfig, **settings),
+        trainer = trl.RewardTrainer(model=scorer, args=arguments(trl.RewardConfig, 2e-4, **settings),
                                     train_dataset=datasets.Dataset.from_list(rows), processing_class=tokenizer)
         run_name = name.replace(" ", "-")
-        ours = our_rows(run_name, data, {"name": "reward", **settings}, "scorer", "checkpoint: {every_steps: 0}")
+        ours = our_rows(run_name, data, {"name": "reward", **settings}, "scorer", "checkpoint: {every_steps: 0}", 2e-4)
         compare(name, ours, trl_rows(trainer), ("accuracy", "margin", "mean_reward", "min_reward", "max_reward"))
         chats_of = [p["prompt"] + p["chosen"] for p in pairs[:8]]
         final = kind.from_pretrained(work / "runs" / run_name / "final", dtype=torch.float32)

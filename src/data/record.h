@@ -36,7 +36,7 @@ struct Record {
   std::vector<bool> labels;
   jinja::Value ground_truth;  ///< what a verifier compares an answer with; undefined if the record has none
   jinja::Dict fields;         ///< of the record, all but the prompt: for verifiers
-  double margin = 0;  ///< kPreference: by how much the chosen answer is better
+  double margin = 0;          ///< kPreference: by how much the chosen answer is better
 };
 
 /// Whether a message may hold targets: `weight` 1 or absent (OpenAI) and `train` true or absent (Axolotl).
