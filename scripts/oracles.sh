@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Compares this build with the field's reference implementations, live. They are Python packages in a virtual
 # environment of their own (third_party/oracles); the program never needs them.
-#   scripts/oracles.sh [check...]     all checks, or those named: tokenizer tokenizers tokenizer_train template score train export families quantise gguf tensorboard checkpoint files adapters
+#   scripts/oracles.sh [check...]     all checks, or those named: tokenizer tokenizers tokenizer_train template score train preference export families quantise gguf tensorboard checkpoint files adapters
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 PHALANX=${PHALANX:-$ROOT/build/release/phalanx}
 ORACLES=${PHALANX_ORACLES:-$THIRD_PARTY/oracles}
 MODEL=$ROOT/models/SmolLM2-135M-Instruct.Q4_1.gguf
 CHECKS=("$@")
-[ "${#CHECKS[@]}" -gt 0 ] || CHECKS=(tokenizer tokenizers tokenizer_train template score train export families quantise gguf tensorboard checkpoint files adapters)
+[ "${#CHECKS[@]}" -gt 0 ] || CHECKS=(tokenizer tokenizers tokenizer_train template score train preference export families quantise gguf tensorboard checkpoint files adapters)
 
 install_oracles() {
   if [ -x "$ORACLES/bin/python" ]; then echo "$ORACLES is there"; return; fi

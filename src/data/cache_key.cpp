@@ -56,6 +56,7 @@ uint64_t cache_key(const PrepareOptions& options, const Tokenizer& tokenizer) {
   const DataOptions& data = options.data;
   hasher.add_field(static_cast<int64_t>(tokenizer.fingerprint()));
   hasher.add_field(options.chat_template);
+  hasher.add_field(static_cast<int64_t>(options.kind));
   hasher.add_field(data.sequence_length);
   hasher.add_field(int64_t{data.packing});
   hasher.add_field(data.loss_on);

@@ -17,9 +17,14 @@ Sequence Dataset::sequence(int64_t index) const {
       sequence.position_ids.push_back(static_cast<int32_t>(t));
     }
     sequence.lengths.push_back(static_cast<int32_t>(segment.length));
-    sequence.record_ids.push_back(segment.record_id);
+    const bool is_of_last = !sequence.record_ids.empty() && sequence.record_ids.back() == segment.record_id;
+    if (!is_of_last || segment.answer == 0) sequence.record_ids.push_back(segment.record_id);
   }
   return sequence;
+}
+
+float Dataset::value(int64_t index) const {
+  return tokens_.row(static_cast<uint64_t>(index)).front().value;
 }
 
 std::vector<SourceRange> Dataset::sources() const {

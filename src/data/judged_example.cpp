@@ -10,15 +10,30 @@ namespace {
 
 constexpr const char* kStepEnd = "\n";
 
+// The answers' masks are made here, so that no template needs marks for them.
 ExampleOptions for_answers(ExampleOptions options) {
-  options.loss_on = "completion";
+  options.loss_on = "all";
   options.require_target = true;
   return options;
 }
 
-/// Tokens in front of the first target.
-size_t prompt_tokens(const Example& example) {
-  return static_cast<size_t>(std::find(example.mask.begin(), example.mask.end(), 1) - example.mask.begin());
+size_t common_prefix(const std::vector<int32_t>& a, const std::vector<int32_t>& b) {
+  const auto count = static_cast<std::ptrdiff_t>(std::min(a.size(), b.size()));
+  return static_cast<size_t>(std::mismatch(a.begin(), a.begin() + count, b.begin()).first - a.begin());
+}
+
+/// Everything behind the first `num_prompt_tokens` is the answer.
+void mark_answer(Example& example, size_t num_prompt_tokens, size_t prompt_size) {
+  if (num_prompt_tokens == 0 && prompt_size > 0) {
+    core::fail(core::ExitCode::kBadInput,
+               "the prompt has other tokens in front of the chosen answer than in front of the rejected one "
+               "or on its own; does the chat template look at the answer?");
+  }
+  if (num_prompt_tokens >= example.ids.size())
+    core::fail(core::ExitCode::kBadInput, "an answer has no token behind its prompt");
+  std::fill(example.mask.begin(), example.mask.end(), 1);
+  std::fill_n(example.mask.begin(), num_prompt_tokens, 0);
+  example.num_straddling = num_prompt_tokens < prompt_size ? 1 : 0;
 }
 
 }  // namespace
@@ -29,33 +44,52 @@ JudgedExampleBuilder::JudgedExampleBuilder(const Tokenizer& tokenizer, ExampleOp
                                                                    : SpecialText::kParse),
       answers_(tokenizer, for_answers(std::move(options))) {}
 
+std::vector<int32_t> JudgedExampleBuilder::bos() const {
+  const std::vector<TokenId> around = tokenizer_.encode_with_post_processor("");
+  const SpecialTokens& special = tokenizer_.special_tokens();
+  if (special.bos && !around.empty() && around.front() == *special.bos) return {*special.bos};
+  return {};
+}
+
+/// The prompt of a pair or conversation on its own, as it would be put to the model.
+std::vector<int32_t> JudgedExampleBuilder::prompt_ids(const Record& answer) const {
+  if (answer.kind == Record::Kind::kPair) {
+    std::vector<int32_t> ids = bos();
+    const std::vector<TokenId> prompt = tokenizer_.encode(answer.prompt, special_text_);
+    ids.insert(ids.end(), prompt.begin(), prompt.end());
+    return ids;
+  }
+  const auto& messages = answer.messages.items();
+  const auto count = static_cast<std::ptrdiff_t>(answer.num_prompt_messages);
+  return answers_
+      .build_prompt(jinja::Value(std::vector<jinja::Value>(messages.begin(), messages.begin() + count)),
+                    answer.tools)
+      .ids;
+}
+
 PreferenceExample JudgedExampleBuilder::preference(const Record& record) const {
   PreferenceExample example{answers_.build(record.answers.at(0)), answers_.build(record.answers.at(1)), 0};
-  const std::vector<int32_t>&chosen = example.chosen.ids, &rejected = example.rejected.ids;
-  // A token may hold the end of the prompt and the beginning of one answer, so the two may part earlier.
-  example.num_prompt_tokens = std::min(prompt_tokens(example.chosen), prompt_tokens(example.rejected));
-  const auto shared = static_cast<std::ptrdiff_t>(example.num_prompt_tokens);
-  if (!std::equal(chosen.begin(), chosen.begin() + shared, rejected.begin())) {
-    core::fail(
-        core::ExitCode::kBadInput,
-        "the prompt has other tokens in front of the chosen answer than in front of the rejected one, so "
-        "that their probabilities cannot be compared; does the chat template look at the answer?");
-  }
-  if (chosen == rejected)
+  const std::vector<int32_t> prompt = prompt_ids(record.answers.at(0));
+  if (example.chosen.ids == example.rejected.ids)
     core::fail(core::ExitCode::kBadInput,
                "\"chosen\" and \"rejected\" are the same tokens, so that nothing is preferred");
+  example.num_prompt_tokens =
+      std::min(common_prefix(prompt, example.chosen.ids), common_prefix(prompt, example.rejected.ids));
+  for (Example* answer : {&example.chosen, &example.rejected})
+    mark_answer(*answer, example.num_prompt_tokens, prompt.size());
   return example;
 }
 
 UnpairedExample JudgedExampleBuilder::unpaired(const Record& record) const {
-  return {answers_.build(record.answers.at(0)), record.labels.at(0)};
+  UnpairedExample example{answers_.build(record.answers.at(0)), record.labels.at(0)};
+  const std::vector<int32_t> prompt = prompt_ids(record.answers.at(0));
+  mark_answer(example.answer, common_prefix(prompt, example.answer.ids), prompt.size());
+  return example;
 }
 
 StepwiseExample JudgedExampleBuilder::stepwise(const Record& record) const {
   StepwiseExample example;
-  const std::vector<TokenId> around = tokenizer_.encode_with_post_processor("");
-  const SpecialTokens& special = tokenizer_.special_tokens();
-  if (special.bos && !around.empty() && around.front() == *special.bos) example.ids.push_back(*special.bos);
+  example.ids = bos();
   const auto append = [&](const std::string& text) {
     const std::vector<TokenId> ids = tokenizer_.encode(text, special_text_);
     example.ids.insert(example.ids.end(), ids.begin(), ids.end());

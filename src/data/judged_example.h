@@ -8,7 +8,7 @@ namespace phalanx::data {
 
 /// Two answers to one prompt (Record::Kind::kPreference).
 struct PreferenceExample {
-  Example chosen, rejected;      ///< masks cover the answers, with their stop token or EOS
+  Example chosen, rejected;      ///< masks cover the answers
   size_t num_prompt_tokens = 0;  ///< so many first ids are the same in both, and none of them is a target
 };
 
@@ -25,9 +25,11 @@ struct StepwiseExample {
   std::vector<int32_t> labels;  // [T] 1 or 0 at the last token of each step, kIgnoredLabel elsewhere
 };
 
-/// Records of judged answers as tokens. Immutable; safe to share between threads. The tokenizer must outlive
-/// it. Steps and prompt are tokenised apart, as TRL's PRMTrainer does it, so that each step ends with a token
-/// of its own.
+/// Records of judged answers as tokens. An answer is what the whole has beyond the prompt on its own, which
+/// for a conversation is rendered with its generation prompt: from the first token in which they differ to
+/// the last one, with whatever the template puts behind an answer (TRL's DPOTrainer). Immutable; safe to
+/// share between threads. The tokenizer must outlive it. Steps and prompt are tokenised apart, as TRL's
+/// PRMTrainer does it, so that each step ends with a token of its own.
 class JudgedExampleBuilder {
  public:
   /// `options.loss_on` and `require_target` are not asked: targets are the answers.
@@ -40,6 +42,9 @@ class JudgedExampleBuilder {
   StepwiseExample stepwise(const Record& record) const;
 
  private:
+  std::vector<int32_t> bos() const;
+  std::vector<int32_t> prompt_ids(const Record& answer) const;
+
   const Tokenizer& tokenizer_;
   SpecialText special_text_;
   ExampleBuilder answers_;

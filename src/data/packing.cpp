@@ -44,6 +44,15 @@ void pack_window(const std::vector<Segment>& samples, size_t begin, size_t end, 
 
 }  // namespace
 
+Packing pack_records(const std::vector<Segment>& samples) {
+  Packing packing{samples, {}};
+  for (size_t i = 0; i < samples.size(); ++i) {
+    if (i == 0 || samples[i].record_id != samples[i - 1].record_id) packing.row_begin.push_back(i);
+  }
+  packing.row_begin.push_back(samples.size());
+  return packing;
+}
+
 Packing pack_single(const std::vector<Segment>& samples) {
   Packing packing{samples, std::vector<uint64_t>(samples.size() + 1)};
   std::iota(packing.row_begin.begin(), packing.row_begin.end(), uint64_t{0});

@@ -12,6 +12,8 @@ struct Segment {
   uint32_t length = 0;
   uint32_t source = 0;    ///< index into data.train
   int64_t record_id = 0;  ///< number of the record over all sources, from 0
+  uint32_t answer = 0;    ///< of a record with several samples: which of them
+  float value = 0;        ///< RecordSamples::values
 };
 
 /// Rows of segments, each row at most `capacity` tokens: row r is order[row_begin[r]] .. order[row_begin[r +
@@ -23,6 +25,9 @@ struct Packing {
 
 /// One sample per row.
 Packing pack_single(const std::vector<Segment>& samples);
+
+/// One record per row: the samples of a record stay together.
+Packing pack_records(const std::vector<Segment>& samples);
 
 /// Samples cut into pieces of at most `capacity` tokens, in order.
 std::vector<Segment> split_samples(const std::vector<Segment>& samples, uint32_t capacity);

@@ -5,6 +5,7 @@
 
 #include "data/data_options.h"
 #include "data/dataset.h"
+#include "data/record_samples.h"
 #include "data/tokenizer.h"
 
 namespace phalanx::data {
@@ -14,7 +15,8 @@ struct PrepareOptions {
   DataOptions data;
   std::string chat_template;  ///< Jinja source
   std::string cache_dir;
-  std::string quarantine;  ///< path of quarantine.jsonl
+  std::string quarantine;                ///< path of quarantine.jsonl
+  SampleKind kind = SampleKind::kWhole;  ///< of records that judge answers, each is a row
 };
 
 /// Reads, tokenises, masks and packs the sources, or maps the result of an earlier run: the cache file's name

@@ -17,7 +17,7 @@ struct Record {
     kPair,        ///< `prompt`, `text` = its completion
     kChat,        ///< `messages`, `tools`, `num_prompt_messages`
     kTokens,      ///< `ids`, `mask`
-    kPreference,  ///< `answers` = chosen, rejected: both kPair or both kChat, with one prompt
+    kPreference,  ///< `answers` = chosen, rejected: both kPair or both kChat, with one prompt; `margin`
     kUnpaired,    ///< `answers` = one kPair or kChat, `labels` = is it desirable?
     kStepwise,    ///< `prompt`, `steps`, `labels` = is the step right?
     kPrompt,  ///< `prompt` or `messages`, `tools`; `ground_truth`, `fields`: answers are sampled and judged
@@ -36,6 +36,7 @@ struct Record {
   std::vector<bool> labels;
   jinja::Value ground_truth;  ///< what a verifier compares an answer with; undefined if the record has none
   jinja::Dict fields;         ///< of the record, all but the prompt: for verifiers
+  double margin = 0;          ///< kPreference: by how much the chosen answer is better
 };
 
 /// Whether a message may hold targets: `weight` 1 or absent (OpenAI) and `train` true or absent (Axolotl).

@@ -110,6 +110,14 @@ Record read_conversations(const Dict& object) {
   return preference_record(answered(chosen), answered(rejected));
 }
 
+double read_margin(const Dict& object) {
+  if (!has_field(object, "margin")) return 0;
+  const Value& margin = required(object, "margin");
+  if (margin.is_bool() || !margin.is_number())
+    refuse("\"margin\" is {} but must be a number", jinja::type_name(margin));
+  return margin.is_int() ? static_cast<double>(margin.integer()) : *margin.get_if<double>();
+}
+
 void check_answer(const Record& answer, const char* name) {
   if (answer.kind == Record::Kind::kPair) {
     if (answer.text.empty()) refuse("\"{}\" is empty", name);
@@ -151,7 +159,9 @@ RecordFormat preference_format() {
     const bool is_text = required(object, "chosen").is_text();
     if (is_text != required(object, "rejected").is_text())
       refuse("\"chosen\" and \"rejected\" must both be text or both be messages");
-    return is_text ? read_texts(object) : read_conversations(object);
+    Record record = is_text ? read_texts(object) : read_conversations(object);
+    record.margin = read_margin(object);
+    return record;
   };
   return format;
 }

@@ -20,8 +20,8 @@ RecordFormat sharegpt_format();
 /// "rejected" in place of "output" a preference.
 RecordFormat alpaca_format();
 RecordFormat prompt_completion_format();  ///< {"prompt", "completion"}: both text, or both lists of messages
-/// {"prompt"?, "chosen", "rejected"}: all text, or all lists of messages (answers also one message). Without
-/// a prompt it is what both answers begin with.
+/// {"prompt"?, "chosen", "rejected", "margin"?}: all text, or all lists of messages (answers also one
+/// message). Without a prompt it is what both answers begin with. `margin` is a number for reward models.
 RecordFormat preference_format();
 RecordFormat unpaired_format();  ///< {"prompt", "completion", "label": bool}: text, or lists of messages
 RecordFormat stepwise_format();  ///< {"prompt", "completions": [text], "labels": [bool]}

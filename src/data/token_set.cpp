@@ -15,9 +15,9 @@ namespace phalanx::data {
 namespace {
 
 constexpr char kMagic[8] = {'P', 'H', 'X', 'T', 'O', 'K', 'E', 'N'};
-constexpr uint64_t kVersion = 4;  // the format of the file, and what records mean
+constexpr uint64_t kVersion = 5;  // the format of the file, and what records mean
 constexpr size_t kAlign = 64;
-static_assert(sizeof(Segment) == 24 && std::is_trivially_copyable_v<Segment>);
+static_assert(sizeof(Segment) == 32 && std::is_trivially_copyable_v<Segment>);
 
 struct Header {
   char magic[8];
@@ -184,7 +184,7 @@ std::optional<TokenSet> TokenSet::open(const std::string& path, uint64_t key, st
 bool TokenSet::continues(const Segment& segment) const {
   const auto next = static_cast<size_t>(&segment - segments_.data()) + 1;
   return next < segments_.size() && segments_[next].begin == segment.begin + segment.length &&
-         segments_[next].record_id == segment.record_id;
+         segments_[next].record_id == segment.record_id && segments_[next].answer == segment.answer;
 }
 
 }  // namespace phalanx::data

@@ -20,13 +20,13 @@ constexpr int64_t kShownTokens = 4096;  // of the example in the report
 struct Failure {
   std::string reason;
 };
-using Outcome = std::variant<Example, Failure>;
+using Outcome = std::variant<RecordSamples, Failure>;
 
 Outcome build_one(const RecordReader& reader, const RawRecord& record, const std::string& format,
-                  const ExampleBuilder& builder) {
+                  const MakeSamples& make_samples) {
   if (!record.problem.empty()) return Failure{record.problem};
   try {
-    return builder.build(read_record(reader.parse(record), format));
+    return make_samples(read_record(reader.parse(record), format));
   } catch (const core::Error& error) {
     if (error.code() != core::ExitCode::kBadInput)
       core::fail(error.code(), "line {}: {}", record.line, error.what());
@@ -36,7 +36,7 @@ Outcome build_one(const RecordReader& reader, const RawRecord& record, const std
 
 /// All records of a batch on all cores; outcome i belongs to record i.
 std::vector<Outcome> build_all(const RecordReader& reader, const std::vector<RawRecord>& records,
-                               const std::string& format, const ExampleBuilder& builder) {
+                               const std::string& format, const MakeSamples& make_samples) {
   std::vector<Outcome> outcomes(records.size());
   std::atomic<size_t> next{0};
   std::atomic<bool> failed{false};
@@ -44,7 +44,7 @@ std::vector<Outcome> build_all(const RecordReader& reader, const std::vector<Raw
   const auto work = [&] {
     try {
       for (size_t i = next++; i < records.size() && !failed; i = next++)
-        outcomes[i] = build_one(reader, records[i], format, builder);
+        outcomes[i] = build_one(reader, records[i], format, make_samples);
     } catch (...) {
       if (!failed.exchange(true)) failure = std::current_exception();
     }
@@ -63,8 +63,9 @@ std::vector<Outcome> build_all(const RecordReader& reader, const std::vector<Raw
 
 TokenSetBuilder::TokenSetBuilder(const PrepareOptions& options, const Tokenizer& tokenizer)
     : options_(options),
-      builder_(tokenizer,
-               {options.data.loss_on, options.data.special_tokens_in_content, options.chat_template, true}) {}
+      make_samples_(sample_maker(
+          options.kind, tokenizer,
+          {options.data.loss_on, options.data.special_tokens_in_content, options.chat_template, true})) {}
 
 void TokenSetBuilder::read(size_t index) {
   source_ = index;
@@ -97,13 +98,13 @@ void TokenSetBuilder::add(const std::vector<RawRecord>& records) {
   if (format_ == "auto") detect_format(records);
   std::vector<Outcome> outcomes;
   try {
-    outcomes = build_all(*reader_, records, format_, builder_);
+    outcomes = build_all(*reader_, records, format_, make_samples_);
   } catch (const core::Error& error) {
     core::fail(error.code(), "{}: {}", path(), error.what());
   }
   for (size_t i = 0; i < records.size(); ++i) {
-    if (const auto* example = std::get_if<Example>(&outcomes[i])) {
-      add(records[i], *example);
+    if (auto* made = std::get_if<RecordSamples>(&outcomes[i])) {
+      add(records[i], *made);
     } else {
       reject(records[i], std::get<Failure>(outcomes[i]).reason);
     }
@@ -123,40 +124,51 @@ void TokenSetBuilder::detect_format(const std::vector<RawRecord>& records) {
   }
 }
 
-void TokenSetBuilder::add(const RawRecord& record, const Example& example) {
-  num_special_ += example.special_text_in_content ? 1 : 0;
-  auto length = static_cast<int64_t>(example.ids.size());
-  if (!fits(record, example, length)) return;
-  num_straddling_ += example.num_straddling;
-  if (samples_.empty()) first_ = example;
-  samples_.push_back(
-      {content_.ids.size(), static_cast<uint32_t>(length), static_cast<uint32_t>(source_), num_records_});
-  content_.ids.insert(content_.ids.end(), example.ids.begin(), example.ids.begin() + length);
-  content_.mask.insert(content_.mask.end(), example.mask.begin(), example.mask.begin() + length);
+void TokenSetBuilder::add(const RawRecord& record, RecordSamples& made) {
+  for (const Example& sample : made.samples) num_special_ += sample.special_text_in_content ? 1 : 0;
+  if (!fits(record, made)) return;
+  if (samples_.empty()) first_ = made.samples.front();
+  for (size_t i = 0; i < made.samples.size(); ++i) {
+    const Example& sample = made.samples[i];
+    num_straddling_ += sample.num_straddling;
+    samples_.push_back({content_.ids.size(), static_cast<uint32_t>(sample.ids.size()),
+                        static_cast<uint32_t>(source_), num_records_, static_cast<uint32_t>(i),
+                        made.values[i]});
+    content_.ids.insert(content_.ids.end(), sample.ids.begin(), sample.ids.end());
+    content_.mask.insert(content_.mask.end(), sample.mask.begin(), sample.mask.end());
+  }
 }
 
-/// Applies data.on_too_long; false: the sample is dropped, and counted.
-bool TokenSetBuilder::fits(const RawRecord& record, const Example& example, int64_t& length) {
-  const int64_t longest = options_.data.sequence_length;
-  if (length <= longest || format_ == "text") return true;  // documents are split
+/// Applies data.on_too_long; false: the record is dropped, and counted.
+bool TokenSetBuilder::fits(const RawRecord& record, RecordSamples& made) {
+  size_t length = 0;
+  for (const Example& sample : made.samples) length = std::max(length, sample.ids.size());
+  const int64_t limit = options_.data.sequence_length;
+  if (static_cast<int64_t>(length) <= limit || format_ == "text") return true;  // documents are split
   if (options_.data.on_too_long == "error") {
     core::fail(core::ExitCode::kBadInput,
                "{}: line {}: the record has {} tokens but data.sequence_length is {}; raise it, or set "
                "data.on_too_long: drop or truncate",
-               path(), record.line, length, longest);
+               path(), record.line, length, limit);
   }
   if (options_.data.on_too_long == "drop") {
     ++drops_["longer than data.sequence_length"];
     return false;
   }
-  const auto last = example.mask.begin() + longest;
-  if (std::find(example.mask.begin() + 1, last, 1) == last) {
+  if (!std::all_of(made.samples.begin(), made.samples.end(), [&](Example& sample) { return cut(sample); })) {
     ++drops_["no target left after cutting to data.sequence_length"];
     return false;
   }
-  length = longest;
   ++num_truncated_;
   return true;
+}
+
+/// False if no target is left.
+bool TokenSetBuilder::cut(Example& example) {
+  const auto length = std::min(example.ids.size(), static_cast<size_t>(options_.data.sequence_length));
+  example.ids.resize(length);
+  example.mask.resize(length);
+  return std::find(example.mask.begin() + 1, example.mask.end(), 1) != example.mask.end();
 }
 
 void TokenSetBuilder::reject(const RawRecord& record, const std::string& reason) {
@@ -186,6 +198,11 @@ void TokenSetBuilder::pack() {
         std::find_if(begin, samples_.end(), [&](const Segment& sample) { return sample.source != source; });
     const std::vector<Segment> mine(begin, end);
     const bool is_text = formats_[source] == "text";
+    if (options_.kind != SampleKind::kWhole) {
+      append(options_.kind == SampleKind::kPreference ? pack_records(mine) : pack_single(mine));
+      begin = end;
+      continue;
+    }
     if (options_.data.packing) {
       append(is_text ? pack_split(mine, capacity) : pack_best_fit(mine, capacity));
     } else {

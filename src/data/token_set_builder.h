@@ -30,8 +30,9 @@ class TokenSetBuilder {
 
  private:
   void add(const std::vector<RawRecord>& records);
-  void add(const RawRecord& record, const Example& example);
-  bool fits(const RawRecord& record, const Example& example, int64_t& length);
+  void add(const RawRecord& record, RecordSamples& made);
+  bool fits(const RawRecord& record, RecordSamples& made);
+  bool cut(Example& example);
   void detect_format(const std::vector<RawRecord>& records);
   void reject(const RawRecord& record, const std::string& reason);
   const std::string& path() const { return options_.sources[source_].path; }
@@ -42,7 +43,7 @@ class TokenSetBuilder {
   [[noreturn]] void fail_empty() const;
 
   const PrepareOptions& options_;
-  ExampleBuilder builder_;
+  MakeSamples make_samples_;
   TokenSetContent content_;
   std::vector<Segment> samples_;
   std::vector<BadRecord> bad_;

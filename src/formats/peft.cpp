@@ -144,8 +144,8 @@ json as_json_number(double value) {
 AdapterConfig read_adapter_config(const std::filesystem::path& file) {
   const JsonFields fields(json(core::read_json(file.string())), file);
   if (fields.text("peft_type") != "LORA") fields.fail_value("peft_type", "LORA");
-  if (fields.has("task_type") && fields.text("task_type") != "CAUSAL_LM")
-    fields.fail_value("task_type", "CAUSAL_LM");
+  const std::string task = fields.find_text("task_type").value_or("CAUSAL_LM");
+  if (task != "CAUSAL_LM" && task != "SEQ_CLS") fields.fail_value("task_type", "CAUSAL_LM or SEQ_CLS");
   refuse_unimplemented(fields);
   check_initialisation(fields);
   AdapterConfig config;
@@ -191,7 +191,7 @@ void write_adapter_config(const std::filesystem::path& file, const AdapterConfig
       {"rank_pattern", config.rank_pattern},
       {"revision", nullptr},
       {"target_modules", config.target_pattern ? json(*config.target_pattern) : json(config.target_modules)},
-      {"task_type", "CAUSAL_LM"},
+      {"task_type", std::ranges::count(config.modules_to_save, "score") > 0 ? "SEQ_CLS" : "CAUSAL_LM"},
       {"use_dora", config.use_dora},
       {"use_rslora", config.use_rslora},
   };

@@ -168,7 +168,13 @@ ModelSource open(const fs::path& path, const OpenOptions& options, int depth) {
 }  // namespace
 
 ModelSource open_model(const fs::path& path, const OpenOptions& options) {
-  return open(path, options, /*depth=*/0);
+  ModelSource source = open(path, options, /*depth=*/0);
+  if (source.files.config().num_labels == 0) return source;
+  core::fail(
+      ExitCode::kBadInput,
+      "{}: a reward model (score.weight), which scores texts and has no output matrix to write any; name "
+      "a language model",
+      path.string());
 }
 
 ModelDescription describe_model(const core::Config& config) {

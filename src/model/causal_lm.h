@@ -84,7 +84,8 @@ class CausalLm : public Module {
   /// As hidden() for the next tokens of sequences whose earlier tokens are in `cache` (one sequence per cache
   /// entry).
   at::Tensor hidden_cached(const ModelInput& input, KvCache& cache);
-  /// Output matrix [vocab_size, hidden_size]; the embedding's own tensor where tied.
+  /// Output matrix [vocab_size, hidden_size]; the embedding's own tensor where tied. Of a model that scores
+  /// sequences: score.weight [num_labels, hidden_size].
   virtual at::Tensor output_weight() = 0;
   virtual const TransformerConfig& config() const = 0;
   LayerRange all_layers() const { return {0, config().num_hidden_layers}; }

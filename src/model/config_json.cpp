@@ -12,6 +12,8 @@ namespace phalanx::model {
 namespace {
 
 constexpr int64_t kMaxSize = int64_t{1} << 31;
+constexpr const char* kClassifier = "ForSequenceClassification";
+constexpr int64_t kDefaultLabels = 2;  // transformers writes no id2label then
 
 std::optional<int64_t> find_id(const formats::HfConfig& file, const char* key) {
   return file.find_integer(key, 0, kMaxSize);
@@ -109,6 +111,20 @@ int64_t read_key_value_heads(const formats::HfConfig& file, const TransformerCon
       .value_or(use_default ? c.num_key_value_heads : c.num_attention_heads);
 }
 
+int64_t read_num_labels(const formats::HfConfig& file) {
+  const std::optional<formats::JsonFields> labels = file.find_object("id2label");
+  const std::optional<int64_t> count = file.find_integer("num_labels", 1, kMaxSize);
+  if (labels)
+    for (const std::string& id : labels->keys()) (void)labels->raw(id);
+  if (const auto ids = file.find_object("label2id"))
+    for (const std::string& name : ids->keys()) (void)ids->raw(name);
+  const std::vector<std::string> named = file.texts("architectures");
+  const bool scores =
+      std::ranges::any_of(named, [](const std::string& name) { return name.ends_with(kClassifier); });
+  if (!scores) return 0;
+  return labels ? static_cast<int64_t>(labels->keys().size()) : count.value_or(kDefaultLabels);
+}
+
 int64_t read_head_dim(const formats::HfConfig& file, const TransformerConfig& c) {
   // As above.
   const bool use_default = !file.contains("head_dim") && c.head_dim > 0;
@@ -176,12 +192,21 @@ void refuse_unread(const formats::HfConfig& file, const TransformerConfig& confi
                fmt::join(family_architectures(), ", "));
   }
   const std::vector<std::string> named = file.texts("architectures");
-  const std::string& expected = find_family(config.model_type).architecture;
+  const std::string expected = architecture_of(config);
   if (!named.empty() && std::ranges::find(named, expected) == named.end()) {
     core::fail(core::ExitCode::kBadInput, "{}: architectures is {}; supported are {}", file.path().string(),
                core::printable(fmt::format("{}", fmt::join(named, ", "))),
                fmt::join(family_architectures(), ", "));
   }
+}
+
+std::string architecture_of(const TransformerConfig& config) {
+  const std::string& own = find_family(config.model_type).architecture;
+  if (config.num_labels == 0) return own;
+  for (const std::string_view end : {"ForCausalLM", "LMHeadModel"}) {
+    if (own.ends_with(end)) return own.substr(0, own.size() - end.size()) + kClassifier;
+  }
+  return own;
 }
 
 TransformerConfig parse_config(const formats::HfConfig& file) {
@@ -208,6 +233,7 @@ TransformerConfig parse_config(const formats::HfConfig& file) {
   c.bos_token_id = find_id(file, "bos_token_id");
   c.eos_token_ids = file.integers("eos_token_id", 0, kMaxSize);
   c.pad_token_id = find_id(file, "pad_token_id");
+  c.num_labels = read_num_labels(file);
   if (family.read_config) family.read_config(file, c);
   c.validate(file.path().string());
   return c;
@@ -220,7 +246,7 @@ nlohmann::json to_json(const TransformerConfig& c, core::DType dtype) {
   if (c.eos_token_ids.size() == 1) eos = c.eos_token_ids.front();
   if (c.eos_token_ids.size() > 1) eos = c.eos_token_ids;
   const Family& family = find_family(c.model_type);
-  json config = {{"architectures", {family.architecture}},
+  json config = {{"architectures", {architecture_of(c)}},
                  {"model_type", c.model_type},
                  {"vocab_size", c.vocab_size},
                  {"hidden_size", c.hidden_size},
@@ -246,6 +272,11 @@ nlohmann::json to_json(const TransformerConfig& c, core::DType dtype) {
   }
   formats::set_dtype(config, dtype);
   if (family.write_config) family.write_config(c, config);
+  for (int64_t label = 0; label < c.num_labels; ++label) {
+    const std::string name = fmt::format("LABEL_{}", label);
+    config["id2label"][std::to_string(label)] = name;
+    config["label2id"][name] = label;
+  }
   return config;
 }
 

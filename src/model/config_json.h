@@ -15,6 +15,10 @@ formats::HfConfig in_common_keys(const formats::HfConfig& file);
 /// implemented.
 TransformerConfig parse_config(const formats::HfConfig& file);
 
+/// The class that config.json names to transformers: the family's, or of a model that scores sequences
+/// "LlamaForSequenceClassification".
+std::string architecture_of(const TransformerConfig& config);
+
 /// @throws core::Error (kBadInput) if parse_config() left a key unread that is known to change what a model
 /// computes, or if `architectures` names another class than the family's; lists what is supported.
 void refuse_unread(const formats::HfConfig& file, const TransformerConfig& config);

@@ -214,8 +214,10 @@ LayersOutput Decoder::run(const CausalLm& model, const ModelInput& input, const 
 DecoderLm::DecoderLm(const TransformerConfig& c, const DecoderKind& kind) : config_(c) {
   model_ = register_module("model", std::make_shared<Decoder>(c, kind));
   if (c.final_logit_softcapping > 0) set_head(std::make_shared<OutputHead>(c.final_logit_softcapping));
-  if (!c.tie_word_embeddings) {
-    lm_head_ = register_module("lm_head", std::make_shared<Linear>(c.hidden_size, c.vocab_size, false));
+  if (c.num_labels > 0) {
+    output_ = register_module("score", std::make_shared<Linear>(c.hidden_size, c.num_labels, false));
+  } else if (!c.tie_word_embeddings) {
+    output_ = register_module("lm_head", std::make_shared<Linear>(c.hidden_size, c.vocab_size, false));
   }
 }
 

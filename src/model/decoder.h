@@ -138,13 +138,13 @@ class DecoderLm : public CausalLm {
                           KvCache* cache = nullptr) override {
     return model_->run(*this, input, before, range, cache);
   }
-  at::Tensor output_weight() override { return lm_head_ ? lm_head_->weight : model_->embedding_weight(); }
+  at::Tensor output_weight() override { return output_ ? output_->weight : model_->embedding_weight(); }
   const TransformerConfig& config() const override { return config_; }
 
  private:
   TransformerConfig config_;
   std::shared_ptr<Decoder> model_;
-  std::shared_ptr<Linear> lm_head_;
+  std::shared_ptr<Linear> output_;  // "lm_head" or "score"; none where tied
 };
 
 }  // namespace phalanx::model

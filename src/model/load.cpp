@@ -87,6 +87,25 @@ void refuse_other_kinds(const formats::HfConfig& config) {
       core::printable(config.text("model_type"), 40), fmt::join(family_architectures(), ", "));
 }
 
+/// A language model's tensors but for its output matrix.
+class WithoutOutput : public formats::TensorFile {
+ public:
+  explicit WithoutOutput(std::shared_ptr<const formats::TensorFile> inner) : inner_(std::move(inner)) {
+    for (const formats::TensorInfo& tensor : inner_->tensors())
+      if (tensor.name != "lm_head.weight") tensors_.push_back(tensor);
+  }
+  const std::vector<formats::TensorInfo>& tensors() const override { return tensors_; }
+  std::span<const std::byte> bytes(const formats::TensorInfo& tensor) const override {
+    return inner_->bytes(*inner_->find(tensor.name));
+  }
+  void check_unchanged() const override { inner_->check_unchanged(); }
+  void release_pages() const override { inner_->release_pages(); }
+
+ private:
+  std::shared_ptr<const formats::TensorFile> inner_;
+  std::vector<formats::TensorInfo> tensors_;
+};
+
 [[noreturn]] void refuse(const fs::path& path, const char* found) {
   core::fail(core::ExitCode::kBadInput,
              "{}: {}; a model is a folder with config.json and model.safetensors, or a .gguf file",
@@ -139,12 +158,24 @@ ModelFiles ModelFiles::untied() const {
   return files;
 }
 
+ModelFiles ModelFiles::as_scoring(int64_t num_labels) const {
+  ModelFiles files = *this;
+  if (config_.num_labels > 0) return files;
+  files.config_.num_labels = num_labels;
+  files.weights_ = std::make_shared<WithoutOutput>(weights_);
+  files.has_new_score_ = true;
+  return files;
+}
+
 std::shared_ptr<CausalLm> build(const TransformerConfig& config) {
   return find_family(config.model_type).build(config);
 }
 
 void check_model(const ModelFiles& files) {
-  check_weights(all_parameters(*build(files.config())), files.weights(), files.path().string());
+  NamedTensors stored = all_parameters(*build(files.config()));
+  if (files.has_new_score())
+    std::erase_if(stored, [](const auto& parameter) { return parameter.first == kScoreWeight; });
+  check_weights(stored, files.weights(), files.path().string());
 }
 
 void load_weights(CausalLm& model, const ModelFiles& files, at::ScalarType dtype) {

@@ -36,6 +36,10 @@ class ModelFiles {
   const formats::TensorFile& weights() const { return *weights_; }
   const std::shared_ptr<const formats::TensorFile>& shared_weights() const { return weights_; }
   core::DType dtype() const { return dtype_; }  ///< the type that most of the weights have
+  /// The same weights for a model that scores sequences: without an output matrix. `score.weight` is new
+  /// where the files have none. @param num_labels  of a new one; stored ones keep theirs.
+  ModelFiles as_scoring(int64_t num_labels) const;
+  bool has_new_score() const { return has_new_score_; }
   /// Sentences for the start-up report: keys that were not understood, oddities of the file.
   const std::vector<std::string>& notices() const { return notices_; }
 
@@ -46,14 +50,17 @@ class ModelFiles {
   std::shared_ptr<const formats::TensorFile> weights_;
   TransformerConfig config_;
   core::DType dtype_ = core::DType::kF32;
+  bool has_new_score_ = false;
   std::vector<std::string> notices_;
 };
 
 /// A model of the family that the config names. Nothing is allocated yet.
 std::shared_ptr<CausalLm> build(const TransformerConfig& config);
 
-/// Checks names, shapes and types without reading a weight.
+/// Checks names, shapes and types without reading a weight. What is new need not be there.
 void check_model(const ModelFiles& files);
+
+inline constexpr const char* kScoreWeight = "score.weight";
 
 /// Reads the weights into `model`, which may be cut (Module::cut_parameter) or lack layers; parameters that
 /// the files do not have (an adapter's) are left alone. check_model() says whether the files fit the whole

@@ -25,6 +25,10 @@ at::Tensor OutputHead::logprobs(const at::Tensor& hidden, const at::Tensor& weig
   return ops::token_logprobs(hidden, weight, labels, ops::capped_cross_entropy(softcap_), weight.size(0));
 }
 
+at::Tensor OutputHead::scores(const at::Tensor& hidden, const at::Tensor& weight) const {
+  return ops::linear(hidden, weight);
+}
+
 // Every row is computed in the same way whatever their number is, and not rounded to the model's dtype.
 at::Tensor OutputHead::logits(const at::Tensor& hidden, const at::Tensor& weight) const {
   constexpr int64_t kRows = 16;

@@ -47,6 +47,9 @@ struct TransformerConfig {
   bool output_router_logits = false;  ///< transformers' switch for the load-balancing loss in training
   double router_aux_loss_coef = 0;    ///< of the load-balancing loss
   double router_z_loss_coef = 0;      ///< of the router z-loss, which has no switch
+  /// More than 0: a model that scores sequences (*ForSequenceClassification): `score.weight` [num_labels,
+  /// hidden_size] stands in place of an output matrix.
+  int64_t num_labels = 0;
   std::optional<int64_t> bos_token_id = {}, pad_token_id = {};
   std::vector<int64_t> eos_token_ids = {};  ///< config.json's eos_token_id, which may be one id or a list
 

@@ -157,7 +157,8 @@ void DistributedModel::take_weights(at::ScalarType compute_dtype) {
     sharded_ = std::make_unique<ShardedWeights>(*model_, holders, mesh_);
   std::string tied;
   for (const ParameterSlot& slot : trained_->slots()) {
-    if (model_->config().tie_word_embeddings && slot.param.is_same(model_->output_weight())) tied = slot.name;
+    const bool may_be_tied = model_->config().tie_word_embeddings && model_->config().num_labels == 0;
+    if (may_be_tied && slot.param.is_same(model_->output_weight())) tied = slot.name;
   }
   if (!trained_names_.empty())
     grad_sync_ = make_grad_sync(*trained_, mesh_, {options_.mesh_invariant, trained_names_, tied});

@@ -26,6 +26,10 @@ class GatheringHead : public model::OutputHead {
     const at::Tensor before = on_backward(hidden, drop_);  // the backward reads the weights, too
     return on_backward(while_gathered([&] { return inner_->logprobs(before, weight, labels); }), gather_);
   }
+  at::Tensor scores(const at::Tensor& hidden, const at::Tensor& weight) const override {
+    const at::Tensor before = on_backward(hidden, drop_);
+    return on_backward(while_gathered([&] { return inner_->scores(before, weight); }), gather_);
+  }
   at::Tensor logits(const at::Tensor& hidden, const at::Tensor& weight) const override {
     return while_gathered([&] { return inner_->logits(hidden, weight); });
   }

@@ -78,7 +78,7 @@ class Cutter {
     for (const auto& [name, part] : parts()) traits_[name].part = part;
     model_.set_forward_observer(
         [rows = num_rows_](const model::ModelInput& input) { *rows = input.position_ids.size(0); });
-    if (model_.output_weight().size(0) < config_.vocab_size) cut_head();
+    if (config_.num_labels == 0 && model_.output_weight().size(0) < config_.vocab_size) cut_head();
   }
 
  private:

@@ -35,13 +35,13 @@ void check_data_header(const data::SourceOptions& source) {
 
 data::Dataset prepare_on_ranks(const core::Config& config, const std::vector<data::SourceOptions>& sources,
                                const std::string& chat_template, const data::Tokenizer& tokenizer,
-                               comm::Communicator& group, bool* built) {
+                               comm::Communicator& group, bool* built, data::SampleKind kind) {
   const auto& data = config.get<data::DataOptions>();
   const std::string& folder = config.get<core::RunOptions>().output_dir;
   if (group.rank() != 0) group.barrier();  // after rank 0 has written the cache
   data::Dataset dataset =
       data::prepare({sources, data, chat_template, data.cache_dir.value_or(folder + "/cache"),
-                     folder + "/quarantine.jsonl"},
+                     folder + "/quarantine.jsonl", kind},
                     tokenizer, built);
   if (group.rank() == 0) group.barrier();
   return dataset;
@@ -54,7 +54,7 @@ data::Sampler make_sampler(const core::Config& config, std::vector<data::SourceR
 }
 
 TrainingData set_up_data(const core::Config& config, const ModelSetup& model, comm::Communicator& group,
-                         std::string& report) {
+                         std::string& report, data::SampleKind kind) {
   const auto& options = config.get<data::DataOptions>();
   if (options.train.empty())
     core::fail(core::ExitCode::kBadConfig,
@@ -62,7 +62,7 @@ TrainingData set_up_data(const core::Config& config, const ModelSetup& model, co
   const auto build = [&](const std::vector<data::SourceOptions>& sources, const char* name) {
     bool built = false;
     data::Dataset dataset =
-        prepare_on_ranks(config, sources, model.chat_template(), model.tokenizer(), group, &built);
+        prepare_on_ranks(config, sources, model.chat_template(), model.tokenizer(), group, &built, kind);
     if (group.rank() == 0) report += summary(dataset, model.tokenizer(), name, built);
     return dataset;
   };

@@ -7,6 +7,7 @@
 #include "core/config.h"
 #include "data/data_options.h"
 #include "data/dataset.h"
+#include "data/record_samples.h"
 #include "data/sampler.h"
 #include "trainer/model_setup.h"
 
@@ -19,7 +20,7 @@ struct TrainingData {
 
 /// Tokenises or maps data.train and data.eval. Collective. `report` gets the start-up text on rank 0.
 TrainingData set_up_data(const core::Config& config, const ModelSetup& model, comm::Communicator& group,
-                         std::string& report);
+                         std::string& report, data::SampleKind kind = data::SampleKind::kWhole);
 
 /// The order of samples that sections `run` and `data` ask for.
 data::Sampler make_sampler(const core::Config& config, std::vector<data::SourceRange> sources);
@@ -28,7 +29,8 @@ data::Sampler make_sampler(const core::Config& config, std::vector<data::SourceR
 /// others map it. Collective.
 data::Dataset prepare_on_ranks(const core::Config& config, const std::vector<data::SourceOptions>& sources,
                                const std::string& chat_template, const data::Tokenizer& tokenizer,
-                               comm::Communicator& group, bool* built = nullptr);
+                               comm::Communicator& group, bool* built = nullptr,
+                               data::SampleKind kind = data::SampleKind::kWhole);
 
 /// Reads the first record of a source. @throws core::Error (65) if the file is missing or the record has no
 /// known format.

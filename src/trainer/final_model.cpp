@@ -1,6 +1,9 @@
 #include "trainer/final_model.h"
 
 #include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+
+#include <algorithm>
 
 #include "core/error.h"
 #include "core/files.h"
@@ -13,7 +16,7 @@ namespace phalanx::trainer {
 namespace {
 
 namespace fs = std::filesystem;
-constexpr double kLimit = 1e-3;  // nats
+constexpr double kLimit = 1e-3;  // nats, or of a score
 
 std::vector<std::vector<int32_t>> prompts_of(const data::Tokenizer& tokenizer) {
   std::vector<std::vector<int32_t>> prompts;
@@ -35,6 +38,33 @@ void write_files(const fs::path& folder, const ModelSetup& setup, const TrainedM
   }
 }
 
+/// By scores, of a model that has them in place of log-probabilities.
+generate::Comparison compare_scores(model::CausalLm& source, model::CausalLm& other,
+                                    const std::vector<std::vector<int32_t>>& prompts) {
+  const at::NoGradGuard no_grad;
+  const auto scores = [](model::CausalLm& model, const std::vector<int32_t>& ids) {
+    const auto count = static_cast<int64_t>(ids.size());
+    const at::Tensor input = at::tensor(std::vector<int64_t>(ids.begin(), ids.end()), at::kLong);
+    const at::Tensor hidden =
+        model.hidden({input, at::arange(count, at::kLong), {0, static_cast<int32_t>(count)}});
+    return model.head().scores(hidden, model.output_weight()).to(at::kFloat);
+  };
+  generate::Comparison result;
+  for (const std::vector<int32_t>& ids : prompts) {
+    const at::Tensor apart = (scores(source, ids) - scores(other, ids)).abs().max();
+    result.max_difference = std::max(result.max_difference, apart.item<double>());
+    result.num_tokens += static_cast<int64_t>(ids.size());
+  }
+  return result;
+}
+
+generate::Comparison compare_answers(model::CausalLm& source, model::CausalLm& other,
+                                     const ModelSetup& setup) {
+  const auto prompts = prompts_of(setup.tokenizer());
+  return setup.config().num_labels > 0 ? compare_scores(source, other, prompts)
+                                       : generate::compare(source, other, prompts);
+}
+
 /// Base and adapter as the run has them against the adapter's file on a base that is read anew.
 generate::Comparison compare_adapter(const fs::path& folder, const core::Config& config,
                                      const ModelSetup& setup, const model::WeightSource& masters,
@@ -46,7 +76,7 @@ generate::Comparison compare_adapter(const fs::path& folder, const core::Config&
   auto written = setup.load(compute, 0);
   const lora::Adapter adapter = lora::load_adapter(*written, lora::open_adapter(folder), compute);
   adapter.settle(*written);
-  return generate::compare(*expected.model, *written, prompts_of(setup.tokenizer()));
+  return compare_answers(*expected.model, *written, setup);
 }
 
 generate::Comparison compare_model(const fs::path& folder, const ModelSetup& setup,
@@ -55,7 +85,7 @@ generate::Comparison compare_model(const fs::path& folder, const ModelSetup& set
   model::allocate(*expected, at::kFloat);
   generate::assign(*expected, generate::rounded(masters, setup.saved_dtype()));
   auto written = model::load_model(folder, at::kFloat);
-  return generate::compare(*expected, *written, prompts_of(setup.tokenizer()));
+  return compare_answers(*expected, *written, setup);
 }
 
 void replace(const fs::path& from, const fs::path& to) {
@@ -76,13 +106,14 @@ void write_final_model(const fs::path& folder, const core::Config& config, const
                                               : compare_model(partial, setup, weights);
   if (!(comparison.max_difference <= kLimit)) {
     core::fail(core::ExitCode::kBug,
-               "{}: read back, it differs from the trained model by {:.2e} nats (limit {:.0e})",
-               partial.string(), comparison.max_difference, kLimit);
+               "{}: read back, it differs from the trained model by {:.2e} (limit {:.0e})", partial.string(),
+               comparison.max_difference, kLimit);
   }
   replace(partial, folder);
-  core::log_note("{}: {}, read back and compared on {} tokens: max |difference of log p| {:.1e} nats",
+  core::log_note("{}: {}, read back and compared on {} tokens: max |difference of {}| {:.1e}",
                  folder.string(), whole.adapter ? "adapter in PEFT's format" : "Hugging Face folder",
-                 comparison.num_tokens, comparison.max_difference);
+                 comparison.num_tokens, setup.config().num_labels > 0 ? "scores" : "log p",
+                 comparison.max_difference);
 }
 
 }  // namespace phalanx::trainer

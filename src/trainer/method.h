@@ -89,6 +89,8 @@ struct MethodKind {
   /// Reads or maps the data. Collective over `group`. @throws core::Error.
   std::function<std::unique_ptr<Task>(const core::Config&, const ModelSetup&, comm::Communicator& group)>
       open;
+  /// Of the score that it trains in place of an output matrix (model::TransformerConfig::num_labels).
+  int64_t num_labels = 0;
 };
 
 /// All of them, each declared beside its code and listed once, in methods.cpp.

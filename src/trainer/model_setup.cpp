@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "core/error.h"
@@ -11,8 +12,16 @@
 #include "model/model_options.h"
 #include "ops/sum_dtype.h"
 #include "parallel/parallel_options.h"
+#include "trainer/method.h"
+#include "trainer/options.h"
 
 namespace phalanx::trainer {
+namespace {
+
+constexpr const char* kScore = "score";  // what a reward model trains whole, also under an adapter
+
+}  // namespace
+
 ModelSetup::ModelSetup(const core::Config& config)
     : described_(generate::describe_model(config)), dtype_(config.get<model::ModelOptions>().dtype) {
   if (described_.adapter) {
@@ -20,6 +29,31 @@ ModelSetup::ModelSetup(const core::Config& config)
                "model.path is the adapter {}; set model.path to its base and lora.path to the adapter, or "
                "merge them first",
                described_.adapter->path.string());
+  }
+  check_output(config);
+}
+
+/// A method of rewards trains a model that scores, whatever the files hold; any other needs one that writes.
+void ModelSetup::check_output(const core::Config& config) {
+  const MethodKind& method = find_method(config.get<MethodOptions>().name);
+  if (method.num_labels == 0 && described_.config.num_labels > 0) {
+    core::fail(
+        core::ExitCode::kBadConfig,
+        "{}: error: model.path is {}, a reward model (score.weight), which method.name: {} cannot train; "
+        "name a language model",
+        config.position("model.path"), described_.files->path().string(), method.name);
+  }
+  if (method.num_labels == 0) return;
+  if (described_.files) {
+    described_.files = described_.files->as_scoring(method.num_labels);
+    described_.config = described_.files->config();
+  } else {
+    described_.config.num_labels = method.num_labels;
+  }
+  if (described_.config.num_labels != method.num_labels) {
+    core::fail(core::ExitCode::kBadConfig,
+               "{}: error: model.path has num_labels {} but method.name: {} needs {}",
+               config.position("model.path"), described_.config.num_labels, method.name, method.num_labels);
   }
 }
 
@@ -64,6 +98,7 @@ void ModelSetup::fill(model::CausalLm& model, at::ScalarType dtype, uint64_t see
   if (described_.files) {
     check();
     model::load_weights(model, *described_.files, dtype);
+    if (described_.files->has_new_score()) model::initialize(model, dtype, seed);
   } else {
     model::initialize(model, dtype, seed);
   }
@@ -96,7 +131,9 @@ TrainedModel build_trained_model(const core::Config& config, const ModelSetup& s
   const at::ScalarType masters = ops::sum_dtype(compute);
   TrainedModel trained{setup.build(), std::nullopt};
   if (!config.has("lora")) return trained;
-  const auto& options = config.get<lora::LoraOptions>();
+  lora::LoraOptions options = config.get<lora::LoraOptions>();
+  if (setup.config().num_labels > 0 && std::ranges::count(options.modules_to_save, kScore) == 0)
+    options.modules_to_save.emplace_back(kScore);
   trained.adapter = options.path
                         ? lora::load_adapter(*trained.model, lora::open_adapter(*options.path), masters)
                         : lora::apply(*trained.model, options, seed, masters);

@@ -29,12 +29,15 @@ class ModelSetup {
   void check() const;  ///< names, shapes and types of all tensors, without reading one
   /// The model without weights, to be adapted and cut.
   std::shared_ptr<model::CausalLm> build() const;
-  /// Reads or makes the weights of every parameter that has no memory yet. New ones depend on `seed` alone.
+  /// Reads or makes the weights of every parameter that has no memory yet. New ones depend on `seed` alone;
+  /// so does a score that the files do not have.
   void fill(model::CausalLm& model, at::ScalarType dtype, uint64_t seed) const;
   /// The whole model on this rank.
   std::shared_ptr<model::CausalLm> load(at::ScalarType dtype, uint64_t seed) const;
 
  private:
+  void check_output(const core::Config& config);
+
   generate::ModelDescription described_;
   std::string dtype_;
 };

@@ -9,6 +9,7 @@
 #include "core/run_options.h"
 #include "model/model_options.h"
 #include "parallel/parallel_options.h"
+#include "trainer/alignment_options.h"
 #include "trainer/method.h"
 
 namespace phalanx::trainer {
@@ -65,10 +66,7 @@ void declare_online_keys(SectionBuilder<MethodOptions>& s) {
 const bool method_registered = core::register_section<MethodOptions>(
     "method", "What the model learns from the data.", [](SectionBuilder<MethodOptions>& s) {
       s.field("name", &MethodOptions::name, {.help = "Training method.", .one_of = method_names()});
-      s.field("beta", &MethodOptions::beta,
-              {.help = "How much a distance from the reference model costs.", .min = 0});
-      s.field("loss_type", &MethodOptions::loss_type,
-              {.help = "Which loss; see the method in docs/alignment.md.", .one_or_many = true});
+      declare_alignment_keys(s);
       declare_online_keys(s);
     });
 

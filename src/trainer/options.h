@@ -11,7 +11,16 @@ namespace phalanx::trainer {
 struct MethodOptions {
   std::string name = "sft";
   std::optional<double> beta;
-  std::vector<std::string> loss_type;
+  std::optional<std::vector<std::string>> loss_type;
+
+  // Answers that were judged (alignment_options.cpp).
+  std::optional<std::vector<double>> loss_weights;
+  std::optional<std::string> f_divergence_type, ref_model;
+  std::optional<double> label_smoothing, f_alpha_divergence_coef, ld_alpha, discopop_tau;
+  std::optional<bool> use_weighting, precompute_ref_log_probs;
+  std::optional<double> cpo_alpha, simpo_gamma, alpha;
+  std::optional<double> desirable_weight, undesirable_weight;
+  std::optional<double> center_rewards_coefficient;
 
   // Answers that the model samples (trainer/online/).
   std::optional<int64_t> num_generations, max_completion_length, steps_per_generation, num_iterations;

@@ -66,6 +66,10 @@ std::unique_ptr<Reference> make_reference(const FrozenModel& frozen, const Train
                                           parallel::DistributedModel& model) {
   if (trained.adapter && trained.adapter->keeps_base())
     return std::make_unique<BaseUnderAdapter>(*trained.adapter, model);
+  return make_frozen_copy(frozen, model);
+}
+
+std::unique_ptr<Reference> make_frozen_copy(const FrozenModel& frozen, parallel::DistributedModel& model) {
   return std::make_unique<FrozenCopy>(frozen, model, model.parameters().compute_dtype());
 }
 

@@ -31,6 +31,9 @@ struct FrozenModel {
 std::unique_ptr<Reference> make_reference(const FrozenModel& frozen, const TrainedModel& trained,
                                           parallel::DistributedModel& model);
 
+/// `frozen` in any case.
+std::unique_ptr<Reference> make_frozen_copy(const FrozenModel& frozen, parallel::DistributedModel& model);
+
 /// log p(label) of each row [N] under `model` itself, without a gradient; as Reference::logprobs.
 at::Tensor logprobs_of(parallel::DistributedModel& model, const data::Batch& local, double temperature = 1.0);
 

@@ -344,6 +344,59 @@ TEST_F(Prepare, RefusesJudgedAnswersAndSaysWhatItTakes) {
   }
 }
 
+TEST_F(Prepare, KeepsBothAnswersToAPromptInOneRow) {
+  PrepareOptions with =
+      options({folder_.write("a.jsonl",
+                             "{\"prompt\":\"ab\",\"chosen\":\"cd\",\"rejected\":\"e\",\"margin\":1.5}\n"
+                             "{\"prompt\":\"f\",\"chosen\":\"g\",\"rejected\":\"h\"}\n")});
+  with.kind = SampleKind::kPreference;
+  const Dataset dataset = run(with);
+  ASSERT_EQ(dataset.num_sequences(), 2);
+  const Sequence pair = dataset.sequence(0);
+  EXPECT_EQ(text_of(pair, tokenizer_), "abcd<|im_end|>abe<|im_end|>");
+  EXPECT_EQ(pair.lengths, (std::vector<int32_t>{5, 4}));
+  EXPECT_EQ(pair.record_ids, (std::vector<int64_t>{0}));
+  const auto no = static_cast<int32_t>(kIgnoredLabel), eos = *tokenizer_.special_tokens().eos;
+  EXPECT_EQ(pair.labels, (std::vector<int32_t>{no, 'c', 'd', eos, no, no, 'e', eos, no}));
+  EXPECT_EQ(dataset.value(0), 1.5F);
+  EXPECT_EQ(dataset.value(1), 0.0F);
+  with.kind = SampleKind::kWhole;  // the same file for another method is another cache
+  EXPECT_NE(error_of([&] { run(with); }, core::ExitCode::kBadConfig).find("judges answers"),
+            std::string::npos);
+}
+
+TEST_F(Prepare, TakesAPairApartForMethodsOfSingleAnswers) {
+  PrepareOptions with =
+      options({folder_.write("a.jsonl", R"({"prompt":"ab","chosen":"cd","rejected":"e"})")});
+  with.kind = SampleKind::kUnpaired;
+  const Dataset dataset = run(with);
+  ASSERT_EQ(dataset.num_sequences(), 2);
+  EXPECT_EQ(text_of(dataset.sequence(0), tokenizer_), "abcd<|im_end|>");
+  EXPECT_EQ(text_of(dataset.sequence(1), tokenizer_), "abe<|im_end|>");
+  EXPECT_EQ(dataset.value(0), 1.0F);
+  EXPECT_EQ(dataset.value(1), 0.0F);
+  EXPECT_EQ(dataset.sequence(1).record_ids, (std::vector<int64_t>{0}));
+}
+
+TEST_F(Prepare, DropsAPairOfWhichOneAnswerIsTooLong) {
+  const std::string text = "{\"prompt\":\"ab\",\"chosen\":\"c\",\"rejected\":\"" + std::string(80, 'd') +
+                           "\"}\n{\"prompt\":\"ab\",\"chosen\":\"c\",\"rejected\":\"d\"}\n";
+  PrepareOptions with = options({folder_.write("a.jsonl", text)});
+  with.kind = SampleKind::kPreference;
+  const Dataset dropped = run(with);
+  EXPECT_EQ(dropped.num_sequences(), 1);
+  EXPECT_EQ(dropped.report()["drops"]["longer than data.sequence_length"], 1);
+  with.data.on_too_long = "truncate";
+  EXPECT_EQ(run(with).sequence(0).lengths, (std::vector<int32_t>{4, 64}));
+}
+
+TEST_F(Prepare, RefusesRecordsThatTheMethodDoesNotLearnFrom) {
+  PrepareOptions with = options({folder_.write("a.jsonl", pairs(1))});
+  with.kind = SampleKind::kUnpaired;
+  const std::string message = error_of([&] { run(with); }, core::ExitCode::kBadConfig);
+  EXPECT_NE(message.find("a completion and a label"), std::string::npos) << message;
+}
+
 TEST_F(Prepare, ReadsTokensAsTheyAre) {
   PrepareOptions with =
       options({folder_.write("a.jsonl", R"({"input_ids":[97,98,99],"labels":[-100,98,99]})")});

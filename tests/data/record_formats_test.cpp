@@ -323,12 +323,20 @@ TEST(JudgedExample, MasksOfAPreferenceCoverTheAnswers) {
       read(R"({"chosen":[{"role":"user","content":"q"},{"role":"assistant","content":"yes"}],
                "rejected":[{"role":"user","content":"q"},{"role":"assistant","content":"no"}]})"));
   const std::string prompt = "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\n";
-  EXPECT_EQ(marked(chat.chosen, tokenizer), prompt + "[yes<|im_end|>]\n");
-  EXPECT_EQ(marked(chat.rejected, tokenizer), prompt + "[no<|im_end|>]\n");
+  EXPECT_EQ(marked(chat.chosen, tokenizer), prompt + "[yes<|im_end|>\n]");
+  EXPECT_EQ(marked(chat.rejected, tokenizer), prompt + "[no<|im_end|>\n]");
   EXPECT_EQ(chat.num_prompt_tokens, 20u);
   const PreferenceExample text = builder.preference(read(R"({"prompt":"a","chosen":"b","rejected":"c"})"));
   EXPECT_EQ(marked(text.rejected, tokenizer), "a[c<|im_end|>]");
   EXPECT_EQ(text.num_prompt_tokens, 1u);
+}
+
+TEST(JudgedExample, OfATextBeginsWhereTheTokensOfThePromptEnd) {
+  const FakeTokenizer tokenizer = llama3_tokenizer();
+  const JudgedExampleBuilder builder(tokenizer, {});
+  const PreferenceExample text = builder.preference(read(R"({"prompt":"a","chosen":"b","rejected":"c"})"));
+  EXPECT_EQ(text.num_prompt_tokens, 2u);  // BOS stands in front of it
+  EXPECT_EQ(text.chosen.num_straddling, 0);
 }
 
 TEST(JudgedExample, OfAnUnpairedAnswerHasItsLabel) {

@@ -14,7 +14,7 @@ void take(const std::optional<T>& given, T& value) {
 
 PolicyOptions policy_options(const MethodOptions& m, PolicyOptions o) {
   take(m.beta, o.loss.beta);
-  if (!m.loss_type.empty()) o.loss.loss_type = m.loss_type[0];
+  if (m.loss_type && !m.loss_type->empty()) o.loss.loss_type = m.loss_type->front();
   take(m.importance_sampling_level, o.loss.importance_sampling_level);
   take(m.epsilon, o.loss.epsilon);
   o.loss.epsilon_high = m.epsilon_high.value_or(o.loss.epsilon);
