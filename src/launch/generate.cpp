@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "core/files.h"
+#include "generate/stop_strings.h"
 #include "launch/command.h"
 #include "launch/json_stream.h"
 #include "launch/ranks.h"
@@ -39,6 +40,10 @@ void declare(CLI::App& app, GenerateArguments& arguments) {
   app.add_option("--repetition-penalty", sampling.repetition_penalty,
                  "Above 1: tokens seen before become less likely");
   app.add_option("--seed", sampling.seed, "Seed of the sampling");
+  app.add_option("--num-samples", arguments.options.num_samples, "Answers to every prompt, one row each")
+      ->check(CLI::PositiveNumber);
+  app.add_option("--stop", arguments.options.stop_strings,
+                 "The answer ends before this text; may be given several times");
   app.add_flag("--ignore-eos", arguments.ignore_eos, "Go on after a stop token");
   app.add_option("--stats", arguments.stats, "Write tokens/s, TTFT and TPOT to this JSON file");
   add_set_option(app, arguments.sets);
@@ -51,6 +56,15 @@ nlohmann::ordered_json to_json(const generate::GenerateStats& stats) {
           {"ttft_s", stats.ttft_s},
           {"tpot_s", stats.tpot_s},
           {"decode_tokens_per_s", stats.tpot_s > 0 ? 1.0 / stats.tpot_s : 0.0}};
+}
+
+generate::GenerateOptions options_for(const GenerateArguments& arguments, const core::Config& config,
+                                      const data::Tokenizer& tokenizer) {
+  generate::GenerateOptions options = arguments.options;
+  options.rollout = config.get<generate::RolloutOptions>();
+  options.tokenizer = &tokenizer;
+  if (!arguments.ignore_eos) options.stop_ids = tokenizer.stop_ids();
+  return options;
 }
 
 using Prompts = std::vector<std::vector<int32_t>>;
@@ -66,8 +80,7 @@ int generate_rows(const GenerateArguments& arguments) {
   return on_ranks(config, [&](comm::Communicator& group) {
     SpreadModel spread(arguments.model, config, group);
     const data::ExampleBuilder builder = example_builder(spread.source(), config);
-    generate::GenerateOptions options = arguments.options;
-    if (!arguments.ignore_eos) options.stop_ids = spread.tokenizer().stop_ids();
+    const generate::GenerateOptions options = options_for(arguments, config, spread.tokenizer());
     Prompts prompts;
     if (group.rank() == 0) {
       for_each_row([&](const InputRow& row) {
@@ -79,7 +92,8 @@ int generate_rows(const GenerateArguments& arguments) {
         trainer::generate(spread.model(), on_all_ranks(prompts, group), options, &stats);
     if (group.rank() != 0) return 0;
     for (const generate::Completion& completion : completions) {
-      print_row({{"text", spread.tokenizer().decode(completion.ids, /*skip_special_tokens=*/true)},
+      const std::string text = spread.tokenizer().decode(completion.ids, /*skip_special_tokens=*/true);
+      print_row({{"text", generate::before_stop_string(text, options.stop_strings)},
                  {"ids", completion.ids},
                  {"logprobs", completion.logprobs},
                  {"finish_reason", completion.finish_reason}});
@@ -113,8 +127,8 @@ int chat(const GenerateArguments& arguments) {
     SpreadModel spread(arguments.model, config, group);
     const bool is_main = group.rank() == 0;
     const data::ExampleBuilder builder = example_builder(spread.source(), config);
-    generate::GenerateOptions options = arguments.options;
-    options.stop_ids = spread.tokenizer().stop_ids();
+    generate::GenerateOptions options = options_for(arguments, config, spread.tokenizer());
+    options.num_samples = 1;
     std::vector<Value> messages;
     const auto say = [&](const char* role, std::string text) {
       data::jinja::Dict message;

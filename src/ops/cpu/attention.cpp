@@ -79,6 +79,33 @@ char* address(const at::Tensor& t, int64_t token, int64_t head) {
   return static_cast<char*>(t.data_ptr()) + (token * t.stride(0) + head * t.stride(1)) * t.element_size();
 }
 
+// Where the tensors have the first query of a job and the first key of its sample.
+struct Rows {
+  const at::Tensor &q, &k, &v, &out, &lse;
+  int64_t query, key, statistic;
+};
+
+void attend_job(const AttentionKernels& kernels, const Rows& rows, const Job& job, double scale) {
+  const int group = static_cast<int>(rows.q.size(1) / rows.k.size(1)), dim = static_cast<int>(rows.q.size(2));
+  const int64_t head = job.kv_head * group;
+  const AttentionForward task{address(rows.q, rows.query, head),
+                              address(rows.k, rows.key, job.kv_head),
+                              address(rows.v, rows.key, job.kv_head),
+                              address(rows.out, rows.query, head),
+                              rows.lse.data_ptr<float>() + head * rows.lse.stride(0) + rows.statistic,
+                              rows.q.stride(0),
+                              rows.k.stride(0),
+                              rows.out.stride(0),
+                              rows.lse.stride(0),
+                              job.tokens,
+                              job.first,
+                              job.last,
+                              group,
+                              dim,
+                              static_cast<float>(scale)};
+  kernels.forward(task, scratch(Scratch::kAttention, kernels.forward_scratch_bytes(job.last, dim)));
+}
+
 }  // namespace
 
 bool can_attend(const at::Tensor& q) {
@@ -88,26 +115,25 @@ bool can_attend(const at::Tensor& q) {
 void attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
             const std::vector<int64_t>& cu_seqlens, double scale, const at::Tensor& out,
             const at::Tensor& lse) {
-  const int group = static_cast<int>(q.size(1) / k.size(1)), dim = static_cast<int>(q.size(2));
   const AttentionKernels kernels = find_kernels(q);
   run(make_jobs(cu_seqlens, k.size(1), kQueryChunk), [&](const Job& job) {
-    const int64_t head = job.kv_head * group;
-    const AttentionForward task{address(q, job.begin, head),
-                                address(k, job.begin, job.kv_head),
-                                address(v, job.begin, job.kv_head),
-                                address(out, job.begin, head),
-                                lse.data_ptr<float>() + head * lse.stride(0) + job.begin,
-                                q.stride(0),
-                                k.stride(0),
-                                out.stride(0),
-                                lse.stride(0),
-                                job.tokens,
-                                job.first,
-                                job.last,
-                                group,
-                                dim,
-                                static_cast<float>(scale)};
-    kernels.forward(task, scratch(Scratch::kAttention, kernels.forward_scratch_bytes(job.last, dim)));
+    const int64_t begin = job.begin, first = begin + job.first;
+    const Rows rows{q, k, v, out, lse, first, begin, first};
+    attend_job(kernels, rows, job, scale);
+  });
+}
+
+void attend(const std::vector<AttentionSample>& samples, double scale) {
+  const AttentionKernels kernels = find_kernels(samples.front().q);
+  std::vector<Job> jobs;
+  for (size_t s = 0; s < samples.size(); ++s) {
+    const int64_t tokens = samples[s].k.size(0);
+    for (int64_t head = 0; head < samples[s].k.size(1); ++head)
+      jobs.push_back({static_cast<int64_t>(s), tokens, head, samples[s].first_query, tokens});
+  }
+  run(std::move(jobs), [&](const Job& job) {
+    const AttentionSample& sample = samples[static_cast<size_t>(job.begin)];
+    attend_job(kernels, {sample.q, sample.k, sample.v, sample.out, sample.lse, 0, 0, 0}, job, scale);
   });
 }
 

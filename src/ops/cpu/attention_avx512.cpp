@@ -202,8 +202,9 @@ __attribute__((noinline)) void forward_queries(const AttentionForward& t, int he
   constexpr int kPer = Kind::From::kPerUnit;
   const int64_t count = smaller(kLanes, t.last_query - first), units = (t.dim + kPer - 1) / kPer;
   const int64_t end = smaller(first + kLanes, t.tokens), rows = round_up(t.dim, kPanel);
-  pack_queries<typename Kind::From>(
-      query, static_cast<const Source*>(t.q) + first * t.q_stride + head * t.dim, t.q_stride, count, t.dim);
+  const int64_t row = first - t.first_query;
+  pack_queries<typename Kind::From>(query, static_cast<const Source*>(t.q) + row * t.q_stride + head * t.dim,
+                                    t.q_stride, count, t.dim);
   __m512 maximum[2] = {_mm512_set1_ps(-__builtin_inff()), _mm512_set1_ps(-__builtin_inff())};
   __m512 sum[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
   for (int64_t key = 0; key < end; key += kForwardKeys) {
@@ -248,10 +249,10 @@ __attribute__((noinline)) void forward_queries(const AttentionForward& t, int he
   }
   for (int64_t i = 0; i < count; ++i) {
     inverse[i] = 1.0f / l[i];
-    t.lse[head * t.lse_stride + first + i] = m[i] / kLog2E + __builtin_logf(l[i]);
+    t.lse[head * t.lse_stride + row + i] = m[i] / kLog2E + __builtin_logf(l[i]);
   }
-  store_transposed(static_cast<Source*>(t.out) + first * t.out_stride + head * t.dim, t.out_stride, out,
-                   kLanes, count, t.dim, inverse);
+  store_transposed(static_cast<Source*>(t.out) + row * t.out_stride + head * t.dim, t.out_stride, out, kLanes,
+                   count, t.dim, inverse);
 }
 
 template <class Kind>
