@@ -13,7 +13,9 @@
 #include "launch/json_stream.h"
 #include "launch/ranks.h"
 #include "launch/spread_model.h"
+#include "launch/verify_rollouts.h"
 #include "trainer/generation.h"
+#include "trainer/rollout_check.h"
 
 namespace phalanx::launch {
 namespace {
@@ -50,7 +52,8 @@ void declare(CLI::App& app, GenerateArguments& arguments) {
 }
 
 nlohmann::ordered_json to_json(const generate::GenerateStats& stats) {
-  return {{"prompt_tokens", stats.prompt_tokens},
+  return {{"total_s", stats.total_s},
+          {"prompt_tokens", stats.prompt_tokens},
           {"new_tokens", stats.new_tokens},
           {"tokens_per_s", stats.tokens_per_s()},
           {"ttft_s", stats.ttft_s},
@@ -74,22 +77,26 @@ Prompts on_all_ranks(const Prompts& prompts, comm::Communicator& group) {
   return nlohmann::json::parse(group.broadcast_string(nlohmann::json(prompts).dump())).get<Prompts>();
 }
 
+Prompts read_prompts(const SpreadModel& spread, const core::Config& config, comm::Communicator& group) {
+  const data::ExampleBuilder builder = example_builder(spread.source(), config);
+  Prompts prompts;
+  if (group.rank() == 0) {
+    for_each_row([&](const InputRow& row) {
+      prompts.push_back(tokens_of(row, spread.tokenizer(), builder, /*for_prompt=*/true).ids);
+    });
+  }
+  return on_all_ranks(prompts, group);
+}
+
 int generate_rows(const GenerateArguments& arguments) {
   const core::Config config = core::Config::defaults(arguments.sets);
   arguments.options.sampling.validate();
   return on_ranks(config, [&](comm::Communicator& group) {
     SpreadModel spread(arguments.model, config, group);
-    const data::ExampleBuilder builder = example_builder(spread.source(), config);
     const generate::GenerateOptions options = options_for(arguments, config, spread.tokenizer());
-    Prompts prompts;
-    if (group.rank() == 0) {
-      for_each_row([&](const InputRow& row) {
-        prompts.push_back(tokens_of(row, spread.tokenizer(), builder, /*for_prompt=*/true).ids);
-      });
-    }
     generate::GenerateStats stats;
     const std::vector<generate::Completion> completions =
-        trainer::generate(spread.model(), on_all_ranks(prompts, group), options, &stats);
+        trainer::generate(spread.model(), read_prompts(spread, config, group), options, &stats);
     if (group.rank() != 0) return 0;
     for (const generate::Completion& completion : completions) {
       const std::string text = spread.tokenizer().decode(completion.ids, /*skip_special_tokens=*/true);
@@ -103,6 +110,27 @@ int generate_rows(const GenerateArguments& arguments) {
                  static_cast<long>(stats.new_tokens), stats.tokens_per_s(), 1e3 * stats.ttft_s,
                  1e3 * stats.tpot_s);
     if (!arguments.stats.empty()) core::write_file_atomic(arguments.stats, to_json(stats).dump() + "\n");
+    return 0;
+  });
+}
+
+/// The log-probabilities of what is generated against those of a training step on the same tokens.
+int verify_rollouts(const GenerateArguments& arguments) {
+  const core::Config config = core::Config::defaults(arguments.sets);
+  arguments.options.sampling.validate();
+  return on_ranks(config, [&](comm::Communicator& group) {
+    SpreadModel spread(arguments.model, config, group);
+    generate::GenerateOptions options = options_for(arguments, config, spread.tokenizer());
+    if (options.sampling.temperature > 0) options.logprob_temperature = options.sampling.temperature;
+    const Prompts prompts = read_prompts(spread, config, group);
+    const std::vector<generate::Completion> completions = trainer::generate(spread.model(), prompts, options);
+    const trainer::LogprobMismatch mismatch =
+        trainer::logprob_mismatch(spread.model(), prompts, completions, options);
+    if (group.rank() != 0) return 0;
+    print_row({{"num_tokens", mismatch.num_tokens},
+               {"largest_difference", mismatch.largest},
+               {"mean_kl", mismatch.mean_kl}});
+    std::cout << std::flush;
     return 0;
   });
 }
@@ -165,12 +193,14 @@ int chat(const GenerateArguments& arguments) {
 
 using Body = int (*)(const GenerateArguments&);
 
+std::function<int()> declare(CLI::App& app, Body body) {
+  auto arguments = std::make_shared<GenerateArguments>();
+  declare(app, *arguments);
+  return [arguments, body] { return body(*arguments); };
+}
+
 Command command(const std::string& name, const std::string& help, Body body) {
-  return {name, help, [body](CLI::App& app) {
-            auto arguments = std::make_shared<GenerateArguments>();
-            declare(app, *arguments);
-            return [arguments, body] { return body(*arguments); };
-          }};
+  return {name, help, [body](CLI::App& app) { return declare(app, body); }};
 }
 
 const bool generate_registered = register_command(
@@ -178,4 +208,9 @@ const bool generate_registered = register_command(
 const bool chat_registered = register_command(command("chat", "A conversation on the terminal", chat));
 
 }  // namespace
+
+std::function<int()> declare_verify_rollouts(CLI::App& app) {
+  return declare(app, verify_rollouts);
+}
+
 }  // namespace phalanx::launch

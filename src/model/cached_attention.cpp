@@ -249,13 +249,15 @@ void cached_attention(const at::Tensor& q, const KvPages& pages, const std::vect
 void invariant_cached_attention(const at::Tensor& q, const KvPages& pages,
                                 const std::vector<CachedRows>& sequences,
                                 const ops::AttentionOptions& options, const at::Tensor& out) {
+  if (!q.is_cpu()) ops::BatchInvariant::refuse("the model is on a GPU");
   std::vector<ops::LastQueries> last;
   for (const CachedRows& rows : sequences) {
     if (!options.within(rows.end()).is_plain())
       ops::BatchInvariant::refuse("the model caps attention scores or sees a window of its context only");
-    last.push_back({q.narrow(0, rows.first_row, rows.num_rows), pages.gather_keys(rows.pages, rows.end()),
-                    pages.gather_values(rows.pages, rows.end()),
-                    out.narrow(0, rows.first_row, rows.num_rows)});
+    last.push_back({q.narrow(0, rows.first_row, rows.num_rows), out.narrow(0, rows.first_row, rows.num_rows),
+                    rows.end(), pages.num_heads(), [&pages, rows](int64_t head, void* keys, void* values) {
+                      pages.read_head(rows.pages, rows.end(), head, keys, values);
+                    }});
   }
   ops::attend_last(last, options.scale);
 }

@@ -75,6 +75,20 @@ at::Tensor KvPages::gather(const std::vector<at::Tensor>& slabs, const int64_t* 
   return tokens;
 }
 
+void KvPages::read_head(const int64_t* pages, int64_t length, int64_t head, void* keys, void* values) const {
+  const int64_t row_bytes = head_dim() * static_cast<int64_t>(keys_.front().element_size());
+  const auto read = [&](const std::vector<at::Tensor>& slabs, void* target) {
+    for_each_page(pages, page_tokens_, 0, length, [&](int64_t page, int64_t, int64_t offset, int64_t count) {
+      const auto* slab = static_cast<const char*>(slabs[static_cast<size_t>(page / kSlabPages)].data_ptr());
+      const int64_t first = (page % kSlabPages * num_heads() + head) * page_tokens_;
+      std::memcpy(static_cast<char*>(target) + offset * row_bytes, slab + first * row_bytes,
+                  static_cast<size_t>(count * row_bytes));
+    });
+  };
+  read(keys_, keys);
+  read(values_, values);
+}
+
 int64_t KvPages::memory_bytes() const {
   int64_t bytes = 0;
   for (const std::vector<at::Tensor>* slabs : {&keys_, &values_}) {

@@ -32,6 +32,8 @@ class KvPages {
   at::Tensor gather_values(const int64_t* pages, int64_t length) const {
     return gather(values_, pages, length);
   }
+  /// The first `length` tokens of one head, [length, d] each. In host memory.
+  void read_head(const int64_t* pages, int64_t length, int64_t head, void* keys, void* values) const;
   int64_t memory_bytes() const;
 
   int64_t page_tokens() const { return page_tokens_; }

@@ -1,15 +1,19 @@
 #pragma once
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
+#include <functional>
 #include <vector>
 
 namespace phalanx::ops {
 
-/// The last n of the T tokens of a sample, as queries over all of them.
+/// The last n of the T tokens of a sample, as queries over all of them. Keys and values are read head by
+/// head, wherever they lie.
 struct LastQueries {
-  at::Tensor q;     // [n, H, d], contiguous
-  at::Tensor k, v;  // [T, K, d], contiguous
-  at::Tensor out;   // as q; written
+  at::Tensor q, out;  // [n, H, d], contiguous; out is written
+  int64_t num_tokens, num_key_heads;
+  /// Writes keys and values of one head, [T, d] each, in the dtype of q. Called on several threads.
+  std::function<void(int64_t head, void* keys, void* values)> read_head;
 };
 
 /// Causal attention of the last tokens of some samples, with the bits that varlen_attention gives their rows.

@@ -4,6 +4,8 @@
 #include <c10/core/GradMode.h>
 #include <gtest/gtest.h>
 
+#include <cstring>
+
 #include "core/error.h"
 #include "ops/attention.h"
 #include "ops/cpu/isa.h"

@@ -1,12 +1,10 @@
 #include "trainer/rollouts.h"
 
 #include <algorithm>
-#include <cmath>
 #include <mutex>
 
 #include "mesh_cases.h"
-#include "ops/batch_invariant.h"
-#include "trainer/sample_sums.h"
+#include "trainer/rollout_check.h"
 
 namespace phalanx::trainer {
 namespace {
@@ -32,73 +30,28 @@ generate::GenerateOptions drawn(bool batch_invariant, double temperature = 1.0) 
   return options;
 }
 
-/// Prompt and completion as one sample, with a label where the completion was drawn.
-data::Sequence trained_sequence(const std::vector<int32_t>& prompt, const Completion& completion) {
-  data::Sequence sequence;
-  sequence.input_ids = prompt;
-  sequence.input_ids.insert(sequence.input_ids.end(), completion.ids.begin(), completion.ids.end());
-  for (size_t t = 0; t < sequence.input_ids.size(); ++t) {
-    const bool is_label = t + 1 >= prompt.size() && t + 1 < sequence.input_ids.size();
-    sequence.labels.push_back(is_label ? sequence.input_ids[t + 1]
-                                       : static_cast<int32_t>(data::kIgnoredLabel));
-    sequence.position_ids.push_back(static_cast<int32_t>(t));
-  }
-  sequence.lengths = {static_cast<int32_t>(sequence.input_ids.size())};
-  sequence.record_ids = {0};
-  return sequence;
-}
-
-/// What a training step says of all drawn tokens, in their order; empty where the last layers are elsewhere.
-std::vector<double> trained_logprobs(const MeshRank& rank, const Prompts& prompts,
-                                     const std::vector<Completion>& completions, double temperature) {
-  const at::NoGradGuard no_grad;
-  std::vector<data::Sequence> sequences;
-  for (size_t i = 0; i < completions.size(); ++i)
-    sequences.push_back(trained_sequence(prompts[i / kGroup], completions[i]));
-  const data::Batch batch = data::join(sequences);
-  const at::Tensor hidden = rank.model.schedule().forward(model_input(batch, at::kCPU)).hidden;
-  std::vector<double> all;
-  if (rank.model.has_output()) {
-    const at::Tensor rows = row_logprobs(rank.model.model(), batch, hidden, temperature).to(at::kDouble);
-    for (size_t i = 0; i < batch.labels.size(); ++i) {
-      if (batch.labels[i] != data::kIgnoredLabel) all.push_back(rows.const_data_ptr<double>()[i]);
-    }
-  }
-  rank.model.drop_gathered();
-  return all;
-}
-
 struct Compared {
   std::vector<Completion> completions;
-  double largest = 0, mean_kl = 0;  // of |difference|; mean of exp(d) - 1 - d
+  LogprobMismatch mismatch;
 };
 
 Compared compare_on(const MeshCase& mesh, at::ScalarType dtype, const generate::GenerateOptions& options,
                     const TinyOptions& tiny = {}) {
   std::mutex mutex;
   Compared compared;
-  bool seen = false;
   on_mesh(tiny_recipe(tiny), mesh, dtype, [&](const MeshRank& rank) {
     const std::vector<Completion> completions = rollouts(rank.model, kRolloutPrompts, kGroup, options);
-    const ops::BatchInvariant scope(options.rollout.batch_invariant);
-    const std::vector<double> trained =
-        trained_logprobs(rank, kRolloutPrompts, completions, options.sampling.temperature);
-    std::vector<double> drawn_logprobs;
-    for (const Completion& c : completions)
-      drawn_logprobs.insert(drawn_logprobs.end(), c.logprobs.begin(), c.logprobs.end());
+    generate::GenerateOptions asked = options;
+    asked.logprob_temperature = options.sampling.temperature;
+    const LogprobMismatch mismatch =
+        logprob_mismatch(rank.model, kRolloutPrompts, completions, asked, /*max_tokens=*/100);
     const std::scoped_lock lock(mutex);
-    if (!seen) compared.completions = completions;
-    seen = true;
-    if (!rank.model.has_output()) return;
-    ASSERT_EQ(trained.size(), drawn_logprobs.size());
-    double kl = 0;
-    for (size_t i = 0; i < trained.size(); ++i) {
-      const double d = trained[i] - drawn_logprobs[i];
-      compared.largest = std::max(compared.largest, std::abs(d));
-      kl += std::expm1(d) - d;
-    }
-    compared.mean_kl = std::max(compared.mean_kl, kl / static_cast<double>(trained.size()));
+    compared = {completions, mismatch};
   });
+  int64_t num_tokens = 0;
+  for (const Completion& completion : compared.completions)
+    num_tokens += static_cast<int64_t>(completion.ids.size());
+  EXPECT_EQ(compared.mismatch.num_tokens, num_tokens);
   return compared;
 }
 
@@ -119,7 +72,7 @@ TEST(Rollouts, BatchInvariantLogprobsAreThoseOfTheTrainingStepToTheLastBit) {
     const std::vector<Completion> alone = compare_on({}, dtype, drawn(true)).completions;
     for (const MeshCase& mesh : kExactMeshes) {
       const Compared compared = compare_on(mesh, dtype, drawn(true));
-      EXPECT_EQ(compared.largest, 0) << mesh.text() << " " << dtype;
+      EXPECT_EQ(compared.mismatch.largest, 0) << mesh.text() << " " << dtype;
       ASSERT_EQ(compared.completions.size(), alone.size());
       for (size_t i = 0; i < alone.size(); ++i) {
         EXPECT_EQ(compared.completions[i].ids, alone[i].ids) << mesh.text() << " " << dtype;
@@ -132,19 +85,19 @@ TEST(Rollouts, BatchInvariantLogprobsAreThoseOfTheTrainingStepToTheLastBit) {
 TEST(Rollouts, BatchInvariantLogprobsKnowTemperatureBiasesAndAdapters) {
   const TinyOptions tiny{.tied = false, .biases = true, .lora_rank = 3};
   for (const auto dtype : {at::kFloat, at::kBFloat16})
-    EXPECT_EQ(compare_on(mesh_of(2, 1, 1, 0), dtype, drawn(true, 0.7), tiny).largest, 0) << dtype;
+    EXPECT_EQ(compare_on(mesh_of(2, 1, 1, 0), dtype, drawn(true, 0.7), tiny).mismatch.largest, 0) << dtype;
 }
 
 TEST(Rollouts, BatchInvariantLogprobsHoldForExperts) {
-  EXPECT_EQ(compare_on({}, at::kFloat, drawn(true), {.experts = 4}).largest, 0);
+  EXPECT_EQ(compare_on({}, at::kFloat, drawn(true), {.experts = 4}).mismatch.largest, 0);
 }
 
 TEST(Rollouts, OtherwiseLogprobsAreNearThoseOfTheTrainingStep) {
   std::vector<MeshCase> meshes = kExactMeshes;
   meshes.push_back(mesh_of(1, 2, 1, 0));
   for (const MeshCase& mesh : meshes) {
-    EXPECT_LE(compare_on(mesh, at::kFloat, drawn(false)).largest, 1e-5) << mesh.text();
-    EXPECT_LE(compare_on(mesh, at::kBFloat16, drawn(false)).mean_kl, 1e-4) << mesh.text();
+    EXPECT_LE(compare_on(mesh, at::kFloat, drawn(false)).mismatch.largest, 1e-5) << mesh.text();
+    EXPECT_LE(compare_on(mesh, at::kBFloat16, drawn(false)).mismatch.mean_kl, 1e-4) << mesh.text();
   }
 }
 

@@ -79,33 +79,6 @@ char* address(const at::Tensor& t, int64_t token, int64_t head) {
   return static_cast<char*>(t.data_ptr()) + (token * t.stride(0) + head * t.stride(1)) * t.element_size();
 }
 
-// Where the tensors have the first query of a job and the first key of its sample.
-struct Rows {
-  const at::Tensor &q, &k, &v, &out, &lse;
-  int64_t query, key, statistic;
-};
-
-void attend_job(const AttentionKernels& kernels, const Rows& rows, const Job& job, double scale) {
-  const int group = static_cast<int>(rows.q.size(1) / rows.k.size(1)), dim = static_cast<int>(rows.q.size(2));
-  const int64_t head = job.kv_head * group;
-  const AttentionForward task{address(rows.q, rows.query, head),
-                              address(rows.k, rows.key, job.kv_head),
-                              address(rows.v, rows.key, job.kv_head),
-                              address(rows.out, rows.query, head),
-                              rows.lse.data_ptr<float>() + head * rows.lse.stride(0) + rows.statistic,
-                              rows.q.stride(0),
-                              rows.k.stride(0),
-                              rows.out.stride(0),
-                              rows.lse.stride(0),
-                              job.tokens,
-                              job.first,
-                              job.last,
-                              group,
-                              dim,
-                              static_cast<float>(scale)};
-  kernels.forward(task, scratch(Scratch::kAttention, kernels.forward_scratch_bytes(job.last, dim)));
-}
-
 }  // namespace
 
 bool can_attend(const at::Tensor& q) {
@@ -115,25 +88,62 @@ bool can_attend(const at::Tensor& q) {
 void attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
             const std::vector<int64_t>& cu_seqlens, double scale, const at::Tensor& out,
             const at::Tensor& lse) {
+  const int group = static_cast<int>(q.size(1) / k.size(1)), dim = static_cast<int>(q.size(2));
   const AttentionKernels kernels = find_kernels(q);
   run(make_jobs(cu_seqlens, k.size(1), kQueryChunk), [&](const Job& job) {
-    const int64_t begin = job.begin, first = begin + job.first;
-    const Rows rows{q, k, v, out, lse, first, begin, first};
-    attend_job(kernels, rows, job, scale);
+    const int64_t head = job.kv_head * group, first = job.begin + job.first;
+    const AttentionForward task{address(q, first, head),
+                                address(k, job.begin, job.kv_head),
+                                address(v, job.begin, job.kv_head),
+                                address(out, first, head),
+                                lse.data_ptr<float>() + head * lse.stride(0) + first,
+                                q.stride(0),
+                                k.stride(0),
+                                out.stride(0),
+                                lse.stride(0),
+                                job.tokens,
+                                job.first,
+                                job.last,
+                                group,
+                                dim,
+                                static_cast<float>(scale)};
+    kernels.forward(task, scratch(Scratch::kAttention, kernels.forward_scratch_bytes(job.last, dim)));
   });
 }
 
-void attend(const std::vector<AttentionSample>& samples, double scale) {
+void attend_last(const std::vector<LastQueries>& samples, double scale) {
   const AttentionKernels kernels = find_kernels(samples.front().q);
+  const int dim = static_cast<int>(samples.front().q.size(2));
   std::vector<Job> jobs;
   for (size_t s = 0; s < samples.size(); ++s) {
-    const int64_t tokens = samples[s].k.size(0);
-    for (int64_t head = 0; head < samples[s].k.size(1); ++head)
-      jobs.push_back({static_cast<int64_t>(s), tokens, head, samples[s].first_query, tokens});
+    const int64_t tokens = samples[s].num_tokens;
+    for (int64_t head = 0; head < samples[s].num_key_heads; ++head)
+      jobs.push_back({static_cast<int64_t>(s), tokens, head, tokens - samples[s].q.size(0), tokens});
   }
   run(std::move(jobs), [&](const Job& job) {
-    const AttentionSample& sample = samples[static_cast<size_t>(job.begin)];
-    attend_job(kernels, {sample.q, sample.k, sample.v, sample.out, sample.lse, 0, 0, 0}, job, scale);
+    const LastQueries& sample = samples[static_cast<size_t>(job.begin)];
+    const int64_t group = sample.q.size(1) / sample.num_key_heads, num_queries = job.last - job.first;
+    const size_t head_bytes = static_cast<size_t>(job.tokens * dim) * sample.q.element_size();
+    auto* keys = static_cast<char*>(scratch(Scratch::kPartial, 2 * head_bytes));
+    auto* lse =
+        static_cast<float*>(scratch(Scratch::kStatistics, static_cast<size_t>(group * num_queries) * 4));
+    sample.read_head(job.kv_head, keys, keys + head_bytes);
+    const AttentionForward task{address(sample.q, 0, job.kv_head * group),
+                                keys,
+                                keys + head_bytes,
+                                address(sample.out, 0, job.kv_head * group),
+                                lse,
+                                sample.q.stride(0),
+                                dim,
+                                sample.out.stride(0),
+                                num_queries,
+                                job.tokens,
+                                job.first,
+                                job.last,
+                                static_cast<int>(group),
+                                dim,
+                                static_cast<float>(scale)};
+    kernels.forward(task, scratch(Scratch::kAttention, kernels.forward_scratch_bytes(job.last, dim)));
   });
 }
 
