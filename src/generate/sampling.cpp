@@ -60,7 +60,7 @@ struct Weights {
   double total = 0;
 };
 
-Weights weights_of(std::span<float> logits, float max, double temperature) {
+Weights token_weights(std::span<float> logits, float max, double temperature) {
   Weights weights{logits, std::vector<double>((logits.size() + kBlock - 1) / kBlock), 0};
   exponentials(logits.data(), logits.size(), max, static_cast<float>(1.0 / temperature),
                weights.block_sums.data());
@@ -168,7 +168,7 @@ int32_t sample_token(std::span<float> logits, std::span<const int32_t> history,
   const uint64_t stream = core::substream(
       core::substream(core::substream(core::stream_id("sampling"), key.step), key.prompt), key.sample);
   const double uniform = core::random_uniform(options.seed, stream, history.size());
-  const Weights weights = weights_of(logits, *best, options.temperature);
+  const Weights weights = token_weights(logits, *best, options.temperature);
   if (options.top_k == 0 && options.top_p == 1.0 && options.min_p == 0.0)
     return draw_from_all(weights, uniform * weights.total);
   const std::vector<Candidate> choice = filtered(weights, options);

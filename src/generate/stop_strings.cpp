@@ -7,7 +7,7 @@ namespace phalanx::generate {
 bool StopMatcher::push(data::TokenId id) {
   tail_ += decoder_.push(id);
   size_t longest = 1;
-  for (const std::string& string : strings_) {
+  for (const std::string& string : *strings_) {
     if (tail_.find(string) != std::string::npos) return true;
     longest = std::max(longest, string.size());
   }

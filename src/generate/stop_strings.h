@@ -13,12 +13,12 @@ class StopMatcher {
  public:
   /// Both must outlive it.
   StopMatcher(const std::vector<std::string>& strings, const data::Tokenizer& tokenizer)
-      : strings_(strings), decoder_(tokenizer) {}
+      : strings_(&strings), decoder_(tokenizer) {}
   /// Whether the text now contains one of the strings.
   bool push(data::TokenId id);
 
  private:
-  const std::vector<std::string>& strings_;
+  const std::vector<std::string>* strings_;
   data::StreamDecoder decoder_;
   std::string tail_;  // the last bytes that a string may begin in
 };

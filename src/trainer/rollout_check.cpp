@@ -55,7 +55,7 @@ std::vector<std::vector<data::Sequence>> batches_of(const std::vector<std::vecto
   return batches;
 }
 
-void add(LogprobMismatch& mismatch, const data::Batch& batch, const at::Tensor& trained) {
+void count_in(LogprobMismatch& mismatch, const data::Batch& batch, const at::Tensor& trained) {
   const at::Tensor rows = trained.to(at::kDouble).cpu().contiguous();
   const std::vector<double>& drawn = batch.row_values.at("drawn_logprobs");
   for (size_t i = 0; i < batch.labels.size(); ++i) {
@@ -87,7 +87,7 @@ LogprobMismatch logprob_mismatch(parallel::DistributedModel& model,
     const at::Tensor hidden = model.schedule().forward(model_input(batch, device)).hidden;
     if (!model.has_output()) continue;
     const at::Tensor rows = row_logprobs(model.model(), batch, hidden, options.logprob_temperature);
-    if (mine < batches.size()) add(mismatch, batch, rows);
+    if (mine < batches.size()) count_in(mismatch, batch, rows);
   }
   model.drop_gathered();
   for (comm::Communicator* group : {&copies, &model.mesh().pp()}) {

@@ -19,7 +19,7 @@ constexpr int64_t kGroup = 4;
 
 const Prompts kRolloutPrompts = {{5, 9, 3}, {4, 4, 8, 20, 31, 2, 7}, {40, 2}};
 
-generate::GenerateOptions drawn(bool batch_invariant, double temperature = 1.0) {
+generate::GenerateOptions sampled_by(bool batch_invariant, double temperature = 1.0) {
   generate::GenerateOptions options{.max_new_tokens = 20};
   options.sampling = {.temperature = temperature, .top_k = 30, .top_p = 0.98, .seed = 3};
   options.step = 7;
@@ -69,9 +69,9 @@ const std::vector<MeshCase> kExactMeshes = {mesh_of(1, 1, 1, 0), mesh_of(2, 1, 1
 
 TEST(Rollouts, BatchInvariantLogprobsAreThoseOfTheTrainingStepToTheLastBit) {
   for (const auto dtype : {at::kFloat, at::kBFloat16}) {
-    const std::vector<Completion> alone = compare_on({}, dtype, drawn(true)).completions;
+    const std::vector<Completion> alone = compare_on({}, dtype, sampled_by(true)).completions;
     for (const MeshCase& mesh : kExactMeshes) {
-      const Compared compared = compare_on(mesh, dtype, drawn(true));
+      const Compared compared = compare_on(mesh, dtype, sampled_by(true));
       EXPECT_EQ(compared.mismatch.largest, 0) << mesh.text() << " " << dtype;
       ASSERT_EQ(compared.completions.size(), alone.size());
       for (size_t i = 0; i < alone.size(); ++i) {
@@ -85,25 +85,26 @@ TEST(Rollouts, BatchInvariantLogprobsAreThoseOfTheTrainingStepToTheLastBit) {
 TEST(Rollouts, BatchInvariantLogprobsKnowTemperatureBiasesAndAdapters) {
   const TinyOptions tiny{.tied = false, .biases = true, .lora_rank = 3};
   for (const auto dtype : {at::kFloat, at::kBFloat16})
-    EXPECT_EQ(compare_on(mesh_of(2, 1, 1, 0), dtype, drawn(true, 0.7), tiny).mismatch.largest, 0) << dtype;
+    EXPECT_EQ(compare_on(mesh_of(2, 1, 1, 0), dtype, sampled_by(true, 0.7), tiny).mismatch.largest, 0)
+        << dtype;
 }
 
 TEST(Rollouts, BatchInvariantLogprobsHoldForExperts) {
-  EXPECT_EQ(compare_on({}, at::kFloat, drawn(true), {.experts = 4}).mismatch.largest, 0);
+  EXPECT_EQ(compare_on({}, at::kFloat, sampled_by(true), {.experts = 4}).mismatch.largest, 0);
 }
 
 TEST(Rollouts, OtherwiseLogprobsAreNearThoseOfTheTrainingStep) {
   std::vector<MeshCase> meshes = kExactMeshes;
   meshes.push_back(mesh_of(1, 2, 1, 0));
   for (const MeshCase& mesh : meshes) {
-    EXPECT_LE(compare_on(mesh, at::kFloat, drawn(false)).mismatch.largest, 1e-5) << mesh.text();
-    EXPECT_LE(compare_on(mesh, at::kBFloat16, drawn(false)).mismatch.mean_kl, 1e-4) << mesh.text();
+    EXPECT_LE(compare_on(mesh, at::kFloat, sampled_by(false)).mismatch.largest, 1e-5) << mesh.text();
+    EXPECT_LE(compare_on(mesh, at::kBFloat16, sampled_by(false)).mismatch.mean_kl, 1e-4) << mesh.text();
   }
 }
 
 TEST(Rollouts, ASampleIsNamedBySeedStepPromptAndPlaceInItsGroup) {
   on_mesh(tiny_recipe(), {}, at::kDouble, [&](const MeshRank& rank) {
-    generate::GenerateOptions options = drawn(false);
+    generate::GenerateOptions options = sampled_by(false);
     const auto ids_of = [&](const Prompts& prompts, int64_t group) {
       std::vector<std::vector<int32_t>> ids;
       for (const Completion& c : rollouts(rank.model, prompts, group, options)) ids.push_back(c.ids);

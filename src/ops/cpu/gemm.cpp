@@ -18,7 +18,7 @@ constexpr int64_t kBlockBytes = 320 << 10;           // packed a of one job, in 
 constexpr int64_t kPackedABytes = int64_t{6} << 20;  // packed operands of one pass, in L3
 constexpr int64_t kPackedBBytes = int64_t{6} << 20;
 constexpr int64_t kSlackUnits = 16;
-constexpr int64_t kFewRows = 48;       // a product of fewer rows of a is bound by reading b
+constexpr int64_t kStreamedRows = 48;  // a product of fewer rows of a is bound by reading b
 constexpr int64_t kStridedDepth = 64;  // k that are packed for all panels in turn, even
 
 int64_t ceil_div(int64_t a, int64_t b) {
@@ -227,7 +227,7 @@ void multiply(const Product& p) {
   if (p.m == 0 || p.n == 0) return;
   if (p.k == 0) return clear(p);
   const Plan plan = make_plan(p);
-  if (p.m <= kFewRows) return multiply_few_rows(p, plan);
+  if (p.m <= kStreamedRows) return multiply_few_rows(p, plan);
   const bool split = p.k > plan.depth, c_bf16 = p.c_element == Element::kBF16;
   const int64_t units = plan.depth / plan.per_unit;
   auto* a = static_cast<uint32_t*>(scratch(Scratch::kPackA, (plan.rows * units + kSlackUnits) * 4));
