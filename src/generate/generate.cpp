@@ -3,9 +3,12 @@
 #include <ATen/Functions.h>
 #include <c10/core/GradMode.h>
 
+#include <optional>
+
 #include "core/error.h"
 #include "generate/engine.h"
 #include "ops/batch_invariant.h"
+#include "ops/training_forward.h"
 
 namespace phalanx::generate {
 namespace {
@@ -81,6 +84,8 @@ std::vector<Completion> generate(TokenModel& model, const std::vector<Request>& 
                                  const TokenCallback& callback) {
   const at::NoGradGuard no_grad;
   const ops::BatchInvariant invariant(options.rollout.batch_invariant);
+  std::optional<ops::TrainingForward> as_training;
+  if (options.rounds_as_training) as_training.emplace();
   GenerateStats own;
   return Engine(model, requests, options, callback).run(stats ? *stats : own);
 }

@@ -16,6 +16,7 @@
 #include "launch/verify_rollouts.h"
 #include "trainer/generation.h"
 #include "trainer/rollout_check.h"
+#include "trainer/rollouts.h"
 
 namespace phalanx::launch {
 namespace {
@@ -120,12 +121,12 @@ int verify_rollouts(const GenerateArguments& arguments) {
   arguments.options.sampling.validate();
   return on_ranks(config, [&](comm::Communicator& group) {
     SpreadModel spread(arguments.model, config, group);
-    generate::GenerateOptions options = options_for(arguments, config, spread.tokenizer());
-    if (options.sampling.temperature > 0) options.logprob_temperature = options.sampling.temperature;
+    const generate::GenerateOptions options = options_for(arguments, config, spread.tokenizer());
     const Prompts prompts = read_prompts(spread, config, group);
-    const std::vector<generate::Completion> completions = trainer::generate(spread.model(), prompts, options);
-    const trainer::LogprobMismatch mismatch =
-        trainer::logprob_mismatch(spread.model(), prompts, completions, options);
+    const std::vector<generate::Completion> completions =
+        trainer::rollouts(spread.model(), prompts, options.num_samples, options);
+    const trainer::LogprobMismatch mismatch = trainer::logprob_mismatch(
+        spread.model(), prompts, completions, options.sampling.temperature, options.rollout.batch_invariant);
     if (group.rank() != 0) return 0;
     print_row({{"num_tokens", mismatch.num_tokens},
                {"largest_difference", mismatch.largest},

@@ -60,7 +60,7 @@ at::Tensor few_rows(const at::Tensor& a, const at::Tensor& b) {
   return y;
 }
 
-/// Whether products must come from the packed kernels, which give a row the same bits in every call.
+/// Packed kernels give a row the same bits in every call; the others do not.
 bool must_pack(const at::Tensor& a) {
   if (!BatchInvariant::is_active()) return false;
   if (!packed(a)) BatchInvariant::refuse("matrix products have no kernel for this dtype on this machine");
@@ -70,12 +70,13 @@ bool must_pack(const at::Tensor& a) {
 }  // namespace
 
 at::Tensor matmul_nt(const at::Tensor& a, const at::Tensor& b) {
-  if (!must_pack(a) && cpu::has_kernels(a) && a.size(0) <= kFewRows && a.size(0) > 0 && b.is_contiguous())
-    return few_rows(a, b);
-  if (!packed(a)) return at::linear(a, b);
-  at::Tensor c = at::empty({a.size(0), b.size(0)}, a.options());
-  multiply(c, a, true, b, true, false, 1.0);
-  return c;
+  if (must_pack(a) || packed(a)) {
+    at::Tensor c = at::empty({a.size(0), b.size(0)}, a.options());
+    multiply(c, a, true, b, true, false, 1.0);
+    return c;
+  }
+  const bool is_decoding = cpu::has_kernels(a) && a.size(0) <= kFewRows && a.size(0) > 0 && b.is_contiguous();
+  return is_decoding ? few_rows(a, b) : at::linear(a, b);
 }
 
 at::Tensor matmul_nn(const at::Tensor& a, const at::Tensor& b) {

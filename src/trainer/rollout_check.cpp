@@ -71,10 +71,11 @@ void count_in(LogprobMismatch& mismatch, const data::Batch& batch, const at::Ten
 
 LogprobMismatch logprob_mismatch(parallel::DistributedModel& model,
                                  const std::vector<std::vector<int32_t>>& prompts,
-                                 const std::vector<Completion>& completions,
-                                 const generate::GenerateOptions& options, int64_t max_tokens) {
+                                 const std::vector<Completion>& completions, double temperature,
+                                 bool batch_invariant, int64_t max_tokens) {
   const at::NoGradGuard no_grad;
-  const ops::BatchInvariant invariant(options.rollout.batch_invariant);
+  const ops::BatchInvariant invariant(batch_invariant);
+  if (temperature == 0) temperature = 1;
   const ops::TrainingForward training;
   const at::Device device = model.parameters().options().device;
   const auto batches = batches_of(prompts, completions, max_tokens);
@@ -86,7 +87,7 @@ LogprobMismatch logprob_mismatch(parallel::DistributedModel& model,
     const data::Batch batch = data::join(batches[std::min(mine, batches.size() - 1)]);
     const at::Tensor hidden = model.schedule().forward(model_input(batch, device)).hidden;
     if (!model.has_output()) continue;
-    const at::Tensor rows = row_logprobs(model.model(), batch, hidden, options.logprob_temperature);
+    const at::Tensor rows = row_logprobs(model.model(), batch, hidden, temperature);
     if (mine < batches.size()) count_in(mismatch, batch, rows);
   }
   model.drop_gathered();

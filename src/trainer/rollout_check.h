@@ -20,7 +20,7 @@ struct LogprobMismatch {
 /// the mesh; the same on every rank.
 LogprobMismatch logprob_mismatch(parallel::DistributedModel& model,
                                  const std::vector<std::vector<int32_t>>& prompts,
-                                 const std::vector<generate::Completion>& completions,
-                                 const generate::GenerateOptions& options, int64_t max_tokens = 4096);
+                                 const std::vector<generate::Completion>& completions, double temperature,
+                                 bool batch_invariant, int64_t max_tokens = 4096);
 
 }  // namespace phalanx::trainer

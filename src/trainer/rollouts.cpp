@@ -11,6 +11,7 @@ std::vector<generate::Completion> rollouts(parallel::DistributedModel& model,
   generate::GenerateOptions own = options;
   own.num_samples = num_generations;
   own.logprob_temperature = options.sampling.temperature > 0 ? options.sampling.temperature : 1.0;
+  own.rounds_as_training = true;
   return generate(model, prompts, own, stats);
 }
 

@@ -21,7 +21,7 @@ namespace phalanx::trainer {
 /// and the repetition penalty: what row_logprobs(model, batch, hidden, temperature) says of the same tokens,
 /// up to rounding. With temperature 0 they are those of temperature 1.
 ///
-/// @param options  num_samples and logprob_temperature are set from the other arguments.
+/// @param options  num_samples, logprob_temperature and rounds_as_training are set here.
 /// @throws core::Error as generate::check_prompts(), the same on every rank.
 std::vector<generate::Completion> rollouts(parallel::DistributedModel& model,
                                            const std::vector<std::vector<int32_t>>& prompts,

@@ -41,10 +41,9 @@ Compared compare_on(const MeshCase& mesh, at::ScalarType dtype, const generate::
   Compared compared;
   on_mesh(tiny_recipe(tiny), mesh, dtype, [&](const MeshRank& rank) {
     const std::vector<Completion> completions = rollouts(rank.model, kRolloutPrompts, kGroup, options);
-    generate::GenerateOptions asked = options;
-    asked.logprob_temperature = options.sampling.temperature;
     const LogprobMismatch mismatch =
-        logprob_mismatch(rank.model, kRolloutPrompts, completions, asked, /*max_tokens=*/100);
+        logprob_mismatch(rank.model, kRolloutPrompts, completions, options.sampling.temperature,
+                         options.rollout.batch_invariant, /*max_tokens=*/100);
     const std::scoped_lock lock(mutex);
     compared = {completions, mismatch};
   });

@@ -256,9 +256,10 @@ __attribute__((noinline)) void forward_queries(const AttentionForward& t, int he
   }
   for (int64_t i = 0; i < count; ++i) {
     inverse[i] = 1.0f / l[i];
-    t.lse[head * t.lse_stride + row + i] = m[i] / kLog2E + __builtin_logf(l[i]);
+    float* lse = t.lse + head * t.lse_stride + row;
+    lse[lanes_are_heads ? i * t.lse_stride : i] = m[i] / kLog2E + __builtin_logf(l[i]);
   }
-  store_transposed(static_cast<Source*>(t.out) + row * t.out_stride + head * t.dim, t.out_stride, out, kLanes,
+  store_transposed(static_cast<Source*>(t.out) + row * t.out_stride + head * t.dim, out_stride, out, kLanes,
                    count, t.dim, inverse);
 }
 
