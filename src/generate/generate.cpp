@@ -3,6 +3,7 @@
 #include <ATen/Functions.h>
 #include <c10/core/GradMode.h>
 
+#include <algorithm>
 #include <optional>
 
 #include "core/error.h"
@@ -57,8 +58,9 @@ class LocalModel : public TokenModel {
 
 at::Tensor logits_of_rows(model::CausalLm& model, at::Tensor hidden, const std::vector<int64_t>& rows,
                           double temperature) {
-  if (hidden.size(0) != static_cast<int64_t>(rows.size()))
-    hidden = hidden.index_select(0, at::tensor(rows, at::kLong).to(hidden.device()));
+  const bool are_all =
+      hidden.size(0) == static_cast<int64_t>(rows.size()) && std::is_sorted(rows.begin(), rows.end());
+  if (!are_all) hidden = hidden.index_select(0, at::tensor(rows, at::kLong).to(hidden.device()));
   if (temperature != 1.0) hidden = hidden / temperature;
   return model.head().logits(hidden, model.output_weight()).to(at::kFloat);
 }

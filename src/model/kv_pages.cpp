@@ -27,7 +27,7 @@ void for_each_page(const int64_t* pages, int64_t page_tokens, int64_t begin, int
 void KvPages::reserve(int64_t num_pages, const at::Tensor& k) {
   while (static_cast<int64_t>(keys_.size()) * kSlabPages < num_pages) {
     for (std::vector<at::Tensor>* slabs : {&keys_, &values_})
-      slabs->push_back(at::empty({kSlabPages, k.size(1), page_tokens_, k.size(2)}, k.options()));
+      slabs->push_back(at::empty({kSlabPages, k.size(1), page_tokens_, k.size(-1)}, k.options()));
   }
 }
 
@@ -62,6 +62,7 @@ void KvPages::write(const std::vector<at::Tensor>& slabs, const CachedRows& rows
 }
 
 void KvPages::copy_page(int64_t from, int64_t to) {
+  reserve(to + 1, keys_.front());  // [.., K, .., d] as well
   for (const std::vector<at::Tensor>* slabs : {&keys_, &values_})
     page_of(*slabs, to).copy_(page_of(*slabs, from));
 }

@@ -22,11 +22,11 @@ class KvPages {
 
   explicit KvPages(int64_t page_tokens) : page_tokens_(page_tokens) {}
 
-  /// Pages [0, num_pages) for rows like k [N, K, d].
+  /// Pages [0, num_pages) for rows like k [N, K, d] (or a slab).
   void reserve(int64_t num_pages, const at::Tensor& k);
   /// Stores rows of k and v [N, K, d], contiguous, as the tokens from rows.length on.
   void write(const CachedRows& rows, const at::Tensor& k, const at::Tensor& v);
-  void copy_page(int64_t from, int64_t to);
+  void copy_page(int64_t from, int64_t to);  ///< `to` may be a page that nobody has reserved yet
   /// The first `length` tokens of a sequence, [length, K, d].
   at::Tensor gather_keys(const int64_t* pages, int64_t length) const { return gather(keys_, pages, length); }
   at::Tensor gather_values(const int64_t* pages, int64_t length) const {

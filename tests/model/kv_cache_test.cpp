@@ -92,9 +92,11 @@ TEST_F(PagedCache, RefusesTokensBeyondItsPages) {
 }
 
 TEST_F(PagedCache, HoldsMorePagesThanOneSlab) {
-  KvCache cache(1, {.page_tokens = 2});
-  EXPECT_LT(feed(cache, 0, 0, 37), 2e-5);
-  EXPECT_LT(feed(cache, 0, 37, 40), 2e-5);
+  KvCache cache(2, {.page_tokens = 2});
+  EXPECT_LT(feed(cache, 0, 0, 31), 2e-5);  // 16 pages: a slab
+  cache.share(0, 1);
+  EXPECT_LT(feed(cache, 1, 31, 40), 2e-5);  // a copy of the last one, in another slab
+  EXPECT_LT(feed(cache, 0, 31, 40), 2e-5);
 }
 
 TEST_F(PagedCache, IsExactUnderBatchInvarianceHoweverTheTextIsCut) {
