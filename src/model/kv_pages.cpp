@@ -62,7 +62,9 @@ void KvPages::write(const std::vector<at::Tensor>& slabs, const CachedRows& rows
 }
 
 void KvPages::copy_page(int64_t from, int64_t to) {
-  reserve(to + 1, keys_.front());  // [.., K, .., d] as well
+  if (keys_.empty()) return;  // a layer of another pipeline stage
+  const at::Tensor slab = keys_.front();
+  reserve(to + 1, slab);
   for (const std::vector<at::Tensor>* slabs : {&keys_, &values_})
     page_of(*slabs, to).copy_(page_of(*slabs, from));
 }
