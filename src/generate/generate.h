@@ -22,8 +22,8 @@ struct GenerateOptions {
   uint64_t step = 0,
            first_prompt = 0;  ///< prompt i draws its random numbers as SampleKey{step, first_prompt + i}
   double logprob_temperature = 1.0;  ///< Completion::logprobs are those of logits / this
-  /// Linear products by the kernels of a training step, which read a weight more slowly for one row alone:
-  /// less rounding between the two. rollout.batch_invariant takes all of it away.
+  /// Products and attention by the kernels of a training step where there are some, which are slower for one
+  /// sequence alone: less rounding between the two. rollout.batch_invariant promises that there is none.
   bool rounds_as_training = false;
   RolloutOptions rollout = {};
 };

@@ -246,14 +246,23 @@ void cached_attention(const at::Tensor& q, const KvPages& pages, const std::vect
   }
 }
 
-void invariant_cached_attention(const at::Tensor& q, const KvPages& pages,
-                                const std::vector<CachedRows>& sequences,
-                                const ops::AttentionOptions& options, const at::Tensor& out) {
-  if (!q.is_cpu()) ops::BatchInvariant::refuse("the model is on a GPU");
+bool attends_as_training(const at::Tensor& q, const std::vector<CachedRows>& sequences,
+                         const ops::AttentionOptions& options) {
+  return ops::can_attend_last(q) &&
+         std::all_of(sequences.begin(), sequences.end(),
+                     [&](const CachedRows& rows) { return options.within(rows.end()).is_plain(); });
+}
+
+void attend_as_training(const at::Tensor& q, const KvPages& pages, const std::vector<CachedRows>& sequences,
+                        const ops::AttentionOptions& options, const at::Tensor& out) {
+  if (!attends_as_training(q, sequences, options)) {
+    ops::BatchInvariant::refuse(
+        "attention has no kernel for this dtype on this machine, for soft-capped scores, or for a window of "
+        "the "
+        "context");
+  }
   std::vector<ops::LastQueries> last;
   for (const CachedRows& rows : sequences) {
-    if (!options.within(rows.end()).is_plain())
-      ops::BatchInvariant::refuse("the model caps attention scores or sees a window of its context only");
     last.push_back({q.narrow(0, rows.first_row, rows.num_rows), out.narrow(0, rows.first_row, rows.num_rows),
                     rows.end(), pages.num_heads(), [&pages, rows](int64_t head, void* keys, void* values) {
                       pages.read_head(rows.pages, rows.end(), head, keys, values);

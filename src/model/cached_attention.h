@@ -16,11 +16,13 @@ namespace phalanx::model {
 void cached_attention(const at::Tensor& q, const KvPages& pages, const std::vector<CachedRows>& sequences,
                       const ops::AttentionOptions& options, const at::Tensor& out);
 
+/// Whether attend_as_training() knows these.
+bool attends_as_training(const at::Tensor& q, const std::vector<CachedRows>& sequences,
+                         const ops::AttentionOptions& options);
 /// The same with the bits of ops::varlen_attention over the whole sequences: its kernel, for the last queries
 /// alone. Pays for that by packing all keys and values of a sequence for every call.
 /// @throws core::Error (78) for what that kernel does not know: other dtypes, soft caps, windows.
-void invariant_cached_attention(const at::Tensor& q, const KvPages& pages,
-                                const std::vector<CachedRows>& sequences,
-                                const ops::AttentionOptions& options, const at::Tensor& out);
+void attend_as_training(const at::Tensor& q, const KvPages& pages, const std::vector<CachedRows>& sequences,
+                        const ops::AttentionOptions& options, const at::Tensor& out);
 
 }  // namespace phalanx::model

@@ -6,6 +6,7 @@
 
 #include "ops/attention.h"
 #include "ops/batch_invariant.h"
+#include "ops/training_forward.h"
 
 namespace phalanx::model {
 namespace {
@@ -108,8 +109,10 @@ at::Tensor KvCache::attend(int64_t layer, const at::Tensor& q, const at::Tensor&
     first_rows(out).copy_(ops::varlen_attention(first_rows(queries), first_rows(keys), first_rows(values),
                                                 first_tokens, options));
   }
-  if (ops::BatchInvariant::is_active()) {
-    invariant_cached_attention(queries, pages, continued, options, out);
+  const bool wants_training =
+      ops::TrainingForward::is_active() && attends_as_training(queries, continued, options);
+  if (ops::BatchInvariant::is_active() || wants_training) {
+    attend_as_training(queries, pages, continued, options, out);
   } else {
     cached_attention(queries, pages, continued, options, out);
   }

@@ -5,6 +5,10 @@
 
 namespace phalanx::ops {
 
+bool can_attend_last(const at::Tensor& q) {
+  return q.is_cpu() && cpu::can_attend(q);
+}
+
 void attend_last(const std::vector<LastQueries>& samples, double scale) {
   if (samples.empty()) return;
   if (!cpu::can_attend(samples.front().q))

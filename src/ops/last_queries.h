@@ -16,9 +16,11 @@ struct LastQueries {
   std::function<void(int64_t head, void* keys, void* values)> read_head;
 };
 
+/// Whether attend_last() has a kernel for these tensors on this machine.
+bool can_attend_last(const at::Tensor& q);
 /// Causal attention of the last tokens of some samples, with the bits that varlen_attention gives their rows.
 /// No gradient.
-/// @throws core::Error (78) where varlen_attention has no kernel of its own.
+/// @throws core::Error (78) where it has none.
 void attend_last(const std::vector<LastQueries>& samples, double scale);
 
 }  // namespace phalanx::ops

@@ -153,17 +153,6 @@ void pack_panel(uint32_t* dst, const Operand& source, const Plan& plan, int64_t 
   }
 }
 
-// Rows of b that will be packed next; several short streams are more than the hardware foresees.
-void prefetch_panel(const Product& p, const Plan& plan, int64_t row, int64_t k0, int64_t depth) {
-  if (!p.b.k_contiguous) return;
-  const int64_t element_bytes = plan.bf16 ? 2 : 4,
-                rows = std::min<int64_t>(plan.kernels->tile_columns, p.n - row);
-  for (int64_t i = 0; i < rows; ++i) {
-    const char* begin = static_cast<const char*>(p.b.data) + ((row + i) * p.b.stride + k0) * element_bytes;
-    for (int64_t byte = 0; byte < depth * element_bytes; byte += 64) __builtin_prefetch(begin + byte, 0, 2);
-  }
-}
-
 // Few rows of a, as decoding makes them: bound by the speed at which b streams from memory. A job packs one
 // panel of b and multiplies it while it is in its cache, pass after pass over k: the same sums as below.
 void multiply_few_rows(const Product& p, const Plan& plan) {
@@ -184,7 +173,7 @@ void multiply_few_rows(const Product& p, const Plan& plan) {
   }
   const bool c_bf16 = p.c_element == Element::kBF16, through_partial = c_bf16 && passes > 1;
   const Target c{static_cast<char*>(p.c), p.c_stride, c_bf16};
-  // A thread takes neighbouring panels: while it multiplies one, the next is on its way.
+  // A thread takes neighbouring panels: packing one asks for the next.
   at::parallel_for(0, ceil_div(p.n, tile_columns), 1, [&](int64_t begin, int64_t end) {
     auto* b = static_cast<uint32_t*>(
         scratch(Scratch::kPackB, static_cast<size_t>(tile_columns * pass_units + kSlackUnits) * 4));
@@ -197,7 +186,6 @@ void multiply_few_rows(const Product& p, const Plan& plan) {
       for (int64_t pass = 0; pass < passes; ++pass) {
         const int64_t k0 = pass * plan.depth, depth = std::min(plan.depth, p.k - k0);
         pack_panel(b, p.b, plan, column, columns, k0, depth, static_cast<int>(tile_columns));
-        if (job + 1 < end) prefetch_panel(p, plan, column + tile_columns, k0, depth);
         const BlockProduct block{a + pass * panels * tile_rows * pass_units,
                                  b,
                                  p.m,
