@@ -6,6 +6,7 @@
 
 #include "core/config.h"
 #include "data/sampler.h"
+#include "generate/rollout_options.h"
 #include "parallel/distributed_model.h"
 #include "reward/reward.h"
 #include "trainer/model_setup.h"
