@@ -20,12 +20,17 @@ struct SamplingOptions {
   void validate() const;
 };
 
+/// Which sample of which prompt of which step draws: with the seed and the position the whole name of a
+/// random number, so that a token does not depend on what else is in the batch, on the number of threads or
+/// on ranks.
+struct SampleKey {
+  uint64_t step = 0, prompt = 0, sample = 0;
+};
+
 /// @param logits   [V] fp32; changed in place.
-/// @param history  ids seen so far (prompt and generated), for the repetition penalty.
-/// @param sample, position  key of the random number beside the seed: a token does not depend on what else is
-/// in the
-///                 batch, on the number of threads or on ranks.
+/// @param history  ids seen so far (prompt and generated), for the repetition penalty; their number is the
+/// position.
 int32_t sample_token(std::span<float> logits, std::span<const int32_t> history,
-                     const SamplingOptions& options, uint64_t sample, uint64_t position);
+                     const SamplingOptions& options, const SampleKey& key);
 
 }  // namespace phalanx::generate

@@ -8,11 +8,15 @@
 #include <optional>
 
 #include "core/files.h"
+#include "generate/stop_strings.h"
 #include "launch/command.h"
 #include "launch/json_stream.h"
 #include "launch/ranks.h"
 #include "launch/spread_model.h"
+#include "launch/verify_rollouts.h"
 #include "trainer/generation.h"
+#include "trainer/rollout_check.h"
+#include "trainer/rollouts.h"
 
 namespace phalanx::launch {
 namespace {
@@ -39,18 +43,32 @@ void declare(CLI::App& app, GenerateArguments& arguments) {
   app.add_option("--repetition-penalty", sampling.repetition_penalty,
                  "Above 1: tokens seen before become less likely");
   app.add_option("--seed", sampling.seed, "Seed of the sampling");
+  app.add_option("--num-samples", arguments.options.num_samples, "Answers to every prompt, one row each")
+      ->check(CLI::PositiveNumber);
+  app.add_option("--stop", arguments.options.stop_strings,
+                 "The answer ends before this text; may be given several times");
   app.add_flag("--ignore-eos", arguments.ignore_eos, "Go on after a stop token");
   app.add_option("--stats", arguments.stats, "Write tokens/s, TTFT and TPOT to this JSON file");
   add_set_option(app, arguments.sets);
 }
 
 nlohmann::ordered_json to_json(const generate::GenerateStats& stats) {
-  return {{"prompt_tokens", stats.prompt_tokens},
+  return {{"total_s", stats.total_s},
+          {"prompt_tokens", stats.prompt_tokens},
           {"new_tokens", stats.new_tokens},
           {"tokens_per_s", stats.tokens_per_s()},
           {"ttft_s", stats.ttft_s},
           {"tpot_s", stats.tpot_s},
           {"decode_tokens_per_s", stats.tpot_s > 0 ? 1.0 / stats.tpot_s : 0.0}};
+}
+
+generate::GenerateOptions options_for(const GenerateArguments& arguments, const core::Config& config,
+                                      const data::Tokenizer& tokenizer) {
+  generate::GenerateOptions options = arguments.options;
+  options.rollout = config.get<generate::RolloutOptions>();
+  options.tokenizer = &tokenizer;
+  if (!arguments.ignore_eos) options.stop_ids = tokenizer.stop_ids();
+  return options;
 }
 
 using Prompts = std::vector<std::vector<int32_t>>;
@@ -60,26 +78,30 @@ Prompts on_all_ranks(const Prompts& prompts, comm::Communicator& group) {
   return nlohmann::json::parse(group.broadcast_string(nlohmann::json(prompts).dump())).get<Prompts>();
 }
 
+Prompts read_prompts(const SpreadModel& spread, const core::Config& config, comm::Communicator& group) {
+  const data::ExampleBuilder builder = example_builder(spread.source(), config);
+  Prompts prompts;
+  if (group.rank() == 0) {
+    for_each_row([&](const InputRow& row) {
+      prompts.push_back(tokens_of(row, spread.tokenizer(), builder, /*for_prompt=*/true).ids);
+    });
+  }
+  return on_all_ranks(prompts, group);
+}
+
 int generate_rows(const GenerateArguments& arguments) {
   const core::Config config = core::Config::defaults(arguments.sets);
   arguments.options.sampling.validate();
   return on_ranks(config, [&](comm::Communicator& group) {
     SpreadModel spread(arguments.model, config, group);
-    const data::ExampleBuilder builder = example_builder(spread.source(), config);
-    generate::GenerateOptions options = arguments.options;
-    if (!arguments.ignore_eos) options.stop_ids = spread.tokenizer().stop_ids();
-    Prompts prompts;
-    if (group.rank() == 0) {
-      for_each_row([&](const InputRow& row) {
-        prompts.push_back(tokens_of(row, spread.tokenizer(), builder, /*for_prompt=*/true).ids);
-      });
-    }
+    const generate::GenerateOptions options = options_for(arguments, config, spread.tokenizer());
     generate::GenerateStats stats;
     const std::vector<generate::Completion> completions =
-        trainer::generate(spread.model(), on_all_ranks(prompts, group), options, &stats);
+        trainer::generate(spread.model(), read_prompts(spread, config, group), options, &stats);
     if (group.rank() != 0) return 0;
     for (const generate::Completion& completion : completions) {
-      print_row({{"text", spread.tokenizer().decode(completion.ids, /*skip_special_tokens=*/true)},
+      const std::string text = spread.tokenizer().decode(completion.ids, /*skip_special_tokens=*/true);
+      print_row({{"text", generate::before_stop_string(text, options.stop_strings)},
                  {"ids", completion.ids},
                  {"logprobs", completion.logprobs},
                  {"finish_reason", completion.finish_reason}});
@@ -89,6 +111,27 @@ int generate_rows(const GenerateArguments& arguments) {
                  static_cast<long>(stats.new_tokens), stats.tokens_per_s(), 1e3 * stats.ttft_s,
                  1e3 * stats.tpot_s);
     if (!arguments.stats.empty()) core::write_file_atomic(arguments.stats, to_json(stats).dump() + "\n");
+    return 0;
+  });
+}
+
+/// The log-probabilities of what is generated against those of a training step on the same tokens.
+int verify_rollouts(const GenerateArguments& arguments) {
+  const core::Config config = core::Config::defaults(arguments.sets);
+  arguments.options.sampling.validate();
+  return on_ranks(config, [&](comm::Communicator& group) {
+    SpreadModel spread(arguments.model, config, group);
+    const generate::GenerateOptions options = options_for(arguments, config, spread.tokenizer());
+    const Prompts prompts = read_prompts(spread, config, group);
+    const std::vector<generate::Completion> completions =
+        trainer::rollouts(spread.model(), prompts, options.num_samples, options);
+    const trainer::LogprobMismatch mismatch = trainer::logprob_mismatch(
+        spread.model(), prompts, completions, options.sampling.temperature, options.rollout.batch_invariant);
+    if (group.rank() != 0) return 0;
+    print_row({{"num_tokens", mismatch.num_tokens},
+               {"largest_difference", mismatch.largest},
+               {"mean_kl", mismatch.mean_kl}});
+    std::cout << std::flush;
     return 0;
   });
 }
@@ -113,8 +156,8 @@ int chat(const GenerateArguments& arguments) {
     SpreadModel spread(arguments.model, config, group);
     const bool is_main = group.rank() == 0;
     const data::ExampleBuilder builder = example_builder(spread.source(), config);
-    generate::GenerateOptions options = arguments.options;
-    options.stop_ids = spread.tokenizer().stop_ids();
+    generate::GenerateOptions options = options_for(arguments, config, spread.tokenizer());
+    options.num_samples = 1;
     std::vector<Value> messages;
     const auto say = [&](const char* role, std::string text) {
       data::jinja::Dict message;
@@ -151,12 +194,14 @@ int chat(const GenerateArguments& arguments) {
 
 using Body = int (*)(const GenerateArguments&);
 
+std::function<int()> declare(CLI::App& app, Body body) {
+  auto arguments = std::make_shared<GenerateArguments>();
+  declare(app, *arguments);
+  return [arguments, body] { return body(*arguments); };
+}
+
 Command command(const std::string& name, const std::string& help, Body body) {
-  return {name, help, [body](CLI::App& app) {
-            auto arguments = std::make_shared<GenerateArguments>();
-            declare(app, *arguments);
-            return [arguments, body] { return body(*arguments); };
-          }};
+  return {name, help, [body](CLI::App& app) { return declare(app, body); }};
 }
 
 const bool generate_registered = register_command(
@@ -164,4 +209,9 @@ const bool generate_registered = register_command(
 const bool chat_registered = register_command(command("chat", "A conversation on the terminal", chat));
 
 }  // namespace
+
+std::function<int()> declare_verify_rollouts(CLI::App& app) {
+  return declare(app, verify_rollouts);
+}
+
 }  // namespace phalanx::launch

@@ -4,13 +4,15 @@
 #include "launch/command.h"
 #include "launch/verify_export.h"
 #include "launch/verify_mesh.h"
+#include "launch/verify_rollouts.h"
 
 namespace phalanx::launch {
 
 namespace {
 
 const bool verify_registered = register_command(
-    {"verify", "Checks a mesh, a checkpoint, or two models against each other", [](CLI::App& app) {
+    {"verify", "Checks a mesh, a checkpoint, what is sampled, or two models against each other",
+     [](CLI::App& app) {
        auto path = std::make_shared<std::string>(), a = std::make_shared<std::string>(),
             b = std::make_shared<std::string>();
        auto sets = std::make_shared<std::vector<std::string>>();
@@ -37,7 +39,12 @@ const bool verify_registered = register_command(
            ->check(CLI::Range(1, 1000))
            ->capture_default_str();
        add_set_option(*meshes, mesh->sets);
+       CLI::App* rollouts = app.add_subcommand(
+           "rollouts",
+           "Log-probabilities of MODEL's answers (prompts: JSONL on stdin) against those of a training step");
+       const std::function<int()> run_verify_rollouts = declare_verify_rollouts(*rollouts);
        return [=] {
+         if (rollouts->parsed()) return run_verify_rollouts();
          if (meshes->parsed()) return run_verify_mesh(*mesh);
          if (exported->parsed()) return run_verify_export(*a, *b, *sets);
          checkpoint::verify_command(*path, std::cout);

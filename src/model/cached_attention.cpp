@@ -8,6 +8,8 @@
 #include <limits>
 
 #include "model/wide.h"
+#include "ops/batch_invariant.h"
+#include "ops/last_queries.h"
 
 namespace phalanx::model {
 namespace {
@@ -18,11 +20,13 @@ constexpr int64_t kBlock = 64;    // scores that are held at a time
 
 // One new token, one key/value head with the `group` query heads that share it, one piece of the context.
 struct Task {
-  int64_t row, kv_head, entry, begin, end;
+  int64_t row, kv_head;
+  const int64_t* pages;
+  int64_t begin, end;
 };
 
 struct Shapes {
-  int64_t num_heads, num_kv_heads, group, head_dim, capacity, steps;
+  int64_t num_heads, num_kv_heads, group, head_dim, page_tokens, steps;
 };
 
 // Softmax numerator of one piece: sum of exp(score - max) and of exp(score - max) v, in fp32.
@@ -32,7 +36,8 @@ struct Partial {
 
 template <typename T>
 struct Run {
-  const T *q, *keys, *values;
+  const T* q;
+  const T *const *keys, *const *values;  // slabs of pages [K][page_tokens][d]
   Shapes shapes;
   float scale, softcap;
   Partial* partials;  // [tasks][group]
@@ -89,22 +94,24 @@ template <typename T>
 template <typename T>
 [[gnu::always_inline]] inline void attend_body(const Run<T>& run, const Task& task, int64_t index) {
   const Shapes& shapes = run.shapes;
-  const int64_t d = shapes.head_dim;
-  const int64_t base = (task.entry * shapes.num_kv_heads + task.kv_head) * shapes.capacity * d;
+  const int64_t d = shapes.head_dim, page_tokens = shapes.page_tokens;
   for (int64_t g = 0; g < shapes.group; ++g) {
     const T* q = run.q + (task.row * shapes.num_heads + task.kv_head * shapes.group + g) * d;
     float* output = run.outputs + (index * shapes.group + g) * shapes.steps * wide::kStep;
     std::fill(output, output + shapes.steps * wide::kStep, 0.0F);
     Partial total{-std::numeric_limits<float>::infinity(), 0};
-    for (int64_t begin = task.begin; begin < task.end; begin += kBlock) {
-      const int64_t count = std::min(kBlock, task.end - begin);
+    for (int64_t begin = task.begin, count; begin < task.end; begin += count) {
+      const int64_t page = task.pages[begin / page_tokens], slot = begin % page_tokens;
+      const int64_t slab = page / KvPages::kSlabPages, in_slab = page % KvPages::kSlabPages;
+      const int64_t offset = ((in_slab * shapes.num_kv_heads + task.kv_head) * page_tokens + slot) * d;
+      count = std::min({kBlock, task.end - begin, page_tokens - slot});
       float scores[kBlock];
-      block_scores(run, q, run.keys + base + begin * d, count, scores);
+      block_scores(run, q, run.keys[slab] + offset, count, scores);
       const float max = std::max(total.max, *std::max_element(scores, scores + count));
       const float rescale = std::exp(total.max - max);
       total.sum *= rescale;
       for (int64_t i = 0; i < count; ++i) total.sum += scores[i] = std::exp(scores[i] - max);
-      add_values(run, run.values + base + begin * d, count, scores, rescale, output);
+      add_values(run, run.values[slab] + offset, count, scores, rescale, output);
       total.max = max;
     }
     run.partials[index * shapes.group + g] = total;
@@ -113,17 +120,15 @@ template <typename T>
 PHALANX_DISPATCH(attend, attend_body, (const Run<T>& run, const Task& task, int64_t index),
                  (run, task, index))
 
-std::vector<Task> make_tasks(const Shapes& shapes, const std::vector<int64_t>& lengths,
-                             const std::vector<int32_t>& cu_seqlens, int64_t window) {
+std::vector<Task> make_tasks(const Shapes& shapes, const std::vector<CachedRows>& sequences, int64_t window) {
   std::vector<Task> tasks;
-  for (int64_t e = 0; e < static_cast<int64_t>(lengths.size()); ++e) {
-    for (int64_t row = cu_seqlens[e]; row < cu_seqlens[e + 1]; ++row) {
-      const int64_t visible = lengths[e] + (row - cu_seqlens[e]) + 1;
+  for (const CachedRows& rows : sequences) {
+    for (int64_t i = 0; i < rows.num_rows; ++i) {
+      const int64_t visible = rows.length + i + 1;
       const int64_t first = window > 0 ? std::max<int64_t>(0, visible - window) : 0;
       for (int64_t head = 0; head < shapes.num_kv_heads; ++head) {
-        for (int64_t begin = first; begin < visible; begin += kPiece) {
-          tasks.push_back({row, head, e, begin, std::min(visible, begin + kPiece)});
-        }
+        for (int64_t begin = first; begin < visible; begin += kPiece)
+          tasks.push_back({rows.first_row + i, head, rows.pages, begin, std::min(visible, begin + kPiece)});
       }
     }
   }
@@ -162,15 +167,23 @@ void merge(const Run<T>& run, const std::vector<Task>& tasks, size_t first, size
 }
 
 template <typename T>
-void run_tasks(const at::Tensor& q, const at::Tensor& keys, const at::Tensor& values, const Shapes& shapes,
-               const std::vector<Task>& tasks, const ops::AttentionOptions& options, at::Tensor& out) {
+std::vector<const T*> data_of(const std::vector<at::Tensor>& slabs) {
+  std::vector<const T*> data;
+  for (const at::Tensor& slab : slabs) data.push_back(slab.const_data_ptr<T>());
+  return data;
+}
+
+template <typename T>
+void run_tasks(const at::Tensor& q, const KvPages& pages, const Shapes& shapes,
+               const std::vector<Task>& tasks, const ops::AttentionOptions& options, T* out) {
   static thread_local std::vector<Partial> partials;
   static thread_local std::vector<float> outputs;
-  partials.resize(tasks.size() * shapes.group);
-  outputs.resize(tasks.size() * shapes.group * shapes.steps * wide::kStep);
+  partials.resize(tasks.size() * static_cast<size_t>(shapes.group));
+  outputs.resize(tasks.size() * static_cast<size_t>(shapes.group * shapes.steps * wide::kStep));
+  const std::vector<const T*> keys = data_of<T>(pages.key_slabs()), values = data_of<T>(pages.value_slabs());
   const Run<T> run{q.const_data_ptr<T>(),
-                   keys.const_data_ptr<T>(),
-                   values.const_data_ptr<T>(),
+                   keys.data(),
+                   values.data(),
                    shapes,
                    static_cast<float>(options.scale),
                    static_cast<float>(options.softcap),
@@ -178,63 +191,84 @@ void run_tasks(const at::Tensor& q, const at::Tensor& keys, const at::Tensor& va
                    outputs.data()};
   int64_t work = 0;
   for (const Task& task : tasks) work += (task.end - task.begin) * shapes.group * shapes.head_dim;
-  const int64_t num_tasks = static_cast<int64_t>(tasks.size());
+  const auto num_tasks = static_cast<int64_t>(tasks.size());
   const int64_t grain = work < 20000 ? num_tasks : 1;  // below ~5 us threads cost more than they bring
   at::parallel_for(0, num_tasks, grain, [&](int64_t begin, int64_t end) {
-    for (int64_t t = begin; t < end; ++t) attend<T>(run, tasks[t], t);
+    for (int64_t t = begin; t < end; ++t) attend<T>(run, tasks[static_cast<size_t>(t)], t);
   });
   for (size_t first = 0, last; first < tasks.size(); first = last) {
     for (last = first + 1; last < tasks.size() && same_output(tasks[first], tasks[last]); ++last) {
     }
-    merge(run, tasks, first, last, out.mutable_data_ptr<T>());
+    merge(run, tasks, first, last, out);
   }
 }
 
-// Any dtype and device, one entry at a time.
-at::Tensor through_aten(const at::Tensor& q, const at::Tensor& keys, const at::Tensor& values,
-                        const std::vector<int64_t>& lengths, const std::vector<int32_t>& cu_seqlens,
-                        const ops::AttentionOptions& options) {
-  at::Tensor out = at::empty_like(q);
-  const int64_t group = q.size(1) / keys.size(1);
-  for (size_t e = 0; e < lengths.size(); ++e) {
-    const int64_t count = cu_seqlens[e + 1] - cu_seqlens[e], visible = lengths[e] + count;
-    if (count == 0) continue;
-    const at::Tensor k = keys[e].narrow(1, 0, visible).repeat_interleave(group, 0);    // [H, visible, d]
-    const at::Tensor v = values[e].narrow(1, 0, visible).repeat_interleave(group, 0);  // [H, visible, d]
-    at::Tensor scores =
-        at::matmul(q.narrow(0, cu_seqlens[e], count).transpose(0, 1), k.transpose(1, 2)) * options.scale;
-    if (options.softcap > 0) scores = (scores / options.softcap).tanh() * options.softcap;
-    const at::Tensor all = at::ones({count, visible}, q.options().dtype(at::kBool));
-    at::Tensor hidden = all.triu(lengths[e] + 1);
-    if (options.window > 0) hidden = hidden.logical_or(all.tril(lengths[e] - options.window));
-    scores = scores.masked_fill(hidden, -std::numeric_limits<double>::infinity()).softmax(-1);
-    out.narrow(0, cu_seqlens[e], count).copy_(at::matmul(scores, v).transpose(0, 1));
-  }
-  return out;
+// Any dtype and device, one sequence at a time.
+void through_aten(const at::Tensor& q, const KvPages& pages, const CachedRows& rows,
+                  const ops::AttentionOptions& options, const at::Tensor& out) {
+  const int64_t group = q.size(1) / pages.num_heads(), visible = rows.end();
+  const auto heads_first = [&](const at::Tensor& tokens) {  // [T, K, d] -> [H, T, d]
+    return tokens.transpose(0, 1).repeat_interleave(group, 0);
+  };
+  const at::Tensor k = heads_first(pages.gather_keys(rows.pages, visible)),
+                   v = heads_first(pages.gather_values(rows.pages, visible));
+  const at::Tensor queries = q.narrow(0, rows.first_row, rows.num_rows).transpose(0, 1);
+  at::Tensor scores = at::matmul(queries, k.transpose(1, 2)) * options.scale;
+  if (options.softcap > 0) scores = (scores / options.softcap).tanh() * options.softcap;
+  const at::Tensor all = at::ones({rows.num_rows, visible}, q.options().dtype(at::kBool));
+  at::Tensor hidden = all.triu(rows.length + 1);
+  if (options.window > 0) hidden = hidden.logical_or(all.tril(rows.length - options.window));
+  scores = scores.masked_fill(hidden, -std::numeric_limits<double>::infinity()).softmax(-1);
+  out.narrow(0, rows.first_row, rows.num_rows).copy_(at::matmul(scores, v).transpose(0, 1));
 }
 
 }  // namespace
 
-at::Tensor cached_attention(const at::Tensor& q, const at::Tensor& keys, const at::Tensor& values,
-                            const std::vector<int64_t>& lengths, const std::vector<int32_t>& cu_seqlens,
-                            const ops::AttentionOptions& options) {
+void cached_attention(const at::Tensor& q, const KvPages& pages, const std::vector<CachedRows>& sequences,
+                      const ops::AttentionOptions& options, const at::Tensor& out) {
   const Shapes shapes{.num_heads = q.size(1),
-                      .num_kv_heads = keys.size(1),
-                      .group = q.size(1) / keys.size(1),
+                      .num_kv_heads = pages.num_heads(),
+                      .group = q.size(1) / pages.num_heads(),
                       .head_dim = q.size(2),
-                      .capacity = keys.size(2),
+                      .page_tokens = pages.page_tokens(),
                       .steps = wide::num_steps(q.size(2))};
   const bool own = q.is_cpu() && shapes.steps <= kMaxSteps &&
                    (q.scalar_type() == at::kBFloat16 || q.scalar_type() == at::kFloat);
-  if (!own) return through_aten(q, keys, values, lengths, cu_seqlens, options);
-  at::Tensor out = at::empty(q.sizes(), q.options());
-  const std::vector<Task> tasks = make_tasks(shapes, lengths, cu_seqlens, options.window);
-  if (q.scalar_type() == at::kBFloat16) {
-    run_tasks<at::BFloat16>(q.contiguous(), keys, values, shapes, tasks, options, out);
-  } else {
-    run_tasks<float>(q.contiguous(), keys, values, shapes, tasks, options, out);
+  if (!own) {
+    for (const CachedRows& rows : sequences) through_aten(q, pages, rows, options, out);
+    return;
   }
-  return out;
+  const std::vector<Task> tasks = make_tasks(shapes, sequences, options.window);
+  if (q.scalar_type() == at::kBFloat16) {
+    run_tasks(q, pages, shapes, tasks, options, out.mutable_data_ptr<at::BFloat16>());
+  } else {
+    run_tasks(q, pages, shapes, tasks, options, out.mutable_data_ptr<float>());
+  }
+}
+
+bool attends_as_training(const at::Tensor& q, const std::vector<CachedRows>& sequences,
+                         const ops::AttentionOptions& options) {
+  return ops::can_attend_last(q) &&
+         std::all_of(sequences.begin(), sequences.end(),
+                     [&](const CachedRows& rows) { return options.within(rows.end()).is_plain(); });
+}
+
+void attend_as_training(const at::Tensor& q, const KvPages& pages, const std::vector<CachedRows>& sequences,
+                        const ops::AttentionOptions& options, const at::Tensor& out) {
+  if (!attends_as_training(q, sequences, options)) {
+    ops::BatchInvariant::refuse(
+        "attention has no kernel for this dtype on this machine, for soft-capped scores, or for a window of "
+        "the "
+        "context");
+  }
+  std::vector<ops::LastQueries> last;
+  for (const CachedRows& rows : sequences) {
+    last.push_back({q.narrow(0, rows.first_row, rows.num_rows), out.narrow(0, rows.first_row, rows.num_rows),
+                    rows.end(), pages.num_heads(), [&pages, rows](int64_t head, void* keys, void* values) {
+                      pages.read_head(rows.pages, rows.end(), head, keys, values);
+                    }});
+  }
+  ops::attend_last(last, options.scale);
 }
 
 }  // namespace phalanx::model

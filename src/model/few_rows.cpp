@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "model/wide.h"
+#include "ops/batch_invariant.h"
 #include "ops/training_forward.h"
 
 namespace phalanx::model {
@@ -109,8 +110,9 @@ void run(const at::Tensor& x, const at::Tensor& weight, float* y) {
 }  // namespace
 
 bool few_rows_applies(const at::Tensor& x, const at::Tensor& weight) {
-  return !at::GradMode::is_enabled() && !ops::TrainingForward::is_active() && x.size(0) <= kMaxRows &&
-         weight.is_cpu() && weight.is_contiguous() && x.scalar_type() == weight.scalar_type() &&
+  return !at::GradMode::is_enabled() && !ops::TrainingForward::is_active() &&
+         !ops::BatchInvariant::is_active() && x.size(0) <= kMaxRows && weight.is_cpu() &&
+         weight.is_contiguous() && x.scalar_type() == weight.scalar_type() &&
          (weight.scalar_type() == at::kBFloat16 || weight.scalar_type() == at::kFloat);
 }
 

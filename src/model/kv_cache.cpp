@@ -1,97 +1,126 @@
 #include "model/kv_cache.h"
 
-#include <ATen/ops/empty.h>
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
 
-#include "model/cached_attention.h"
 #include "ops/attention.h"
+#include "ops/batch_invariant.h"
+#include "ops/training_forward.h"
 
 namespace phalanx::model {
 namespace {
 
-at::Tensor enlarged(const at::Tensor& old, int64_t capacity) {
-  at::Tensor tensor = at::empty({old.size(0), old.size(1), capacity, old.size(3)}, old.options());
-  tensor.narrow(2, 0, old.size(2)).copy_(old);
-  return tensor;
-}
-
-// The boundaries of the entries that have new tokens.
-std::vector<int32_t> without_empty(const std::vector<int32_t>& cu_seqlens) {
-  std::vector<int32_t> kept = cu_seqlens;
-  kept.erase(std::unique(kept.begin(), kept.end()), kept.end());
-  return kept;
+int64_t ceil_div(int64_t n, int64_t by) {
+  return (n + by - 1) / by;
 }
 
 }  // namespace
 
-KvCache::KvCache(int64_t num_entries, int64_t capacity_tokens)
-    : lengths_(num_entries, 0), capacity_(std::max<int64_t>(capacity_tokens, 16)) {}
+KvCache::KvCache(int64_t num_entries, const Options& options)
+    : page_tokens_(options.page_tokens),
+      pool_(options.max_pages),
+      entries_(static_cast<size_t>(num_entries)) {}
 
 void KvCache::truncate(int64_t entry, int64_t length) {
-  TORCH_CHECK(length >= 0 && length <= lengths_.at(entry), "KvCache: cannot truncate ", lengths_.at(entry),
-              " tokens to ", length);
-  lengths_[entry] = length;
-}
-
-void KvCache::reserve(int64_t capacity_tokens) {
-  if (capacity_tokens > capacity_) grow(capacity_tokens);
-}
-
-void KvCache::grow(int64_t tokens) {
-  capacity_ = tokens;
-  for (Layer& layer : layers_) {
-    if (!layer.keys.defined()) continue;
-    layer.keys = enlarged(layer.keys, capacity_);
-    layer.values = enlarged(layer.values, capacity_);
+  Entry& e = at(entry);
+  TORCH_CHECK(length >= 0 && length <= e.length, "KvCache: cannot truncate ", e.length, " tokens to ",
+              length);
+  e.length = length;
+  for (const auto needed = static_cast<size_t>(ceil_div(length, page_tokens_)); e.pages.size() > needed;) {
+    pool_.release(e.pages.back());
+    e.pages.pop_back();
   }
+}
+
+void KvCache::share(int64_t from, int64_t to) {
+  TORCH_CHECK(at(to).length == 0, "KvCache: entry ", to, " has ", at(to).length,
+              " tokens; only an empty one can share");
+  at(to) = at(from);
+  for (const int64_t page : at(to).pages) pool_.share(page);
 }
 
 int64_t KvCache::memory_bytes() const {
   int64_t bytes = 0;
-  for (const Layer& layer : layers_) {
-    if (layer.keys.defined()) bytes += static_cast<int64_t>(layer.keys.nbytes() + layer.values.nbytes());
-  }
+  for (const KvPages& layer : layers_) bytes += layer.memory_bytes();
   return bytes;
 }
 
-KvCache::Layer& KvCache::prepare(int64_t layer, const at::Tensor& k, const std::vector<int32_t>& cu_seqlens) {
+// New tokens would join those of other entries in the last page.
+void KvCache::own_last_page(Entry& entry) {
+  if (entry.length % page_tokens_ == 0) return;
+  int64_t& page = entry.pages.at(static_cast<size_t>(entry.length / page_tokens_));
+  if (pool_.holders(page) == 1) return;
+  const int64_t own = pool_.take();
+  for (KvPages& layer : layers_) layer.copy_page(page, own);
+  pool_.release(page);
+  page = own;
+}
+
+// The first layer of a forward finds work to do, the others none.
+void KvCache::make_room(const std::vector<int32_t>& cu_seqlens) {
   TORCH_CHECK(static_cast<int64_t>(cu_seqlens.size()) == num_entries() + 1, "KvCache: ", num_entries(),
               " entries but cu_seqlens has ", cu_seqlens.size(), " boundaries");
-  int64_t needed = 0;
-  for (int64_t e = 0; e < num_entries(); ++e) {
-    needed = std::max(needed, lengths_[e] + cu_seqlens[e + 1] - cu_seqlens[e]);
+  for (size_t e = 0; e < entries_.size(); ++e) {
+    Entry& entry = entries_[e];
+    const int64_t count = cu_seqlens[e + 1] - cu_seqlens[e];
+    if (count == 0) continue;
+    own_last_page(entry);
+    while (static_cast<int64_t>(entry.pages.size()) * page_tokens_ < entry.length + count)
+      entry.pages.push_back(pool_.take());
   }
-  if (needed > capacity_) grow(std::max(needed, 2 * capacity_));
-  if (static_cast<int64_t>(layers_.size()) <= layer) layers_.resize(layer + 1);
-  Layer& stored = layers_[layer];
-  if (!stored.keys.defined()) {
-    stored.keys = at::empty({num_entries(), k.size(1), capacity_, k.size(2)}, k.options());
-    stored.values = at::empty_like(stored.keys);
-  }
-  return stored;
+}
+
+KvPages& KvCache::pages_of_layer(int64_t layer, const at::Tensor& k) {
+  if (static_cast<int64_t>(layers_.size()) <= layer)
+    layers_.resize(static_cast<size_t>(layer) + 1, KvPages(page_tokens_));
+  KvPages& pages = layers_[static_cast<size_t>(layer)];
+  pages.reserve(pool_.high_water(), k);
+  return pages;
 }
 
 at::Tensor KvCache::attend(int64_t layer, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                            const std::vector<int32_t>& cu_seqlens, const ops::AttentionOptions& options) {
   TORCH_CHECK(!at::GradMode::is_enabled(), "KvCache::attend has no gradient: call it under at::NoGradGuard");
-  Layer& stored = prepare(layer, k, cu_seqlens);
-  bool only_first_tokens = true;
-  for (int64_t e = 0; e < num_entries(); ++e) {
-    const int64_t count = cu_seqlens[e + 1] - cu_seqlens[e];
+  make_room(cu_seqlens);
+  KvPages& pages = pages_of_layer(layer, k);
+  const at::Tensor queries = q.contiguous(), keys = k.contiguous(), values = v.contiguous();
+  std::vector<CachedRows> continued;
+  std::vector<int32_t> first_tokens = {0};  // boundaries of the entries that begin
+  int32_t first_row = 0;
+  for (size_t e = 0; e < entries_.size(); ++e) {
+    const int64_t begin = cu_seqlens[e], count = cu_seqlens[e + 1] - begin;
     if (count == 0) continue;
-    only_first_tokens = only_first_tokens && lengths_[e] == 0;
-    // [count, K, d] -> [K, count, d]
-    stored.keys[e].narrow(1, lengths_[e], count).copy_(k.narrow(0, cu_seqlens[e], count).transpose(0, 1));
-    stored.values[e].narrow(1, lengths_[e], count).copy_(v.narrow(0, cu_seqlens[e], count).transpose(0, 1));
+    const CachedRows rows{entries_[e].pages.data(), entries_[e].length, begin, count};
+    pages.write(rows, keys, values);
+    const bool follows_others = first_tokens.size() == 1 || first_row + first_tokens.back() == begin;
+    if (entries_[e].length == 0 && follows_others) {
+      if (first_tokens.size() == 1) first_row = static_cast<int32_t>(begin);
+      first_tokens.push_back(first_tokens.back() + static_cast<int32_t>(count));
+    } else {
+      continued.push_back(rows);
+    }
   }
-  if (only_first_tokens) return ops::varlen_attention(q, k, v, without_empty(cu_seqlens), options);
-  return cached_attention(q, stored.keys, stored.values, lengths_, cu_seqlens, options);
+  const int64_t num_first = first_tokens.back();
+  const auto first_rows = [&](const at::Tensor& t) { return t.narrow(0, first_row, num_first); };
+  if (num_first == q.size(0)) return ops::varlen_attention(queries, keys, values, first_tokens, options);
+  at::Tensor out = at::empty(queries.sizes(), queries.options());
+  if (num_first > 0) {
+    first_rows(out).copy_(ops::varlen_attention(first_rows(queries), first_rows(keys), first_rows(values),
+                                                first_tokens, options));
+  }
+  const bool wants_training =
+      ops::TrainingForward::is_active() && attends_as_training(queries, continued, options);
+  if (ops::BatchInvariant::is_active() || wants_training) {
+    attend_as_training(queries, pages, continued, options, out);
+  } else {
+    cached_attention(queries, pages, continued, options, out);
+  }
+  return out;
 }
 
 void KvCache::advance(const std::vector<int32_t>& cu_seqlens) {
-  for (int64_t e = 0; e < num_entries(); ++e) lengths_[e] += cu_seqlens[e + 1] - cu_seqlens[e];
+  for (size_t e = 0; e < entries_.size(); ++e) entries_[e].length += cu_seqlens[e + 1] - cu_seqlens[e];
 }
 
 }  // namespace phalanx::model

@@ -3,9 +3,6 @@
 #include <ATen/Functions.h>
 #include <c10/core/GradMode.h>
 
-#include <algorithm>
-#include <vector>
-
 #include "model/few_rows.h"
 #include "ops/ops.h"
 #include "ops/sum_dtype.h"
@@ -29,18 +26,12 @@ at::Tensor OutputHead::scores(const at::Tensor& hidden, const at::Tensor& weight
   return ops::linear(hidden, weight);
 }
 
-// Every row is computed in the same way whatever their number is, and not rounded to the model's dtype.
+// Not rounded to the model's dtype.
 at::Tensor OutputHead::logits(const at::Tensor& hidden, const at::Tensor& weight) const {
-  constexpr int64_t kRows = 16;
   const at::NoGradGuard no_grad;
-  const at::ScalarType wide = ops::sum_dtype(hidden);
-  std::vector<at::Tensor> parts;
-  for (int64_t row = 0; row < hidden.size(0); row += kRows) {
-    const at::Tensor rows = hidden.narrow(0, row, std::min(kRows, hidden.size(0) - row));
-    parts.push_back(few_rows_applies(rows, weight) ? few_rows_linear(rows, weight, {}, wide)
-                                                   : at::linear(rows, weight).to(wide));
-  }
-  at::Tensor logits = parts.size() == 1 ? parts[0] : at::cat(parts);
+  at::Tensor logits = few_rows_applies(hidden, weight)
+                          ? few_rows_linear(hidden, weight, {}, ops::sum_dtype(hidden))
+                          : ops::wide_logits(hidden.contiguous(), weight);
   return softcap_ == 0 ? logits : logits.div_(softcap_).tanh_().mul_(softcap_);
 }
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "ops/attention_block.h"
+#include "ops/batch_invariant.h"
 #include "ops/cpu/attention.h"
 
 namespace phalanx::ops {
@@ -147,6 +148,11 @@ at::Tensor varlen_attention(const at::Tensor& q, const at::Tensor& k, const at::
   TORCH_CHECK(q.size(1) % k.size(1) == 0, "varlen_attention: ", q.size(1), " query heads are no multiple of ",
               k.size(1), " key heads");
   const AttentionOptions options = asked.within(longest_sample(cu_seqlens));
+  if (BatchInvariant::is_active()) {
+    if (!options.is_plain())
+      BatchInvariant::refuse("the model caps attention scores or sees a window of its context only");
+    if (!cpu::can_attend(q)) BatchInvariant::refuse("attention has no kernel for this dtype on this machine");
+  }
   const at::Tensor queries = q.contiguous(), keys = k.contiguous(), values = v.contiguous();
   if (!options.is_plain()) return ChunkedAttention::apply(queries, keys, values, cu_seqlens, options);
   if (cpu::can_attend(q)) return FusedAttention::apply(queries, keys, values, cu_seqlens, options.scale);

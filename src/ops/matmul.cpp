@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
+#include "ops/batch_invariant.h"
 #include "ops/cpu/dispatch.h"
 #include "ops/cpu/gemm.h"
 #include "ops/cpu/kernels.h"
@@ -59,15 +60,23 @@ at::Tensor few_rows(const at::Tensor& a, const at::Tensor& b) {
   return y;
 }
 
+/// Packed kernels give a row the same bits in every call; the others do not.
+bool must_pack(const at::Tensor& a) {
+  if (!BatchInvariant::is_active()) return false;
+  if (!packed(a)) BatchInvariant::refuse("matrix products have no kernel for this dtype on this machine");
+  return true;
+}
+
 }  // namespace
 
 at::Tensor matmul_nt(const at::Tensor& a, const at::Tensor& b) {
-  if (cpu::has_kernels(a) && a.size(0) <= kFewRows && a.size(0) > 0 && b.is_contiguous())
-    return few_rows(a, b);
-  if (!packed(a)) return at::linear(a, b);
-  at::Tensor c = at::empty({a.size(0), b.size(0)}, a.options());
-  multiply(c, a, true, b, true, false, 1.0);
-  return c;
+  if (must_pack(a) || packed(a)) {
+    at::Tensor c = at::empty({a.size(0), b.size(0)}, a.options());
+    multiply(c, a, true, b, true, false, 1.0);
+    return c;
+  }
+  const bool is_decoding = cpu::has_kernels(a) && a.size(0) <= kFewRows && a.size(0) > 0 && b.is_contiguous();
+  return is_decoding ? few_rows(a, b) : at::linear(a, b);
 }
 
 at::Tensor matmul_nn(const at::Tensor& a, const at::Tensor& b) {
@@ -104,6 +113,12 @@ at::Tensor matmul_tn(const at::Tensor& a, const at::Tensor& b, double scale) {
 }
 
 void matmul_nt_add_(const at::Tensor& c, const at::Tensor& a, const at::Tensor& b, double scale) {
+  if (must_pack(a)) {
+    at::Tensor sum = c.to(at::kFloat);  // c itself where it is fp32
+    multiply(sum, a, true, b, true, /*accumulate=*/true, scale);
+    if (!sum.is_same(c)) c.copy_(sum);
+    return;
+  }
   at::Tensor(c).addmm_(a, b.t(), 1.0, scale);
 }
 

@@ -9,6 +9,10 @@ namespace {
 
 using generate::Completion;
 
+int64_t ceil_div(int64_t n, int64_t by) {
+  return (n + by - 1) / by;
+}
+
 /// One copy of the model, as each of its ranks sees it.
 class SpreadTokenModel : public generate::TokenModel {
  public:
@@ -16,11 +20,19 @@ class SpreadTokenModel : public generate::TokenModel {
   const model::TransformerConfig& config() const override { return model_.model().config(); }
   at::Device device() const override { return model_.parameters().options().device; }
 
+  int64_t kv_token_bytes() const override {  // of the rank that holds most
+    model::TransformerConfig held = config();
+    held.num_hidden_layers = ceil_div(held.num_hidden_layers, model_.mesh().shape().pp);
+    held.num_key_value_heads = ceil_div(held.num_key_value_heads, model_.mesh().shape().tp);
+    return generate::kv_token_bytes(
+        held, static_cast<int64_t>(c10::elementSize(model_.parameters().compute_dtype())));
+  }
+
   at::Tensor next_logits(const model::ModelInput& input, const std::vector<int64_t>& rows,
-                         model::KvCache& cache) override {
+                         model::KvCache& cache, double temperature) override {
     const at::Tensor hidden = model_.schedule().forward(input, &cache).hidden;
     at::Tensor logits = model_.has_output()
-                            ? generate::logits_of_rows(model_.model(), hidden, rows).contiguous()
+                            ? generate::logits_of_rows(model_.model(), hidden, rows, temperature).contiguous()
                             : at::empty({static_cast<int64_t>(rows.size()), config().vocab_size},
                                         at::TensorOptions().dtype(at::kFloat).device(device()));
     comm::Communicator& pp = model_.mesh().pp();
@@ -58,19 +70,25 @@ std::vector<Completion> generate(parallel::DistributedModel& model,
   SpreadTokenModel tokens(model);
   generate::check_prompts(prompts, options, tokens.config());
   comm::Communicator& copies = model.mesh().batch();
-  const int64_t count = static_cast<int64_t>(prompts.size()), rank = copies.rank();
+  const int64_t samples = options.num_samples, count = static_cast<int64_t>(prompts.size()) * samples;
   const auto begin_of = [&](int64_t copy) { return (count * copy + copies.size() - 1) / copies.size(); };
-  const int64_t first = begin_of(rank), end = begin_of(rank + 1);
-  generate::GenerateOptions own = options;
-  own.first_sample += static_cast<uint64_t>(first);
+  const int64_t first = begin_of(copies.rank()), end = begin_of(copies.rank() + 1);
+  std::vector<generate::Request> requests;
+  for (int64_t next = first; next < end;) {
+    const int64_t prompt = next / samples, sample = next % samples,
+                  num = std::min(samples - sample, end - next);
+    requests.push_back({&prompts[static_cast<size_t>(prompt)],
+                        options.first_prompt + static_cast<uint64_t>(prompt), sample, num});
+    next += num;
+  }
   generate::TokenCallback own_callback;
   if (callback)
-    own_callback = [&](int64_t prompt, int32_t id, double logprob) {
-      return callback(first + prompt, id, logprob);
+    own_callback = [&](int64_t completion, int32_t id, double logprob) {
+      return callback(first + completion, id, logprob);
     };
   generate::GenerateStats own_stats;
-  const std::vector<Completion> completions = generate::generate(
-      tokens, {prompts.begin() + first, prompts.begin() + end}, own, &own_stats, own_callback);
+  const std::vector<Completion> completions =
+      generate::generate(tokens, requests, options, &own_stats, own_callback);
   if (stats) {
     *stats = own_stats;
     stats->prompt_tokens = copies.all_reduce_scalar(own_stats.prompt_tokens);

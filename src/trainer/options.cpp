@@ -7,6 +7,7 @@
 
 #include "core/config.h"
 #include "core/run_options.h"
+#include "generate/rollout_options.h"
 #include "model/model_options.h"
 #include "parallel/parallel_options.h"
 #include "trainer/alignment_options.h"
@@ -204,7 +205,19 @@ void check_adapter_has_base(const Config& config, std::vector<Violation>& violat
   }
 }
 
+void check_batch_invariant(const Config& config, std::vector<Violation>& violations) {
+  const int64_t cp = config.get<parallel::ParallelOptions>().cp;
+  if (!config.get<generate::RolloutOptions>().batch_invariant || cp == 1) return;
+  violations.push_back(
+      {"rollout.batch_invariant",
+       fmt::format(
+           "rollout.batch_invariant is true but parallel.cp is {}, whose ranks add up attention block by "
+           "block in another order; set parallel.cp: 1, or rollout.batch_invariant: false",
+           cp)});
+}
+
 const bool constraints_added =
+    core::add_constraint("batch invariance", check_batch_invariant) &&
     core::add_constraint("one length", check_length) && core::add_constraint("batch divides", check_batch) &&
     core::add_constraint("betas", check_betas) && core::add_constraint("method keys", check_method_keys) &&
     core::add_constraint("adapter has a base", check_adapter_has_base);

@@ -16,6 +16,8 @@
 #include "core/memory.h"
 #include "core/progress.h"
 #include "core/run_options.h"
+#include "generate/rollout_options.h"
+#include "ops/batch_invariant.h"
 #include "ops/cpu/allocator.h"
 #include "parallel/parallel_options.h"
 #include "trainer/final_model.h"
@@ -100,6 +102,8 @@ class TrainingRun {
   ordered_json fingerprint() const;
 
   const core::Config& config_;
+  ops::BatchInvariant invariant_{
+      config_.get<generate::RolloutOptions>().batch_invariant};  // of every forward
   comm::Communicator& group_;
   core::RunOptions run_;
   TrainOptions train_;

@@ -31,7 +31,8 @@ int32_t next_greedy(model::CausalLm& model, const std::vector<int32_t>& ids) {
 TEST(Generate, GreedyEqualsRepeatedWholeForwardsForEveryPromptOfABatch) {
   const auto model = tiny();
   const std::vector<std::vector<int32_t>> prompts = {{5, 9, 3}, {7}, {4, 4, 8, 20, 31}, {40, 2}, {11, 12}};
-  GenerateOptions options{.max_new_tokens = 9, .sampling = {}, .stop_ids = {}, .max_batch_size = 2};
+  GenerateOptions options{.max_new_tokens = 9};
+  options.rollout.max_batch_size = 2;
   GenerateStats stats;
   const auto completions = generate(*model, prompts, options, &stats);
   for (size_t i = 0; i < prompts.size(); ++i) {
@@ -50,7 +51,7 @@ TEST(Generate, GreedyEqualsRepeatedWholeForwardsForEveryPromptOfABatch) {
 TEST(Generate, EndsAtAStopIdWhichIsPartOfTheAnswer) {
   const auto model = tiny();
   const std::vector<int32_t> prompt = {5, 9, 3};
-  const auto free_run = generate(*model, {prompt}, {.max_new_tokens = 8, .sampling = {}, .stop_ids = {}})[0];
+  const auto free_run = generate(*model, {prompt}, {.max_new_tokens = 8})[0];
   GenerateOptions options{.max_new_tokens = 8};
   options.stop_ids = {free_run.ids[3]};
   const auto stopped = generate(*model, {prompt}, options)[0];
@@ -68,10 +69,108 @@ TEST(Generate, ASampleDoesNotDependOnItsNeighbours) {
   GenerateOptions options{.max_new_tokens = 12};
   options.sampling = {.temperature = 1.0, .top_k = 20, .top_p = 0.95, .min_p = 0.01, .seed = 3};
   const auto all = generate(*model, {{5, 9}, {7, 3, 8}, {1}}, options);
-  options.first_sample = 1;
+  options.first_prompt = 1;
   EXPECT_EQ(generate(*model, {{7, 3, 8}}, options)[0].ids, all[1].ids);
   options.sampling.seed = 4;
   EXPECT_NE(generate(*model, {{7, 3, 8}}, options)[0].ids, all[1].ids);
+}
+
+std::vector<std::vector<int32_t>> ids_of(const std::vector<Completion>& completions) {
+  std::vector<std::vector<int32_t>> ids;
+  for (const Completion& completion : completions) ids.push_back(completion.ids);
+  return ids;
+}
+
+// A group of long prompts, some of them longer than a page, and short ones.
+std::vector<std::vector<int32_t>> varied_prompts() {
+  std::vector<std::vector<int32_t>> prompts;
+  for (const int32_t length : {3, 70, 1, 66, 20}) {
+    prompts.emplace_back();
+    for (int32_t t = 0; t < length; ++t) prompts.back().push_back((7 * t + length) % 48);
+  }
+  return prompts;
+}
+
+TEST(Generate, ContinuousBatchingGivesWhatOneByOneGives) {
+  const auto model = tiny();
+  const auto prompts = varied_prompts();
+  GenerateOptions options{.max_new_tokens = 30, .num_samples = 3, .stop_ids = {9, 30}};
+  options.sampling = {.temperature = 1.0, .seed = 5};
+  for (const bool invariant : {true, false}) {
+    options.rollout = {.max_batch_size = 1, .batch_invariant = invariant};
+    const auto alone = generate(*model, prompts, options);
+    for (const int64_t batch : {2, 4, 32}) {
+      for (const int64_t prefill : {1, 7, 64, 1024}) {
+        options.rollout.max_batch_size = batch;
+        options.rollout.prefill_tokens = prefill;
+        const auto together = generate(*model, prompts, options);
+        EXPECT_EQ(ids_of(together), ids_of(alone)) << batch << " " << prefill << " " << invariant;
+        if (!invariant) continue;
+        for (size_t i = 0; i < alone.size(); ++i) EXPECT_EQ(together[i].logprobs, alone[i].logprobs);
+      }
+    }
+  }
+}
+
+TEST(Generate, APromptIsComputedOnceForItsSamples) {
+  const auto model = tiny();
+  GenerateOptions options{.max_new_tokens = 4, .num_samples = 8};
+  GenerateStats stats;
+  const auto completions = generate(*model, {varied_prompts()[1]}, options, &stats);
+  ASSERT_EQ(completions.size(), 8U);
+  for (const Completion& completion : completions) EXPECT_EQ(completion.ids, completions[0].ids);  // greedy
+  EXPECT_EQ(stats.prompt_tokens, 70);
+  EXPECT_EQ(stats.forwards, 4);  // the prompt, then three tokens of all
+}
+
+TEST(Generate, WaitsForRoomInTheCacheAndRefusesWhatNeverFits) {
+  const auto model = tiny();
+  // 1 MiB holds as many pages as kv_token_bytes says: few enough for the samples to take turns.
+  GenerateOptions options{.max_new_tokens = 40, .num_samples = 40};
+  options.sampling = {.temperature = 1.0, .seed = 2};
+  options.rollout.max_batch_size = 64;
+  const auto roomy = generate(*model, varied_prompts(), options);
+  options.rollout.kv_cache_mb = 1;
+  EXPECT_EQ(ids_of(generate(*model, varied_prompts(), options)), ids_of(roomy));
+  struct Heavy : TokenModel {  // with keys and values of 64 KiB a token
+    explicit Heavy(const model::TransformerConfig& c) : config_(c) {}
+    const model::TransformerConfig& config() const override { return config_; }
+    at::Device device() const override { return at::kCPU; }
+    int64_t kv_token_bytes() const override { return 1 << 16; }
+    at::Tensor next_logits(const model::ModelInput&, const std::vector<int64_t>&, model::KvCache&,
+                           double) override {
+      return {};
+    }
+    const model::TransformerConfig& config_;
+  } heavy(model->config());
+  const std::vector<int32_t> prompt(50, 3);
+  options.rollout.kv_cache_mb = 7;  // one page of 4 MiB
+  try {
+    generate(heavy, {{&prompt}}, options);
+    FAIL();
+  } catch (const core::Error& error) {
+    EXPECT_NE(std::string(error.what()).find("rollout.kv_cache_mb is 7 but prompt 0, of 50 tokens, needs"),
+              std::string::npos)
+        << error.what();
+  }
+}
+
+TEST(Generate, LogprobsAreThoseOfTheAskedTemperature) {
+  const auto model = tiny();
+  GenerateOptions options{.max_new_tokens = 5};
+  options.sampling = {.temperature = 0.5, .top_k = 3, .repetition_penalty = 1.3, .seed = 1};
+  options.logprob_temperature = 0.5;
+  const std::vector<int32_t> prompt = {5, 9, 3};
+  const Completion completion = generate(*model, {prompt}, options)[0];
+  std::vector<int32_t> ids = prompt;
+  const at::NoGradGuard no_grad;
+  for (size_t t = 0; t < completion.ids.size(); ++t) {
+    const at::Tensor logits = logits_of(
+        *model, model::make_input(at::tensor(ids, at::kInt), {static_cast<int32_t>(ids.size())}))[-1];
+    EXPECT_NEAR(completion.logprobs[t], (logits / 0.5).log_softmax(0)[completion.ids[t]].item<double>(),
+                1e-4);
+    ids.push_back(completion.ids[t]);
+  }
 }
 
 TEST(Generate, RefusesPromptsThatCannotWork) {
@@ -80,6 +179,8 @@ TEST(Generate, RefusesPromptsThatCannotWork) {
   EXPECT_THROW(generate(*model, {{48}}, {}), core::Error);
   EXPECT_THROW(generate(*model, {std::vector<int32_t>(128, 3)}, {}), core::Error);
   EXPECT_THROW(generate(*model, {{3}}, {.max_new_tokens = 4, .sampling = {.temperature = -1}}), core::Error);
+  EXPECT_THROW(generate(*model, {{3}}, {.num_samples = 0}), core::Error);
+  EXPECT_THROW(generate(*model, {{3}}, {.stop_strings = {""}}), core::Error);
   EXPECT_EQ(generate(*model, {std::vector<int32_t>(120, 3)}, {.max_new_tokens = 50})[0].ids.size(),
             8U);  // context of 128
 }
@@ -103,7 +204,7 @@ TEST(Sampling, DrawsEveryTokenAsOftenAsItsProbabilitySays) {
   std::map<int32_t, int> counts;
   for (uint64_t i = 0; i < 20000; ++i) {
     std::vector<float> copy = logits;
-    ++counts[sample_token(copy, {}, options, 0, i)];
+    ++counts[sample_token(copy, {}, options, {.sample = i})];
   }
   double total = 0;
   for (const float x : logits) total += std::exp(x / 2.0);
@@ -118,7 +219,7 @@ TEST(Sampling, FiltersKeepTheLikeliestTokens) {
     std::map<int32_t, int> counts;
     for (uint64_t i = 0; i < 2000; ++i) {
       std::vector<float> copy = logits;
-      ++counts[sample_token(copy, {}, options, 7, i)];
+      ++counts[sample_token(copy, {}, options, {.prompt = 7, .sample = i})];
     }
     std::vector<int32_t> ids;
     for (const auto& [id, count] : counts) ids.push_back(id);
@@ -134,7 +235,7 @@ TEST(Sampling, FiltersKeepTheLikeliestTokens) {
 TEST(Sampling, RepetitionPenaltyLowersWhatWasSeen) {
   std::vector<float> logits = {2.0F, 1.9F, -1.0F};
   const std::vector<int32_t> history = {0, 2, 0};
-  EXPECT_EQ(sample_token(logits, history, {.repetition_penalty = 1.5}, 0, 0), 1);
+  EXPECT_EQ(sample_token(logits, history, {.repetition_penalty = 1.5}, {}), 1);
   EXPECT_FLOAT_EQ(logits[0], 2.0F / 1.5F);
   EXPECT_FLOAT_EQ(logits[2], -1.5F);
 }

@@ -119,7 +119,7 @@ TEST_P(Families, GreedyTextThroughTheCacheEqualsTransformers) {
   const at::NoGradGuard no_grad;
   for (const auto dtype : {at::kDouble, at::kFloat}) {
     const auto model = load(dtype);
-    KvCache cache(1, 16);
+    KvCache cache(1, {.page_tokens = 16});
     ModelInput next = make_input(golden("ids").slice(0, 0, kLong), {kLong});
     std::vector<int64_t> text;
     for (int64_t position = kLong; position < kLong + 8; ++position) {
@@ -139,7 +139,7 @@ TEST_P(Families, OneTokenAtATimeThroughTheCacheEqualsTheWholeForward) {
     const auto model = load(dtype);
     const at::Tensor ids = golden("ids").slice(0, 0, kLong);
     const at::Tensor whole = model->hidden(make_input(ids, {kLong}));
-    KvCache cache(1, 16);
+    KvCache cache(1, {.page_tokens = 16});
     for (int64_t i = 0; i < kLong; ++i) {
       const ModelInput one{ids.slice(0, i, i + 1).to(at::kLong), at::arange(i, i + 1, at::kLong), {0, 1}};
       EXPECT_LT(relative(model->hidden_cached(one, cache), whole.slice(0, i, i + 1)), bound) << i;

@@ -4,6 +4,8 @@
 #include <c10/core/GradMode.h>
 #include <gtest/gtest.h>
 
+#include <numeric>
+
 #include "model/cached_attention.h"
 
 namespace phalanx::model {
@@ -47,13 +49,20 @@ TEST(CachedAttention, LongContextsAndOddHeadSizesEqualAten) {
   for (const auto& [dtype, bound] : {std::pair(at::kFloat, 1e-5), {at::kBFloat16, 0.02}}) {
     for (const int64_t d : {8, 64, 80}) {
       const at::Tensor q = at::randn({4, 6, d}).to(dtype);
-      const at::Tensor keys = at::randn({3, 2, 1400, d}).to(dtype),
-                       values = at::randn({3, 2, 1400, d}).to(dtype);
-      const std::vector<int64_t> lengths = {1300, 7, 0};
-      const std::vector<int32_t> cu = {0, 3, 3, 4};  // three new tokens, none, the first one
-      const at::Tensor own = cached_attention(q, keys, values, lengths, cu, 0.2);
-      const at::Tensor reference =
-          cached_attention(q.to(at::kDouble), keys.to(at::kDouble), values.to(at::kDouble), lengths, cu, 0.2);
+      const at::Tensor keys = at::randn({1400, 2, d}).to(dtype), values = at::randn({1400, 2, d}).to(dtype);
+      std::vector<int64_t> pages(1400 / 56);
+      std::iota(pages.rbegin(), pages.rend(), 0);
+      // Three new tokens behind 1300, and a first one.
+      const std::vector<CachedRows> sequences = {{pages.data(), 1300, 0, 3}, {pages.data() + 2, 0, 3, 1}};
+      const auto attend = [&](at::ScalarType type) {
+        KvPages layer(56);
+        layer.reserve(static_cast<int64_t>(pages.size()), keys.to(type));
+        layer.write({pages.data(), 0, 0, 1400}, keys.to(type), values.to(type));
+        at::Tensor out = at::empty(q.sizes(), q.options().dtype(type));
+        cached_attention(q.to(type), layer, sequences, 0.2, out);
+        return out;
+      };
+      const at::Tensor own = attend(dtype), reference = attend(at::kDouble);
       EXPECT_LT((own.to(at::kDouble) - reference).abs().max().item<double>(), bound) << dtype << " " << d;
     }
   }

@@ -139,7 +139,7 @@ TEST_F(Mixtral, OneTokenAtATimeThroughTheCacheEqualsTheWholeForward) {
     const auto model = load(dtype);
     const at::Tensor ids = golden("ids").slice(0, 0, 7);
     const at::Tensor whole = model->hidden(make_input(ids, {7}));
-    KvCache cache(1, 16);
+    KvCache cache(1, {.page_tokens = 16});
     for (int64_t i = 0; i < 7; ++i) {
       const ModelInput one{ids.slice(0, i, i + 1).to(at::kLong), at::arange(i, i + 1, at::kLong), {0, 1}};
       EXPECT_LT(max_difference(model->hidden_cached(one, cache), whole.slice(0, i, i + 1)), bound) << i;

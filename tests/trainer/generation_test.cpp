@@ -16,7 +16,7 @@ using test::TinyOptions;
 const std::vector<std::vector<int32_t>> kPrompts = {{5, 9, 3}, {7}, {4, 4, 8, 20, 31}, {40, 2}, {11, 12, 50}};
 
 generate::GenerateOptions greedy() {
-  return {.max_new_tokens = 7, .max_batch_size = 2};
+  return {.max_new_tokens = 7, .rollout = {.max_batch_size = 2}};
 }
 
 generate::GenerateOptions sampled() {

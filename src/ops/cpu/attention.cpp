@@ -91,12 +91,12 @@ void attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
   const int group = static_cast<int>(q.size(1) / k.size(1)), dim = static_cast<int>(q.size(2));
   const AttentionKernels kernels = find_kernels(q);
   run(make_jobs(cu_seqlens, k.size(1), kQueryChunk), [&](const Job& job) {
-    const int64_t head = job.kv_head * group;
-    const AttentionForward task{address(q, job.begin, head),
+    const int64_t head = job.kv_head * group, first = job.begin + job.first;
+    const AttentionForward task{address(q, first, head),
                                 address(k, job.begin, job.kv_head),
                                 address(v, job.begin, job.kv_head),
-                                address(out, job.begin, head),
-                                lse.data_ptr<float>() + head * lse.stride(0) + job.begin,
+                                address(out, first, head),
+                                lse.data_ptr<float>() + head * lse.stride(0) + first,
                                 q.stride(0),
                                 k.stride(0),
                                 out.stride(0),
@@ -105,6 +105,42 @@ void attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                                 job.first,
                                 job.last,
                                 group,
+                                dim,
+                                static_cast<float>(scale)};
+    kernels.forward(task, scratch(Scratch::kAttention, kernels.forward_scratch_bytes(job.last, dim)));
+  });
+}
+
+void attend_last(const std::vector<LastQueries>& samples, double scale) {
+  const AttentionKernels kernels = find_kernels(samples.front().q);
+  const int dim = static_cast<int>(samples.front().q.size(2));
+  std::vector<Job> jobs;
+  for (size_t s = 0; s < samples.size(); ++s) {
+    const int64_t tokens = samples[s].num_tokens;
+    for (int64_t head = 0; head < samples[s].num_key_heads; ++head)
+      jobs.push_back({static_cast<int64_t>(s), tokens, head, tokens - samples[s].q.size(0), tokens});
+  }
+  run(std::move(jobs), [&](const Job& job) {
+    const LastQueries& sample = samples[static_cast<size_t>(job.begin)];
+    const int64_t group = sample.q.size(1) / sample.num_key_heads, num_queries = job.last - job.first;
+    const size_t head_bytes = static_cast<size_t>(job.tokens * dim) * sample.q.element_size();
+    auto* keys = static_cast<char*>(scratch(Scratch::kPartial, 2 * head_bytes));
+    auto* lse =
+        static_cast<float*>(scratch(Scratch::kStatistics, static_cast<size_t>(group * num_queries) * 4));
+    sample.read_head(job.kv_head, keys, keys + head_bytes);
+    const AttentionForward task{address(sample.q, 0, job.kv_head * group),
+                                keys,
+                                keys + head_bytes,
+                                address(sample.out, 0, job.kv_head * group),
+                                lse,
+                                sample.q.stride(0),
+                                dim,
+                                sample.out.stride(0),
+                                num_queries,
+                                job.tokens,
+                                job.first,
+                                job.last,
+                                static_cast<int>(group),
                                 dim,
                                 static_cast<float>(scale)};
     kernels.forward(task, scratch(Scratch::kAttention, kernels.forward_scratch_bytes(job.last, dim)));

@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "ops/last_queries.h"
+
 /// Spreads the flash attention kernels over samples and key heads. The bits do not depend on the number of
 /// threads.
 namespace phalanx::ops::cpu {
@@ -15,6 +17,8 @@ bool can_attend(const at::Tensor& q);
 void attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
             const std::vector<int64_t>& cu_seqlens, double scale, const at::Tensor& out,
             const at::Tensor& lse);
+/// ops::attend_last(): a query gets the same bits whichever queries are asked for.
+void attend_last(const std::vector<LastQueries>& samples, double scale);
 void attend_backward(const at::Tensor& dout, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                      const at::Tensor& out, const at::Tensor& lse, const std::vector<int64_t>& cu_seqlens,
                      double scale, const at::Tensor& dq, const at::Tensor& dk, const at::Tensor& dv);

@@ -168,11 +168,12 @@ struct Bump {  // carves 64-byte aligned arrays out of the work space
   }
 };
 
-// scores [keys][32] = scale2 * K q^T, -inf where a query must not see a key.
+// scores [keys][32] = scale2 * K q^T, -inf where a query must not see a key. Lanes are queries from
+// first_query on, or heads of that one.
 template <class Kind>
 PHX_INLINE void score_block(float* scores, const uint32_t* keys, const uint32_t* query, int64_t units,
-                            int64_t first_key, int64_t num_keys, int64_t first_query, float scale2,
-                            __m512 maximum[2]) {
+                            int64_t first_key, int64_t num_keys, int64_t first_query, bool lanes_are_heads,
+                            float scale2, __m512 maximum[2]) {
   const __m512 scale = _mm512_set1_ps(scale2), hidden = _mm512_set1_ps(-__builtin_inff());
   for (int64_t p = 0; p < num_keys; p += kPanel) {
     Tile<kPanel> tile;
@@ -182,8 +183,8 @@ PHX_INLINE void score_block(float* scores, const uint32_t* keys, const uint32_t*
       const int64_t key = first_key + p + r;
       __m512 s0 = _mm512_mul_ps(tile.value[r][0], scale), s1 = _mm512_mul_ps(tile.value[r][1], scale);
       if (key > first_query) {
-        s0 = _mm512_mask_mov_ps(hidden, sees(first_query, key), s0);
-        s1 = _mm512_mask_mov_ps(hidden, sees(first_query + 16, key), s1);
+        s0 = _mm512_mask_mov_ps(hidden, lanes_are_heads ? 0 : sees(first_query, key), s0);
+        s1 = _mm512_mask_mov_ps(hidden, lanes_are_heads ? 0 : sees(first_query + 16, key), s1);
       }
       maximum[0] = _mm512_max_ps(maximum[0], s0);
       maximum[1] = _mm512_max_ps(maximum[1], s1);
@@ -193,23 +194,30 @@ PHX_INLINE void score_block(float* scores, const uint32_t* keys, const uint32_t*
   }
 }
 
+// Up to 32 queries of a head, or of one query up to 32 heads: a lane's sums are the same either way.
 template <class Kind>
 __attribute__((noinline)) void forward_queries(const AttentionForward& t, int head, int64_t first,
-                                               const uint32_t* keys, const uint32_t* values,
-                                               int64_t value_units, uint32_t* query, float* scores,
-                                               uint32_t* probabilities, float* out) {
+                                               bool lanes_are_heads, const uint32_t* keys,
+                                               const uint32_t* values, int64_t value_units, uint32_t* query,
+                                               float* scores, uint32_t* probabilities, float* out) {
   using Source = typename Kind::From::Source;
   constexpr int kPer = Kind::From::kPerUnit;
-  const int64_t count = smaller(kLanes, t.last_query - first), units = (t.dim + kPer - 1) / kPer;
+  const int64_t units = (t.dim + kPer - 1) / kPer;
+  const int64_t count =
+      lanes_are_heads ? smaller(kLanes, t.group - head) : smaller(kLanes, t.last_query - first);
   const int64_t end = smaller(first + kLanes, t.tokens), rows = round_up(t.dim, kPanel);
-  pack_queries<typename Kind::From>(
-      query, static_cast<const Source*>(t.q) + first * t.q_stride + head * t.dim, t.q_stride, count, t.dim);
+  const int64_t row = first - t.first_query;
+  const int64_t q_stride = lanes_are_heads ? t.dim : t.q_stride,
+                out_stride = lanes_are_heads ? t.dim : t.out_stride;
+  pack_queries<typename Kind::From>(query, static_cast<const Source*>(t.q) + row * t.q_stride + head * t.dim,
+                                    q_stride, count, t.dim);
   __m512 maximum[2] = {_mm512_set1_ps(-__builtin_inff()), _mm512_set1_ps(-__builtin_inff())};
   __m512 sum[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
   for (int64_t key = 0; key < end; key += kForwardKeys) {
     const int64_t num_keys = round_up(smaller(kForwardKeys, end - key), kPanel);
     const __m512 before[2] = {maximum[0], maximum[1]};
-    score_block<Kind>(scores, keys, query, units, key, num_keys, first, t.scale * kLog2E, maximum);
+    score_block<Kind>(scores, keys, query, units, key, num_keys, first, lanes_are_heads, t.scale * kLog2E,
+                      maximum);
     __m512 correction[2];
 #pragma GCC unroll 2
     for (int h = 0; h < 2; ++h) {
@@ -248,10 +256,11 @@ __attribute__((noinline)) void forward_queries(const AttentionForward& t, int he
   }
   for (int64_t i = 0; i < count; ++i) {
     inverse[i] = 1.0f / l[i];
-    t.lse[head * t.lse_stride + first + i] = m[i] / kLog2E + __builtin_logf(l[i]);
+    float* lse = t.lse + head * t.lse_stride + row;
+    lse[lanes_are_heads ? i * t.lse_stride : i] = m[i] / kLog2E + __builtin_logf(l[i]);
   }
-  store_transposed(static_cast<Source*>(t.out) + first * t.out_stride + head * t.dim, t.out_stride, out,
-                   kLanes, count, t.dim, inverse);
+  store_transposed(static_cast<Source*>(t.out) + row * t.out_stride + head * t.dim, out_stride, out, kLanes,
+                   count, t.dim, inverse);
 }
 
 template <class Kind>
@@ -273,9 +282,12 @@ void forward(const AttentionForward& t, void* work) {
   pack_tokens<typename Kind::From>(keys, static_cast<const Source*>(t.k), t.kv_stride, keys_needed, t.dim);
   pack_components<typename Kind::From>(values, static_cast<const Source*>(t.v), t.kv_stride, keys_needed,
                                        padded, t.dim);
-  for (int head = 0; head < t.group; ++head)
+  const bool lanes_are_heads = t.last_query - t.first_query == 1;
+  const int heads = lanes_are_heads ? kLanes : 1;  // of one call
+  for (int head = 0; head < t.group; head += heads)
     for (int64_t q = t.first_query; q < t.last_query; q += kLanes)
-      forward_queries<Kind>(t, head, q, keys, values, padded / kPer, query, scores, probabilities, out);
+      forward_queries<Kind>(t, head, q, lanes_are_heads, keys, values, padded / kPer, query, scores,
+                            probabilities, out);
 }
 
 struct BackwardBuffers {

@@ -157,7 +157,8 @@ void attention_forward(const GemmKernels& kernels, const AttentionForward& t, vo
   for (int head = 0; head < t.group; ++head) {
     for (int64_t first = t.first_query; first < t.last_query; first += kQueries) {
       const int64_t count = std::min(kQueries, t.last_query - first), end = first + count;
-      blocks.left(query, q + first * t.q_stride + head * dim, t.q_stride, true, count, dim);
+      const int64_t row = first - t.first_query;
+      blocks.left(query, q + row * t.q_stride + head * dim, t.q_stride, true, count, dim);
       SoftmaxState state[kQueries];
       std::fill(state, state + count, SoftmaxState{-std::numeric_limits<float>::max(), 0.0f});
       for (int64_t key = 0; key < end; key += kKeys) {
@@ -175,9 +176,9 @@ void attention_forward(const GemmKernels& kernels, const AttentionForward& t, vo
       }
       for (int64_t i = 0; i < count; ++i) {
         rows.scale_row(out + i * dim, dim, 1.0f / state[i].sum);
-        t.lse[head * t.lse_stride + first + i] = state[i].maximum + std::log(state[i].sum);
+        t.lse[head * t.lse_stride + row + i] = state[i].maximum + std::log(state[i].sum);
       }
-      store_rows(kernels, static_cast<T*>(t.out) + first * t.out_stride + head * dim, t.out_stride, out, dim,
+      store_rows(kernels, static_cast<T*>(t.out) + row * t.out_stride + head * dim, t.out_stride, out, dim,
                  count, dim);
     }
   }

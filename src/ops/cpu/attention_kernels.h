@@ -4,18 +4,18 @@
 
 namespace phalanx::ops::cpu {
 
-/// Pointers to the first token of the sample and the first query head of the group (or its key head). Element
-/// strides between tokens; heads of a group are `dim` apart, their lse rows `lse_stride` apart.
+/// Element strides between tokens; heads of a group are `dim` apart, their lse rows `lse_stride` apart.
 struct AttentionForward {
-  const void *q, *k, *v;
-  void* out;
-  float* lse;
+  const void *q, *k, *v;  ///< q of query first_query and the first head of the group; k, v of the first token
+  void* out;              ///< as q
+  float* lse;             ///< as q
   int64_t q_stride, kv_stride, out_stride, lse_stride;
   int64_t tokens, first_query,
-      last_query;  ///< queries [first, last) of the sample; first is a multiple of 32
+      last_query;  ///< queries [first, last) of the sample; last is `tokens`, or both are multiples of 32
   int group, dim;
   float scale;
 };
+/// Pointers to the first token of the sample.
 struct AttentionBackward {
   const void *q, *k, *v, *out, *dout;
   const float* lse;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "ops/batch_invariant.h"
 #include "ops/cpu/gemm_kernels.h"
 #include "ops/cpu/isa.h"
 #include "ops/cpu/jobs.h"
@@ -17,6 +18,7 @@ constexpr int64_t kBlockBytes = 320 << 10;           // packed a of one job, in 
 constexpr int64_t kPackedABytes = int64_t{6} << 20;  // packed operands of one pass, in L3
 constexpr int64_t kPackedBBytes = int64_t{6} << 20;
 constexpr int64_t kSlackUnits = 16;
+constexpr int64_t kStreamedRows = 48;  // a product of fewer rows of a is bound by reading b
 constexpr int64_t kStridedDepth = 64;  // k that are packed for all panels in turn, even
 
 int64_t ceil_div(int64_t a, int64_t b) {
@@ -28,6 +30,8 @@ int64_t round_up(int64_t a, int64_t b) {
 
 /// The kernels for this element type on this machine; null where ATen does better.
 const GemmKernels* find_kernels(Element element) {
+  if (BatchInvariant::is_active())
+    return isa().avx512_bf16 ? &kAvx512Gemm : isa().avx2 ? &kAvx2Gemm : nullptr;
   // The AVX-512 translation unit is compiled with AVX512-BF16 throughout; a machine with AVX-512 alone, or
   // with tiles for bf16, takes ATen.
   if (element == Element::kBF16 ? isa().fast_bf16_dot() : isa().avx512_bf16) return &kAvx512Gemm;
@@ -137,6 +141,70 @@ void clear(const Product& p) {
   }
 }
 
+void pack_panel(uint32_t* dst, const Operand& source, const Plan& plan, int64_t row, int64_t rows, int64_t k0,
+                int64_t depth, int panel) {
+  const int64_t offset = source.k_contiguous ? row * source.stride + k0 : k0 * source.stride + row;
+  if (plan.bf16) {
+    plan.kernels->pack_bf16(dst, static_cast<const uint16_t*>(source.data) + offset, source.stride,
+                            source.k_contiguous, static_cast<int>(rows), panel, depth);
+  } else {
+    plan.kernels->pack_f32(dst, static_cast<const float*>(source.data) + offset, source.stride,
+                           source.k_contiguous, static_cast<int>(rows), panel, depth);
+  }
+}
+
+// Few rows of a, as decoding makes them: bound by the speed at which b streams from memory. A job packs one
+// panel of b and multiplies it while it is in its cache, pass after pass over k: the same sums as below.
+void multiply_few_rows(const Product& p, const Plan& plan) {
+  const int64_t tile_rows = plan.kernels->tile_rows, tile_columns = plan.kernels->tile_columns;
+  const int64_t panels = ceil_div(p.m, tile_rows), passes = ceil_div(p.k, plan.depth);
+  const int64_t pass_units = ceil_div(plan.depth, plan.per_unit);
+  auto* a = static_cast<uint32_t*>(scratch(
+      Scratch::kPackA, static_cast<size_t>(passes * panels * tile_rows * pass_units + kSlackUnits) * 4));
+  const auto units_of = [&](int64_t pass) {
+    return ceil_div(std::min(plan.depth, p.k - pass * plan.depth), plan.per_unit);
+  };
+  for (int64_t pass = 0; pass < passes; ++pass) {
+    for (int64_t panel = 0; panel < panels; ++panel) {
+      pack_panel(a + pass * panels * tile_rows * pass_units + panel * tile_rows * units_of(pass), p.a, plan,
+                 panel * tile_rows, std::min(tile_rows, p.m - panel * tile_rows), pass * plan.depth,
+                 std::min(plan.depth, p.k - pass * plan.depth), static_cast<int>(tile_rows));
+    }
+  }
+  const bool c_bf16 = p.c_element == Element::kBF16, through_partial = c_bf16 && passes > 1;
+  const Target c{static_cast<char*>(p.c), p.c_stride, c_bf16};
+  // A thread takes neighbouring panels: packing one asks for the next.
+  at::parallel_for(0, ceil_div(p.n, tile_columns), 1, [&](int64_t begin, int64_t end) {
+    auto* b = static_cast<uint32_t*>(
+        scratch(Scratch::kPackB, static_cast<size_t>(tile_columns * pass_units + kSlackUnits) * 4));
+    float* partial =
+        through_partial
+            ? static_cast<float*>(scratch(Scratch::kPartial, static_cast<size_t>(p.m * tile_columns) * 4))
+            : nullptr;
+    for (int64_t job = begin; job < end; ++job) {
+      const int64_t column = job * tile_columns, columns = std::min(tile_columns, p.n - column);
+      for (int64_t pass = 0; pass < passes; ++pass) {
+        const int64_t k0 = pass * plan.depth, depth = std::min(plan.depth, p.k - k0);
+        pack_panel(b, p.b, plan, column, columns, k0, depth, static_cast<int>(tile_columns));
+        const BlockProduct block{a + pass * panels * tile_rows * pass_units,
+                                 b,
+                                 p.m,
+                                 columns,
+                                 units_of(pass),
+                                 partial ? static_cast<void*>(partial) : c.at(0, column),
+                                 partial ? tile_columns : c.stride,
+                                 c_bf16 && !partial,
+                                 pass > 0 || p.accumulate,
+                                 p.scale};
+        plan.bf16 ? plan.kernels->multiply_bf16(block) : plan.kernels->multiply_f32(block);
+      }
+      if (partial)
+        plan.kernels->round_rows(static_cast<uint16_t*>(p.c) + column, p.c_stride, partial, tile_columns, p.m,
+                                 columns);
+    }
+  });
+}
+
 }  // namespace
 
 bool can_multiply(Element element) {
@@ -147,6 +215,7 @@ void multiply(const Product& p) {
   if (p.m == 0 || p.n == 0) return;
   if (p.k == 0) return clear(p);
   const Plan plan = make_plan(p);
+  if (p.m <= kStreamedRows) return multiply_few_rows(p, plan);
   const bool split = p.k > plan.depth, c_bf16 = p.c_element == Element::kBF16;
   const int64_t units = plan.depth / plan.per_unit;
   auto* a = static_cast<uint32_t*>(scratch(Scratch::kPackA, (plan.rows * units + kSlackUnits) * 4));

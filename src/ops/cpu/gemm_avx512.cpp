@@ -41,6 +41,22 @@ PHX_INLINE void store_row(const BlockProduct& block, __m512 x0, __m512 x1, int64
   _mm512_mask_storeu_ps(c + 16, m1, _mm512_fmadd_ps(x1, scale, old1));
 }
 
+// `rows` <= kRows rows of one panel of a; each row's sum is the same whatever kRows is.
+template <class Mac, int kRows>
+PHX_INLINE void multiply_rows(const BlockProduct& block, const uint32_t* a, const uint32_t* b, int64_t row,
+                              int64_t rows, int64_t column, __mmask16 m0, __mmask16 m1, __m512 scale) {
+  Tile<kRows> tile;
+  multiply_tile<Mac, kRows, kTileRows, 1>(tile, a, b, block.units);
+  if (rows == kRows) {
+#pragma GCC unroll 12
+    for (int r = 0; r < kRows; ++r)
+      store_row(block, tile.value[r][0], tile.value[r][1], row + r, column, m0, m1, scale);
+  } else {
+    for (int r = 0; r < rows; ++r)
+      store_row(block, tile.value[r][0], tile.value[r][1], row + r, column, m0, m1, scale);
+  }
+}
+
 template <class Mac>
 PHX_INLINE void multiply_block(const BlockProduct& block) {
   const __m512 scale = _mm512_set1_ps(block.scale);
@@ -48,15 +64,16 @@ PHX_INLINE void multiply_block(const BlockProduct& block) {
     const uint32_t* b = block.b + column * block.units;
     const __mmask16 m0 = first_lanes(block.columns - column), m1 = first_lanes(block.columns - column - 16);
     for (int64_t row = 0; row < block.rows; row += kTileRows) {
-      Tile<kTileRows> tile;
-      multiply_tile<Mac, kTileRows, kTileRows, 1>(tile, block.a + row * block.units, b, block.units);
-      if (block.rows - row >= kTileRows) {
-#pragma GCC unroll 12
-        for (int r = 0; r < kTileRows; ++r)
-          store_row(block, tile.value[r][0], tile.value[r][1], row + r, column, m0, m1, scale);
+      const uint32_t* a = block.a + row * block.units;
+      const int64_t rows = block.rows - row < kTileRows ? block.rows - row : kTileRows;
+      if (rows > 8) {
+        multiply_rows<Mac, kTileRows>(block, a, b, row, rows, column, m0, m1, scale);
+      } else if (rows > 4) {
+        multiply_rows<Mac, 8>(block, a, b, row, rows, column, m0, m1, scale);
+      } else if (rows > 1) {
+        multiply_rows<Mac, 4>(block, a, b, row, rows, column, m0, m1, scale);
       } else {
-        for (int r = 0; r < block.rows - row; ++r)
-          store_row(block, tile.value[r][0], tile.value[r][1], row + r, column, m0, m1, scale);
+        multiply_rows<Mac, 1>(block, a, b, row, rows, column, m0, m1, scale);
       }
     }
   }

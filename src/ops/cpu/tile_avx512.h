@@ -131,8 +131,11 @@ PHX_INLINE void pack_k_contiguous(uint32_t* dst, const typename From::Source* sr
     for (int half = 0; half < kPanel; half += 16) {
       __m512i r[16];
 #pragma GCC unroll 16
-      for (int i = 0; i < 16; ++i)
+      for (int i = 0; i < 16; ++i) {
         r[i] = half + i < rows ? From::row(src + (half + i) * stride + k0, k - k0) : _mm512_setzero_si512();
+        // The same place of the next panel: so many short streams are more than the hardware foresees.
+        _mm_prefetch(src + (half + i + kPanel) * stride + k0, _MM_HINT_T1);
+      }
       transpose16(r);
       uint32_t* out = dst + u0 * kPanel + half;
       if (kPanel >= 16) {

@@ -11,8 +11,8 @@
 #include "core/hash.h"
 #include "core/run_options.h"
 #include "trainer/data_setup.h"
-#include "trainer/generation.h"
 #include "trainer/options.h"
+#include "trainer/rollouts.h"
 
 namespace phalanx::trainer {
 namespace {
@@ -69,6 +69,7 @@ RolloutSource::RolloutSource(const core::Config& config, const ModelSetup& setup
       options_(options),
       global_batch_size_(config.get<TrainOptions>().global_batch_size),
       seed_(static_cast<uint64_t>(config.get<core::RunOptions>().seed)),
+      rollout_(config.get<generate::RolloutOptions>()),
       ledger_(config.get<core::RunOptions>().output_dir + "/rollouts") {
   const auto& data = config.get<data::DataOptions>();
   const int64_t room = max_prompt_tokens(setup, options);
@@ -127,17 +128,18 @@ Generation RolloutSource::recorded(int64_t number) const {
 }
 
 Generation RolloutSource::sample(const std::vector<const Prompt*>& prompts, int64_t group_size,
-                                 uint64_t first_sample, const generate::SamplingOptions& sampling,
+                                 int64_t number, const generate::SamplingOptions& sampling,
                                  parallel::DistributedModel& model) const {
   std::vector<std::vector<int32_t>> ids;
-  for (const Prompt* prompt : prompts) ids.insert(ids.end(), static_cast<size_t>(group_size), prompt->ids);
+  for (const Prompt* prompt : prompts) ids.push_back(prompt->ids);
   generate::GenerateOptions options;
   options.max_new_tokens = options_.loss.max_completion_length;
   options.sampling = sampling;
   options.sampling.seed = seed_;
+  options.step = static_cast<uint64_t>(number);
   options.stop_ids = tokenizer_.stop_ids();
-  options.first_sample = first_sample;
-  const std::vector<generate::Completion> completions = trainer::generate(model, ids, options);
+  options.rollout = rollout_;
+  const std::vector<generate::Completion> completions = rollouts(model, ids, group_size, options);
   Generation generation;
   size_t next = 0;
   for (const Prompt* prompt : prompts) {
@@ -146,7 +148,7 @@ Generation RolloutSource::sample(const std::vector<const Prompt*>& prompts, int6
       const generate::Completion& completion = completions[next++];
       Rollout rollout;
       rollout.ids = completion.ids;
-      if (sampling.temperature == 1.0) rollout.sampling_logprobs = completion.logprobs;
+      rollout.sampling_logprobs = completion.logprobs;
       rollout.text = tokenizer_.decode(completion.ids, /*skip_special_tokens=*/true);
       rollout.finish_reason = completion.finish_reason;
       group.rollouts.push_back(std::move(rollout));
@@ -194,9 +196,7 @@ Generation RolloutSource::generation(int64_t number, parallel::DistributedModel&
       const int64_t place = sampler_->sequence_index(number * groups_per_generation() + g);
       prompts.push_back(&train_.prompts[static_cast<size_t>(place)]);
     }
-    const int64_t answers = groups_per_generation() * options_.num_generations;
-    generation = sample(prompts, options_.num_generations, static_cast<uint64_t>(number * answers),
-                        options_.sampling, model);
+    generation = sample(prompts, options_.num_generations, number, options_.sampling, model);
     if (world.rank() == 0) judge(generation, prompts);
     generation = generation_from_jsonl(world.broadcast_string(to_jsonl(generation)), "rollouts");
   }

@@ -6,6 +6,7 @@
 
 #include "core/config.h"
 #include "data/sampler.h"
+#include "generate/rollout_options.h"
 #include "parallel/distributed_model.h"
 #include "reward/reward.h"
 #include "trainer/model_setup.h"
@@ -27,8 +28,8 @@ class RolloutSource {
   int64_t num_prompts() const;  ///< or recorded groups
 
   /// Generation `number`, the same on every rank. Prompt g of it is sample number x (prompts per generation)
-  /// + g of the data; the seed of an answer is its place in the whole run, so that it does not depend on the
-  /// mesh.
+  /// + g of the data; an answer's random numbers are named by `number`, prompt and place in its group, so
+  /// that they do not depend on the mesh.
   /// @param complete  adds what the method needs (log-probabilities) to a fresh generation, before it is
   /// written; collective.
   Generation generation(int64_t number, parallel::DistributedModel& model,
@@ -39,7 +40,7 @@ class RolloutSource {
                                      std::optional<int64_t> max_prompts) const;
 
  private:
-  Generation sample(const std::vector<const Prompt*>& prompts, int64_t group_size, uint64_t first_sample,
+  Generation sample(const std::vector<const Prompt*>& prompts, int64_t group_size, int64_t number,
                     const generate::SamplingOptions& sampling, parallel::DistributedModel& model) const;
   void judge(Generation& generation, const std::vector<const Prompt*>& prompts) const;
   Generation recorded(int64_t number) const;
@@ -49,6 +50,7 @@ class RolloutSource {
   const PolicyOptions& options_;
   int64_t global_batch_size_;
   uint64_t seed_;
+  generate::RolloutOptions rollout_;
   std::string key_;  // of everything but the mesh that answers depend on
   PromptSet train_, eval_;
   Generation recorded_;
