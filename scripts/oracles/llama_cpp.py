@@ -10,6 +10,7 @@ import xllamacpp.xllamacpp
 
 THREADS = int(os.environ.get("OMP_NUM_THREADS", 2))
 CONTEXT = 512
+TYPES, F32, F16 = slice(23, 25), 0, 1  # type_k and type_v of llama_context_params
 lib = ctypes.CDLL(xllamacpp.xllamacpp.__file__)
 P = ctypes.c_void_p
 
@@ -67,6 +68,8 @@ class Engine:
             raise RuntimeError(b" ".join(messages).decode(errors="replace")[-500:])
         params = context_params()
         params.n_ctx = params.n_batch = params.n_ubatch = CONTEXT
+        assert list(params.rest[TYPES]) == [F16, F16], "llama_context_params has another layout"
+        params.rest[TYPES] = [F32, F32]  # keys and values as exact as ours
         self.context = new_context(self.model, params)
         set_threads(self.context, THREADS, THREADS)
         self.vocabulary = count_tokens(vocab_of(self.model))

@@ -193,6 +193,8 @@ void read_token_ids(const formats::GgufMetadata& metadata, TransformerConfig& c)
   if (const auto eos = find("eos_token_id")) c.eos_token_ids = {*eos};
 }
 
+constexpr double kUsualBetaFast = 32, kUsualBetaSlow = 1;  // yarn's
+
 void check_rotary(const GgufArchitecture& architecture, const TransformerConfig& c) {
   if (!c.rope_scaling) return;
   const std::string& type = c.rope_scaling->rope_type;
@@ -201,6 +203,14 @@ void check_rotary(const GgufArchitecture& architecture, const TransformerConfig&
                                architecture.name, fmt::join(architecture.rope_types, ", ")));
   if (type == "yarn" && !c.rope_scaling->truncate)
     refuse_gguf(c, "rope truncate is false, but engines truncate the range of yarn");
+  if (type == "yarn" && (c.rope_scaling->beta_fast.value_or(kUsualBetaFast) != kUsualBetaFast ||
+                         c.rope_scaling->beta_slow.value_or(kUsualBetaSlow) != kUsualBetaSlow)) {
+    refuse_gguf(
+        c, fmt::format("rope beta_fast is {} and beta_slow {}, but llama.cpp runs yarn with {} and {} "
+                       "whatever the file says",
+                       c.rope_scaling->beta_fast.value_or(kUsualBetaFast),
+                       c.rope_scaling->beta_slow.value_or(kUsualBetaSlow), kUsualBetaFast, kUsualBetaSlow));
+  }
 }
 
 void check_windows(const GgufArchitecture& architecture, const TransformerConfig& c) {
@@ -240,8 +250,6 @@ void add_rotary_keys(const TransformerConfig& c, formats::GgufKeyWriter& keys) {
   if (scaling.rope_type != "yarn") return;
   const double attention = yarn_attention_factor(scaling) / usual_attention_factor(scaling.factor);
   if (attention != 1) keys.number("rope.scaling.attn_factor", attention);
-  if (scaling.beta_fast) keys.number("rope.scaling.yarn_beta_fast", *scaling.beta_fast);
-  if (scaling.beta_slow) keys.number("rope.scaling.yarn_beta_slow", *scaling.beta_slow);
 }
 
 }  // namespace

@@ -38,7 +38,10 @@ TransformerConfig exportable(const std::string& name) {
   }
   if (name == "mistral" || name == "phi3" || name == "qwen2_window") c.sliding_window = 0;
   c.sliding_layers.resize(c.sliding_window > 0 ? c.sliding_layers.size() : 0);
-  if (name == "llama_yarn_all") c.rope_scaling->truncate = true;
+  if (name == "llama_yarn_all") {
+    c.rope_scaling->truncate = true;
+    c.rope_scaling->beta_fast = c.rope_scaling->beta_slow = {};
+  }
   if (name == "qwen3_moe") c.mlp_only_layers.clear();
   c.norm_topk_prob = true;
   return c;
@@ -241,6 +244,7 @@ TEST_F(GgufModels, ThatEnginesWouldRunAsOthersAreRefused) {
       {"gpt2", [](auto& c) { c.hidden_act = "gelu"; },
        "hidden_act is gelu, but engines compute architecture gpt2"},
       {"llama_yarn", [](auto& c) { c.rope_scaling->truncate = false; }, "engines truncate"},
+      {"llama_yarn", [](auto& c) { c.rope_scaling->beta_fast = 16.0; }, "llama.cpp runs yarn with 32 and 1"},
       {"llama_dynamic", [](auto&) {},
        "rope_type is dynamic, but architecture llama has default, linear, yarn, llama3"},
   };

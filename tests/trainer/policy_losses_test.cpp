@@ -106,7 +106,7 @@ void expect_policy_case(const json& c, double loss, const at::Tensor& gradient,
   EXPECT_LT((gradient - expected).abs().max().item<double>(), 1e-12);
   for (const auto& [name, value] : c["metrics"].items()) {
     ASSERT_TRUE(metrics.contains(name)) << name;
-    EXPECT_NEAR(metrics.at(name), value.get<double>(), 1e-12) << name;
+    EXPECT_NEAR(metrics.at(name), value.get<double>(), 1e-7) << name;  // TRL forms RLOO's in fp32
   }
 }
 

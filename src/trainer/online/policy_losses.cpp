@@ -78,15 +78,20 @@ at::Tensor policy_loss(const PolicyRows& rows, const PolicyLossOptions& options,
   const at::Tensor weights = row_weights(rows.mask, lengths, options, totals, local);
   const at::Tensor log_ratio = (rows.logprobs - rows.old_logprobs) * rows.mask;
   at::Tensor kl;
-  if (rows.ref_logprobs.defined()) {
-    kl = divergence(rows);
-    metrics.add_rows("kl", (kl.detach() * rows.mask).sum().item<double>(), rows.mask.sum().item<double>());
-  }
+  if (rows.ref_logprobs.defined()) kl = divergence(rows);
+  const auto add_kl = [&](const at::Tensor& values) {
+    metrics.add_rows("kl", (values.detach() * rows.mask).sum().item<double>(),
+                     rows.mask.sum().item<double>());
+  };
   if (options.importance_sampling_level == "token") {
     const at::Tensor ratio = log_ratio.exp();
     add_clip_metrics(ratio.detach(), rows.advantages, rows.mask, options, metrics, &MetricSums::add_rows);
     at::Tensor losses = surrogate(ratio, rows.advantages, rows.logprobs, options);
-    if (kl.defined()) losses = losses + options.beta * (options.use_bias_correction_kl ? kl * ratio : kl);
+    if (kl.defined()) {
+      if (options.use_bias_correction_kl) kl = kl * ratio;
+      add_kl(kl);
+      losses = losses + options.beta * kl;
+    }
     return (losses * weights).sum();
   }
   const at::Tensor ratio = (sum_by_sample(log_ratio, local, cp) / lengths.clamp_min(1.0)).exp();  // [S]
@@ -101,6 +106,7 @@ at::Tensor policy_loss(const PolicyRows& rows, const PolicyLossOptions& options,
   } else {
     of_samples = (surrogate(ratio, advantages, {}, options) * sample_weights).sum();
   }
+  if (kl.defined()) add_kl(options.use_bias_correction_kl ? kl * rows_of_samples(ratio, local) : kl);
   if (kl.defined() && options.use_bias_correction_kl) {
     of_samples = of_samples + options.beta * (sum_by_sample(kl * weights, local, cp) * ratio).sum();
   } else if (kl.defined()) {
