@@ -21,6 +21,7 @@
 
 #include "core/error.h"
 #include "reward/sandbox_child.h"
+#include "reward/sandbox_filter.h"
 
 namespace phalanx::reward {
 namespace {
@@ -326,6 +327,7 @@ SandboxRun Sandbox::run(std::string_view input) const {
                    plan.uid, plan.uid);
   plan.cpu_s = static_cast<uint64_t>(std::ceil(options_.limits.timeout_s));
   plan.memory_bytes = static_cast<uint64_t>(options_.limits.memory_bytes);
+  plan.filter = &sandbox_filter();
   int pidfd = -1;
   const pid_t pid = start_child(plan, &pidfd);
   if (pid < 0) {

@@ -35,7 +35,8 @@ struct SandboxRun {
 ///  - network, IPC and host-name namespace: no network, not even loopback to this machine;
 ///  - user: another than ours where we are root, else one without rights in a user namespace;
 /// and sets limits (processor time, address space, 16 MiB files, 64 open files, 16 processes, no core), an
-/// environment of PATH, LANG and HOME alone, no open file but stdin, stdout and stderr, and no_new_privs.
+/// environment of PATH, LANG and HOME alone, no open file but stdin, stdout and stderr, no_new_privs, and a
+/// filter of system calls (sandbox_filter.h).
 ///
 /// It is started as vfork does, without copying our page tables: MPI and registered memory see no fork. Safe
 /// to call from several threads.

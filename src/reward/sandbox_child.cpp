@@ -1,7 +1,7 @@
 #include "reward/sandbox_child.h"
 
 #include <fcntl.h>
-#include <grp.h>
+#include <linux/seccomp.h>
 #include <sched.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
@@ -145,6 +145,8 @@ PHALANX_CHILD int become_program(void* argument) {
   if (plan.has_namespaces && !plan.has_user_namespace) become_user(plan);
   check_call(plan, prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs");
   set_limits(plan);
+  if (plan.has_namespaces)
+    check_call(plan, syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, plan.filter), "seccomp filter");
   execve(plan.argv[0], const_cast<char* const*>(plan.argv), const_cast<char* const*>(plan.environment));
   give_up(plan, plan.argv[0]);
 }

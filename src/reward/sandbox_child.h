@@ -1,4 +1,5 @@
 #pragma once
+#include <linux/filter.h>
 #include <sys/types.h>
 
 #include <cstdint>
@@ -20,6 +21,7 @@ struct ChildPlan {
   uint32_t uid;  ///< to become, where there are namespaces
   char user_map[64], group_map[64], scratch_options[64];
   uint64_t cpu_s, memory_bytes;
+  const sock_fprog* filter;           ///< of system calls, where there are namespaces
   const char* failed_step = nullptr;  ///< set by the child
   int error = 0;                      ///< likewise: errno
 };

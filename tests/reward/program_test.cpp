@@ -212,6 +212,31 @@ TEST_F(Program, CannotKillOrTraceThisProcess) {
   EXPECT_EQ(score("import ctypes\nanswer(sample, ctypes.CDLL(None).ptrace(16, " + pid + ", 0, 0))"), -1.0);
 }
 
+TEST_F(Program, ReachesLittleOfTheKernel) {
+  // Each in a process of its own: what is let through may change it.
+  const std::string calls =
+      "import ctypes, errno\nlibc = ctypes.CDLL(None, use_errno=True)\n"
+      "def fails(call):\n    return call() == -1 and ctypes.get_errno() == errno.EPERM\n";
+  for (const char* call :
+       {"libc.unshare(0x10000000)", "libc.unshare(0)", "libc.setns(0, 0)", "libc.socket(40, 1, 0)",
+        "libc.socket(16, 3, 0)", "libc.mount(b'x', b'/tmp', b'tmpfs', 0, None)", "libc.personality(0)",
+        "libc.ptrace(0, 0, 0, 0)", "libc.chroot(b'/tmp')"}) {
+    EXPECT_EQ(score(calls + "answer(sample, 1 if fails(lambda: " + call + ") else 0)"), 1.0) << call;
+  }
+}
+
+TEST_F(Program, MayUseThreadsProcessesAndLocalSockets) {
+  EXPECT_EQ(
+      score("import threading\n"
+            "seen = []\n"
+            "threads = [threading.Thread(target=lambda: seen.append(1)) for _ in range(4)]\n"
+            "[t.start() for t in threads]; [t.join() for t in threads]\n"
+            "out = subprocess.run(['python3', '-c', 'print(6 * 7)'], capture_output=True, text=True).stdout\n"
+            "a, b = socket.socketpair(); a.send(b'x'); b.recv(1)\n"
+            "answer(sample, len(seen) + int(out))"),
+      46.0);
+}
+
 TEST_F(Program, HasNoNetworkNotEvenThisMachine) {
   const int listener = ::socket(AF_INET, SOCK_STREAM, 0);
   sockaddr_in address = {};
