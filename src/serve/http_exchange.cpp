@@ -13,7 +13,7 @@
 #include <chrono>
 #include <cstring>
 #include <memory>
-#include <optional>
+#include <utility>
 
 #include "core/error.h"
 
@@ -30,19 +30,72 @@ SteadyTime after(double seconds) {
                                                 std::chrono::duration<double>(seconds));
 }
 
-/// A socket to the server that gives up at a fixed time.
+/// Waits until the socket can be read or written. @throws ExchangeError with `too_late` at the end of the
+/// time.
+void wait_until_ready(int socket, short events, SteadyTime end, const char* too_late) {
+  while (true) {
+    const auto left =
+        std::chrono::duration_cast<std::chrono::milliseconds>(end - std::chrono::steady_clock::now()).count();
+    if (left < 0) throw ExchangeError(too_late, true);
+    pollfd entry = {socket, events, 0};
+    if (::poll(&entry, 1, static_cast<int>(std::min<int64_t>(left, 60000)) + 1) > 0) return;
+  }
+}
+
+class OwnedSocket {
+ public:
+  explicit OwnedSocket(int number) : number_(number) {}
+  ~OwnedSocket() {
+    if (number_ >= 0) ::close(number_);
+  }
+  OwnedSocket(OwnedSocket&& other) noexcept : number_(std::exchange(other.number_, -1)) {}
+  OwnedSocket& operator=(OwnedSocket&&) = delete;
+  int number() const { return number_; }
+
+ private:
+  int number_;
+};
+
+OwnedSocket connect_to(const addrinfo& address, SteadyTime end) {
+  OwnedSocket socket(::socket(address.ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  int error = 0;
+  if (socket.number() < 0 || ::connect(socket.number(), address.ai_addr, address.ai_addrlen) < 0)
+    error = errno;
+  if (error == EINPROGRESS) {
+    wait_until_ready(socket.number(), POLLOUT, end, "it cannot be reached in time");
+    socklen_t size = sizeof error;
+    ::getsockopt(socket.number(), SOL_SOCKET, SO_ERROR, &error, &size);
+  }
+  if (error != 0) throw ExchangeError(fmt::format("it cannot be reached: {}", std::strerror(error)), true);
+  return socket;
+}
+
+OwnedSocket connect_to(const Url& url, SteadyTime end) {
+  addrinfo hints = {};
+  hints.ai_socktype = SOCK_STREAM;
+  addrinfo* found = nullptr;
+  const int code = ::getaddrinfo(url.host.c_str(), std::to_string(url.port).c_str(), &hints, &found);
+  if (code != 0) throw ExchangeError(fmt::format("its address is not known: {}", ::gai_strerror(code)), true);
+  const std::unique_ptr<addrinfo, void (*)(addrinfo*)> addresses(found, ::freeaddrinfo);
+  std::string problem = "it has no address";
+  for (const addrinfo* address = found; address != nullptr; address = address->ai_next) {
+    try {
+      return connect_to(*address, end);
+    } catch (const ExchangeError& error) {
+      problem = error.what();
+    }
+  }
+  throw ExchangeError(problem, true);
+}
+
+/// What is said through a connected socket, up to a fixed time.
 class Dialogue {
  public:
-  Dialogue(const Url& url, const ExchangeOptions& options) : end_(after(options.total_timeout_s)) {
-    connect(url, std::min(end_, after(options.connect_timeout_s)));
-  }
-  ~Dialogue() { ::close(socket_); }
-  Dialogue(const Dialogue&) = delete;
-  Dialogue& operator=(const Dialogue&) = delete;
+  Dialogue(int socket, SteadyTime end) : socket_(socket), end_(end) {}
 
   void send(std::string_view text) {
     while (!text.empty()) {
-      wait(POLLOUT, end_, "it took the request too slowly");
+      wait_until_ready(socket_, POLLOUT, end_, "it took the request too slowly");
       const ssize_t sent = ::send(socket_, text.data(), text.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
       if (sent < 0 && (errno == EINTR || errno == EAGAIN || errno == EWOULDBLOCK)) continue;
       if (sent <= 0)
@@ -60,7 +113,7 @@ class Dialogue {
   }
   /// Waits for more. False at the end of the connection.
   bool receive() {
-    wait(POLLIN, end_, "the answer did not come in time");
+    wait_until_ready(socket_, POLLIN, end_, "the answer did not come in time");
     char buffer[16 << 10];
     const ssize_t count = ::recv(socket_, buffer, sizeof buffer, MSG_DONTWAIT);
     if (count < 0 && (errno == EINTR || errno == EAGAIN || errno == EWOULDBLOCK)) return true;
@@ -93,50 +146,7 @@ class Dialogue {
   }
 
  private:
-  void wait(short events, SteadyTime end, const char* too_late) {
-    while (true) {
-      const auto left =
-          std::chrono::duration_cast<std::chrono::milliseconds>(end - std::chrono::steady_clock::now())
-              .count();
-      if (left < 0) throw ExchangeError(too_late, true);
-      pollfd entry = {socket_, events, 0};
-      if (::poll(&entry, 1, static_cast<int>(std::min<int64_t>(left, 60000)) + 1) > 0) return;
-    }
-  }
-
-  void connect(const Url& url, SteadyTime end) {
-    addrinfo hints = {};
-    hints.ai_socktype = SOCK_STREAM;
-    addrinfo* found = nullptr;
-    const int code = ::getaddrinfo(url.host.c_str(), std::to_string(url.port).c_str(), &hints, &found);
-    if (code != 0)
-      throw ExchangeError(fmt::format("its address is not known: {}", ::gai_strerror(code)), true);
-    const std::unique_ptr<addrinfo, void (*)(addrinfo*)> addresses(found, ::freeaddrinfo);
-    std::string problem = "no address";
-    for (const addrinfo* address = found; address != nullptr; address = address->ai_next) {
-      try {
-        return connect_to(*address, end);
-      } catch (const ExchangeError& error) {
-        problem = error.what();
-        ::close(socket_);
-        socket_ = -1;
-      }
-    }
-    throw ExchangeError(problem, true);
-  }
-  void connect_to(const addrinfo& address, SteadyTime end) {
-    socket_ = ::socket(address.ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    int error = socket_ < 0 || ::connect(socket_, address.ai_addr, address.ai_addrlen) == 0 ? 0 : errno;
-    if (error == EINPROGRESS) {
-      wait(POLLOUT, end, "it cannot be reached in time");
-      socklen_t size = sizeof error;
-      ::getsockopt(socket_, SOL_SOCKET, SO_ERROR, &error, &size);
-    }
-    if (socket_ < 0 || error != 0)
-      throw ExchangeError(fmt::format("it cannot be reached: {}", std::strerror(error)), true);
-  }
-
-  int socket_ = -1;
+  int socket_;
   SteadyTime end_;
   std::string bytes_;
 };
@@ -213,6 +223,13 @@ std::string receive_response_body(Dialogue& dialogue, const ResponseHead& head, 
   return dialogue.take(dialogue.bytes().size());
 }
 
+Answer receive_answer(Dialogue& dialogue, const MessageLimits& limits) {
+  Answer answer;
+  answer.head = receive_response_head(dialogue, limits);
+  answer.body = receive_response_body(dialogue, answer.head, limits);
+  return answer;
+}
+
 bool is_one_line(std::string_view text) {
   return std::all_of(text.begin(), text.end(), [](char c) {
     return static_cast<unsigned char>(c) >= 0x20 && static_cast<unsigned char>(c) != 0x7F;
@@ -269,13 +286,17 @@ Answer post_json(const Url& url, std::string_view json,
       throw std::invalid_argument("the value of header " + core::printable(name) + " is not one line");
     head += name + ": " + value + "\r\n";
   }
-  Dialogue dialogue(url, options);
+  const SteadyTime end = after(options.total_timeout_s);
+  const OwnedSocket socket = connect_to(url, std::min(end, after(options.connect_timeout_s)));
+  Dialogue dialogue(socket.number(), end);
   dialogue.send(head + "\r\n");
   dialogue.send(json);
-  Answer answer;
-  answer.head = receive_response_head(dialogue, options.limits);
-  answer.body = receive_response_body(dialogue, answer.head, options.limits);
-  return answer;
+  return receive_answer(dialogue, options.limits);
+}
+
+Answer receive_answer(int socket, const ExchangeOptions& options) {
+  Dialogue dialogue(socket, after(options.total_timeout_s));
+  return receive_answer(dialogue, options.limits);
 }
 
 }  // namespace phalanx::serve

@@ -52,4 +52,7 @@ Answer post_json(const Url& url, std::string_view json,
                  const std::vector<std::pair<std::string, std::string>>& headers,
                  const ExchangeOptions& options);
 
+/// The part that reads: an answer from a connected socket. @throws ExchangeError.
+Answer receive_answer(int socket, const ExchangeOptions& options);
+
 }  // namespace phalanx::serve
