@@ -4,34 +4,20 @@
 #include <unordered_set>
 
 #include "core/error.h"
-#include "core/log.h"
+#include "reward/judgement.h"
 #include "reward/pattern.h"
 
 namespace phalanx::reward {
 namespace {
 
-/// A term that looks at one sample at a time.
-class EachSample : public Reward {
- public:
-  explicit EachSample(std::function<Score(const Sample&)> judge) : judge_(std::move(judge)) {}
-  std::vector<Score> score(std::span<const Sample> samples) override {
-    std::vector<Score> scores;
-    for (const Sample& sample : samples) scores.push_back(judge_(sample));
-    return scores;
-  }
-
- private:
-  std::function<Score(const Sample&)> judge_;
-};
-
-Score length_score(int64_t n, int64_t min_tokens, std::optional<int64_t> max_tokens) {
+double length_score(int64_t n, int64_t min_tokens, std::optional<int64_t> max_tokens) {
   if (n < min_tokens) return -static_cast<double>(min_tokens - n) / static_cast<double>(min_tokens);
   if (max_tokens && n > *max_tokens)
     return std::max(-1.0, -static_cast<double>(n - *max_tokens) / static_cast<double>(*max_tokens));
   return 0.0;
 }
 
-Score overlong_score(int64_t n, int64_t limit, int64_t cache) {
+double overlong_score(int64_t n, int64_t limit, int64_t cache) {
   if (n > limit) return -1.0;
   return std::min(0.0, static_cast<double>(limit - cache - n) / static_cast<double>(cache));
 }
@@ -48,7 +34,7 @@ std::vector<std::string> words_of(std::string_view text) {
   return words;
 }
 
-Score repetition_score(std::string_view text, size_t n) {
+double repetition_score(std::string_view text, size_t n) {
   const std::vector<std::string> words = words_of(text);
   if (words.size() < n) return 0.0;
   std::unordered_set<std::string> distinct;
@@ -65,16 +51,10 @@ Score repetition_score(std::string_view text, size_t n) {
 
 std::unique_ptr<Reward> format_match(const TermOptions& options) {
   const auto pattern = std::make_shared<Pattern>(options.pattern, 0, "reward.terms: format_match: pattern");
-  return std::make_unique<EachSample>([pattern](const Sample& sample) -> Score {
+  return std::make_unique<EachSample>("format_match", [pattern](const Sample& sample) -> Judgement {
     const Pattern::Outcome outcome = pattern->match_whole(sample.completion);
-    if (outcome == Pattern::Outcome::kTooCostly) {
-      core::log_warning(
-          "reward.terms: format_match: the pattern is too costly for an answer of {} bytes, which "
-          "has no score",
-          sample.completion.size());
-      return std::nullopt;
-    }
-    return outcome == Pattern::Outcome::kYes ? 1.0 : 0.0;
+    if (outcome == Pattern::Outcome::kTooCostly) return too_costly(sample.completion);
+    return {outcome == Pattern::Outcome::kYes ? 1.0 : 0.0, {}};
   });
 }
 
@@ -87,8 +67,9 @@ std::unique_ptr<Reward> length(const TermOptions& options) {
     core::fail(core::ExitCode::kBadConfig,
                "reward.terms: length: max_tokens is {} but must be at least min_tokens = {}", *most, least);
   }
-  return std::make_unique<EachSample>(
-      [least, most](const Sample& sample) { return length_score(sample.num_tokens, least, most); });
+  return std::make_unique<EachSample>("length", [least, most](const Sample& sample) {
+    return Judgement{length_score(sample.num_tokens, least, most), {}};
+  });
 }
 
 std::unique_ptr<Reward> overlong(const TermOptions& options) {
@@ -102,15 +83,16 @@ std::unique_ptr<Reward> overlong(const TermOptions& options) {
                "reward.terms: overlong: cache_tokens is {} but must be at most max_tokens = {}", cache,
                *limit);
   }
-  return std::make_unique<EachSample>([cache, limit](const Sample& sample) {
-    return overlong_score(sample.num_tokens, limit.value_or(sample.max_tokens), cache);
+  return std::make_unique<EachSample>("overlong", [cache, limit](const Sample& sample) {
+    return Judgement{overlong_score(sample.num_tokens, limit.value_or(sample.max_tokens), cache), {}};
   });
 }
 
 std::unique_ptr<Reward> repetition(const TermOptions& options) {
-  return std::make_unique<EachSample>([n = static_cast<size_t>(options.ngram_size)](const Sample& sample) {
-    return repetition_score(sample.completion, n);
-  });
+  return std::make_unique<EachSample>("repetition",
+                                      [n = static_cast<size_t>(options.ngram_size)](const Sample& sample) {
+                                        return Judgement{repetition_score(sample.completion, n), {}};
+                                      });
 }
 
 }  // namespace phalanx::reward

@@ -111,10 +111,7 @@ class Judge : public Reward {
     std::vector<Judgement> judgements(samples.size());
     run_in_parallel(samples.size(), static_cast<size_t>(options_.num_parallel),
                     [&](size_t i) { judgements[i] = ask(samples[i]); });
-    warn_of_problems("judge", judgements);
-    std::vector<Score> scores;
-    for (const Judgement& judgement : judgements) scores.push_back(judgement.score);
-    return scores;
+    return scores_of("judge", judgements);
   }
 
  private:
@@ -192,12 +189,9 @@ class Judge : public Reward {
     }
     std::string_view group;
     const Pattern::Outcome found = pattern_.find_last(content, &group);
-    if (found != Pattern::Outcome::kYes) {
-      return {std::nullopt, fmt::format("{}: {}",
-                                        found == Pattern::Outcome::kNo ? "the judge named no score"
-                                                                       : "the pattern is too costly",
-                                        core::printable(content, 80))};
-    }
+    if (found == Pattern::Outcome::kTooCostly) return too_costly(content);
+    if (found == Pattern::Outcome::kNo)
+      return {std::nullopt, "the judge named no score: " + core::printable(content, 80)};
     return read_number(group);
   }
 

@@ -76,10 +76,7 @@ class ProgramReward : public Reward {
                       const size_t begin = i * size, count = std::min(size, samples.size() - begin);
                       judge(samples.subspan(begin, count), std::span(judgements).subspan(begin, count));
                     });
-    warn_of_problems("program", judgements);
-    std::vector<Score> scores;
-    for (const Judgement& judgement : judgements) scores.push_back(judgement.score);
-    return scores;
+    return scores_of("program", judgements);
   }
 
  private:

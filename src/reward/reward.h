@@ -52,7 +52,7 @@ struct TermOptions {
   std::string prompt = {};
   std::vector<double> range = {0, 10};
   std::string api_key_env = {};
-  int64_t num_attempts = 5;
+  int64_t num_attempts = 8;
 };
 
 /// Section `reward`.

@@ -96,11 +96,13 @@ void declare_term(core::SectionBuilder<TermOptions>& s) {
   declare_judge_keys(s);
 }
 
-/// A key that the term does not read.
+/// A key that the term does not read. One that has its default says nothing: a resolved config has them of
+/// all terms.
 void check_term_keys(const core::Config& config, std::vector<core::Violation>& violations) {
   core::SectionBuilder<TermOptions> declared;
   declare_term(declared);
   const auto& terms = config.get<RewardOptions>().terms;
+  const TermOptions defaults;
   for (size_t i = 0; i < terms.size(); ++i) {
     const RewardKind* kind = find_reward(terms[i].name);
     if (kind == nullptr) continue;  // reported where the name was read
@@ -108,7 +110,7 @@ void check_term_keys(const core::Config& config, std::vector<core::Violation>& v
       const std::string key = fmt::format("reward.terms.{}.{}", i, field.name);
       const bool is_known = field.name == "name" || field.name == "weight" ||
                             std::find(kind->keys.begin(), kind->keys.end(), field.name) != kind->keys.end();
-      if (is_known || !config.is_set(key)) continue;
+      if (is_known || !config.is_set(key) || field.get(&terms[i]) == field.get(&defaults)) continue;
       violations.push_back(
           {key, fmt::format("{} means nothing to {}, which knows weight{}{}", key, kind->name,
                             kind->keys.empty() ? "" : ", ", fmt::join(kind->keys, ", "))});

@@ -6,8 +6,8 @@
 #include <charconv>
 #include <cmath>
 
-#include "core/log.h"
 #include "reward/expression.h"
+#include "reward/judgement.h"
 #include "reward/pattern.h"
 
 namespace phalanx::reward {
@@ -26,60 +26,30 @@ bool is_digit(char c) {
   return c >= '0' && c <= '9';
 }
 
-/// The part of an answer that counts: all of it, or the first group of the last match of a pattern.
-class AnswerPart {
- public:
-  explicit AnswerPart(const TermOptions& options) {
-    if (!options.pattern.empty())
-      pattern_.emplace(options.pattern, 1, fmt::format("reward.terms: {}: pattern", options.name));
-    name_ = options.name;
-  }
+using Compare = std::function<Score(std::string_view answer, const data::Record& record)>;
 
-  /// False where the match was too costly. `part` stays empty where the pattern matches nowhere.
-  bool find(const std::string& completion, std::optional<std::string_view>* part) const {
-    if (!pattern_) {
-      *part = completion;
-      return true;
-    }
+/// Compares the part of each answer that counts (all of it, or the first group of the last match of a
+/// pattern) with what its record says.
+std::unique_ptr<Reward> verifier(const TermOptions& options, Compare compare) {
+  std::shared_ptr<const Pattern> pattern;
+  if (!options.pattern.empty())
+    pattern =
+        std::make_shared<Pattern>(options.pattern, 1, fmt::format("reward.terms: {}: pattern", options.name));
+  const auto judge = [pattern, compare = std::move(compare)](const Sample& sample) -> Judgement {
+    if (!pattern) return {compare(sample.completion, *sample.record), {}};
     std::string_view group;
-    const Pattern::Outcome outcome = pattern_->find_last(completion, &group);
-    if (outcome == Pattern::Outcome::kYes) *part = group;
-    if (outcome != Pattern::Outcome::kTooCostly) return true;
-    core::log_warning(
-        "reward.terms: {}: the pattern is too costly for an answer of {} bytes, which has no score", name_,
-        completion.size());
-    return false;
-  }
-
- private:
-  std::optional<Pattern> pattern_;
-  std::string name_;
-};
-
-/// Compares each answer with what its record says.
-class Verifier : public Reward {
- public:
-  using Compare = std::function<Score(std::string_view answer, const data::Record& record)>;
-  Verifier(const TermOptions& options, Compare compare) : part_(options), compare_(std::move(compare)) {}
-
-  std::vector<Score> score(std::span<const Sample> samples) override {
-    std::vector<Score> scores;
-    for (const Sample& sample : samples) scores.push_back(judge(sample));
-    return scores;
-  }
-
- private:
-  Score judge(const Sample& sample) const {
-    std::optional<std::string_view> answer;
-    if (!part_.find(sample.completion, &answer)) return std::nullopt;
-    if (answer) return compare_(*answer, *sample.record);
-    // No answer is a wrong one, but only where there is something to be right about.
-    return compare_("", *sample.record) ? Score(0.0) : std::nullopt;
-  }
-
-  AnswerPart part_;
-  Compare compare_;
-};
+    switch (pattern->find_last(sample.completion, &group)) {
+      case Pattern::Outcome::kTooCostly:
+        return too_costly(sample.completion);
+      case Pattern::Outcome::kYes:
+        return {compare(group, *sample.record), {}};
+      default:
+        // No answer is a wrong one, but only where there is something to be right about.
+        return {compare("", *sample.record) ? Score(0.0) : std::nullopt, {}};
+    }
+  };
+  return std::make_unique<EachSample>(options.name, judge);
+}
 
 /// The last line that is not blank.
 std::string_view last_line(std::string_view text) {
@@ -168,38 +138,35 @@ std::optional<double> last_number(std::string_view text) {
 }
 
 std::unique_ptr<Reward> exact_match(const TermOptions& options) {
-  return std::make_unique<Verifier>(options,
-                                    [](std::string_view answer, const data::Record& record) -> Score {
-                                      const auto truth = ground_truth_text(record);
-                                      if (!truth) return std::nullopt;
-                                      return bare(answer) == bare(*truth) ? 1.0 : 0.0;
-                                    });
+  return verifier(options, [](std::string_view answer, const data::Record& record) -> Score {
+    const auto truth = ground_truth_text(record);
+    if (!truth) return std::nullopt;
+    return bare(answer) == bare(*truth) ? 1.0 : 0.0;
+  });
 }
 
 std::unique_ptr<Reward> numeric_match(const TermOptions& options) {
-  return std::make_unique<Verifier>(
-      options, [](std::string_view answer, const data::Record& record) -> Score {
-        const auto truth = ground_truth_text(record);
-        if (!truth) return std::nullopt;
-        const auto expected = last_number(*truth), found = last_number(answer);
-        if (!expected) return std::nullopt;
-        if (!found) return 0.0;
-        return std::abs(*found - *expected) <= 1e-6 * std::max(1.0, std::abs(*expected)) ? 1.0 : 0.0;
-      });
+  return verifier(options, [](std::string_view answer, const data::Record& record) -> Score {
+    const auto truth = ground_truth_text(record);
+    if (!truth) return std::nullopt;
+    const auto expected = last_number(*truth), found = last_number(answer);
+    if (!expected) return std::nullopt;
+    if (!found) return 0.0;
+    return std::abs(*found - *expected) <= 1e-6 * std::max(1.0, std::abs(*expected)) ? 1.0 : 0.0;
+  });
 }
 
 std::unique_ptr<Reward> countdown(const TermOptions& options) {
-  return std::make_unique<Verifier>(
-      options, [](std::string_view answer, const data::Record& record) -> Score {
-        const auto goal = countdown_goal(record);
-        if (!goal) return std::nullopt;
-        std::string_view line = bare(last_line(answer));
-        line = line.substr(0, line.find('='));
-        const auto expression = parse_expression(line);
-        const bool is_right = expression && expression->value == Fraction{goal->target, 1} &&
-                              uses_given(expression->numbers, goal->numbers);
-        return is_right ? 1.0 : 0.0;
-      });
+  return verifier(options, [](std::string_view answer, const data::Record& record) -> Score {
+    const auto goal = countdown_goal(record);
+    if (!goal) return std::nullopt;
+    std::string_view line = bare(last_line(answer));
+    line = line.substr(0, line.find('='));
+    const auto expression = parse_expression(line);
+    const bool is_right = expression && expression->value == Fraction{goal->target, 1} &&
+                          uses_given(expression->numbers, goal->numbers);
+    return is_right ? 1.0 : 0.0;
+  });
 }
 
 }  // namespace phalanx::reward

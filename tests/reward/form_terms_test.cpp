@@ -82,6 +82,18 @@ std::string config_refusal(const std::string& terms) {
   return "no error";
 }
 
+TEST(RewardTerms, OfAResolvedConfigAreReadAgain) {
+  const core::Config config = core::Config::parse(
+      "reward:\n  terms:\n  - {name: numeric_match, pattern: \"#### (.*)\"}\n  - {name: overlong, "
+      "cache_tokens: 20}\n"
+      "  - {name: judge, urls: \"http://localhost:1/v1\", model: m, prompt: \"{completion}\", range: [0, "
+      "1]}\n",
+      "run.yaml");
+  const core::Config again =
+      core::Config::parse(config.print(/*with_origins=*/false), "config.resolved.yaml");
+  EXPECT_EQ(again.print(false), config.print(false));
+}
+
 TEST(RewardTerms, RefuseKeysThatTheirTermDoesNotRead) {
   EXPECT_EQ(config_refusal("{name: length, max_tokens: 5}, {name: numeric_match}"), "no error");
   EXPECT_NE(
