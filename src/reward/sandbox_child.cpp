@@ -26,7 +26,7 @@ constexpr size_t kChildStackBytes = 256 << 10;
 
 /// Only system calls from here to `become_program`: no allocation, no lock, nothing that another thread of
 /// ours may be in the middle of.
-PHALANX_CHILD [[noreturn]] void give_up(ChildPlan& plan, const char* step) {
+[[noreturn]] PHALANX_CHILD void give_up(ChildPlan& plan, const char* step) {
   plan.error = errno;
   plan.failed_step = step;
   _exit(127);
