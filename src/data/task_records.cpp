@@ -60,6 +60,37 @@ TaskQuestion addition(uint64_t seed, int64_t index, int64_t difficulty) {
   return {fmt::format("What is {} + {}?{}", a, b, kNumberAlone), std::to_string(a + b)};
 }
 
+/// The numbers are joined from left to right to make a target, so there is a way; then they are sorted.
+TaskQuestion countdown_question(uint64_t seed, int64_t index, int64_t difficulty) {
+  Draw draw(seed, index);
+  constexpr int64_t kMaxTarget = 999;
+  std::vector<int64_t> numbers = {draw.between(1, 25)};
+  int64_t target = numbers[0];
+  for (int64_t i = 0; i < std::clamp<int64_t>(difficulty, 1, 7); ++i) {
+    const int64_t next = draw.between(1, 25);
+    switch (draw.between(0, 3)) {
+      case 0:
+        target = target * next <= kMaxTarget ? target * next : target + next;
+        break;
+      case 1:
+        target = target % next == 0 ? target / next : target + next;
+        break;
+      case 2:
+        target = target > next ? target - next : target + next;
+        break;
+      default:
+        target += next;
+    }
+    numbers.push_back(next);
+  }
+  std::sort(numbers.begin(), numbers.end());
+  return {
+      fmt::format("Use some of the numbers {}, each at most once, with +, -, *, / and parentheses to make "
+                  "{}. Answer with the expression alone.",
+                  fmt::join(numbers, ", "), target),
+      std::to_string(target), numbers};
+}
+
 TaskQuestion modular(uint64_t seed, int64_t index, int64_t difficulty) {
   Draw draw(seed, index);
   const int64_t top = power_of_ten(difficulty) - 1;
@@ -136,9 +167,10 @@ class TaskRecords : public RecordReader {
   bool next(RawRecord& record) override {
     if (index_ == count_) return false;
     const TaskQuestion made = kind_->make(static_cast<uint64_t>(seed_), index_, difficulty_);
-    const nlohmann::ordered_json json = {{"prompt", {{{"role", "user"}, {"content", made.question}}}},
-                                         {"ground_truth", made.ground_truth},
-                                         {"task", kind_->name}};
+    nlohmann::ordered_json json = {{"prompt", {{{"role", "user"}, {"content", made.question}}}},
+                                   {"ground_truth", made.ground_truth},
+                                   {"task", kind_->name}};
+    if (!made.numbers.empty()) json["numbers"] = made.numbers;
     record = {json.dump(), ++index_, 0, {}};
     return true;
   }
@@ -176,6 +208,7 @@ const std::vector<TaskKind>& task_kinds() {
   static const std::vector<TaskKind> kinds = {
       {"addition", "Sums of two numbers of `difficulty` digits.", addition},
       {"arithmetic", "Sums, differences and products of two numbers of `difficulty` digits.", arithmetic},
+      {"countdown", "`difficulty` + 1 numbers to be joined to a target.", countdown_question},
       {"modular", "Remainders of a sum.", modular},
       {"sorting", "`difficulty` + 1 numbers to be sorted.", sorting},
       {"word_problem", "One-step stories with numbers of `difficulty` digits.", word_problem},

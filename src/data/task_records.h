@@ -8,9 +8,11 @@
 
 namespace phalanx::data {
 
-/// One made-up question: a prompt record {"prompt": [user message], "ground_truth", "task"}.
+/// One made-up question: a prompt record {"prompt": [user message], "ground_truth", "task"}, and "numbers"
+/// where the answer must be made of given ones.
 struct TaskQuestion {
   std::string question, ground_truth;
+  std::vector<int64_t> numbers = {};
 };
 
 /// A generator of questions with known answers. Question `index` is a pure function of (seed, index).

@@ -10,6 +10,7 @@
 #include "launch/ranks.h"
 #include "launch/stop_signal.h"
 #include "parallel/parallel_options.h"
+#include "reward/judge.h"
 #include "trainer/data_setup.h"
 #include "trainer/method.h"
 #include "trainer/options.h"
@@ -64,6 +65,7 @@ int train(const TrainArguments& arguments) {
       trainer::check_mesh(config, trainer::ModelSetup(config).config());
   }
   install_stop_signals();
+  reward::set_environment(environment);
   return on_ranks(config, [&](comm::Communicator& group) {
     set_up_log(config, group.rank());
     return static_cast<int>(trainer::run_training(config, group, stop_requested));

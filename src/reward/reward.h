@@ -21,18 +21,38 @@ struct Sample {
   int64_t max_tokens = 0;      ///< what it was allowed
 };
 
+using Score = std::optional<double>;
+
 /// Judges answers. One number each, or nothing where an answer cannot be judged (no ground truth, a program
 /// that failed): such an answer counts in no mean and moves no weight; it is never worth 0.
 class Reward {
  public:
   virtual ~Reward() = default;
-  virtual std::vector<std::optional<double>> score(std::span<const Sample> samples) = 0;
+  virtual std::vector<Score> score(std::span<const Sample> samples) = 0;
 };
 
-/// One entry of `reward.terms`.
+/// One entry of `reward.terms`. All but name and weight belong to some terms: RewardKind::keys.
 struct TermOptions {
   std::string name;
   double weight = 1.0;
+  std::string pattern = {};
+  int64_t min_tokens = 0;
+  std::optional<int64_t> max_tokens = {};
+  std::optional<int64_t> cache_tokens = {};
+  int64_t ngram_size = 3;
+  std::vector<std::string> command = {};
+  std::vector<std::string> readable = {};
+  std::string sandbox = "namespaces";
+  double timeout_s = 10;
+  int64_t memory_mb = 512;
+  int64_t num_parallel = 4;
+  int64_t samples_per_run = 1;
+  std::vector<std::string> urls = {};
+  std::string model = {};
+  std::string prompt = {};
+  std::vector<double> range = {0, 10};
+  std::string api_key_env = {};
+  int64_t num_attempts = 8;
 };
 
 /// Section `reward`.
@@ -44,6 +64,8 @@ struct RewardOptions {
 struct RewardKind {
   std::string name;
   std::string help;
+  std::vector<std::string>
+      keys;  ///< of TermOptions that it reads, besides name and weight; others are refused
   std::function<std::unique_ptr<Reward>(const TermOptions&)> make;  ///< @throws core::Error (78)
 };
 const std::vector<RewardKind>& reward_kinds();
@@ -52,10 +74,10 @@ std::unique_ptr<Reward> make_reward(const TermOptions& options);
 
 /// What all terms say of some answers.
 struct Scores {
-  std::vector<std::string> names;                         ///< of the terms
-  std::vector<std::vector<std::optional<double>>> terms;  ///< [term][sample]
+  std::vector<std::string> names;         ///< of the terms; a second one of a name is "NAME_2", and so on
+  std::vector<std::vector<Score>> terms;  ///< [term][sample]
   /// Sum of weight x term over the terms that could judge; nothing where none could.
-  std::vector<std::optional<double>> totals;
+  std::vector<Score> totals;
 };
 
 /// All terms with their weights.
@@ -66,6 +88,7 @@ class WeightedRewards {
 
  private:
   std::vector<TermOptions> options_;
+  std::vector<std::string> names_;
   std::vector<std::unique_ptr<Reward>> terms_;
 };
 

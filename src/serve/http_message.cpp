@@ -78,17 +78,36 @@ void parse_request_line(std::string_view line, const MessageLimits& limits, Requ
   if (question != std::string_view::npos) request.query = parse_query(target.substr(question + 1));
 }
 
-void parse_header(std::string_view line, Request& request) {
+using Headers = std::vector<std::pair<std::string, std::string>>;
+
+void parse_header(std::string_view line, Headers& headers) {
   const size_t colon = line.find(':');
   if (colon == std::string_view::npos || !is_token(line.substr(0, colon)))
     throw HttpError(400, "a header is not NAME: VALUE");
-  request.headers.emplace_back(lower_case(line.substr(0, colon)),
-                               std::string(trimmed(line.substr(colon + 1))));
+  headers.emplace_back(lower_case(line.substr(0, colon)), std::string(trimmed(line.substr(colon + 1))));
 }
 
-size_t count_headers(const Request& request, std::string_view name) {
-  return static_cast<size_t>(std::count_if(request.headers.begin(), request.headers.end(),
+size_t count_headers(const Headers& headers, std::string_view name) {
+  return static_cast<size_t>(std::count_if(headers.begin(), headers.end(),
                                            [&](const auto& header) { return header.first == name; }));
+}
+
+std::string_view first_header(const Headers& headers, std::string_view name) {
+  for (const auto& [known, value] : headers) {
+    if (known == name) return value;
+  }
+  return {};
+}
+
+int parse_status_line(std::string_view line) {
+  const std::string_view version = line.substr(0, line.find(' '));
+  const std::string_view code = line.substr(std::min(line.size(), version.size() + 1)).substr(0, 3);
+  const bool is_code = code.size() == 3 && code.find_first_not_of("0123456789") == std::string_view::npos &&
+                       code[0] >= '1' && code[0] <= '5';
+  const size_t end = version.size() + 4;
+  if ((version != "HTTP/1.1" && version != "HTTP/1.0") || !is_code || (end < line.size() && line[end] != ' '))
+    throw HttpError(502, "the answer is not HTTP/1.1");
+  return (code[0] - '0') * 100 + (code[1] - '0') * 10 + (code[2] - '0');
 }
 
 int hex_digit(char c) {
@@ -101,14 +120,19 @@ int hex_digit(char c) {
 }  // namespace
 
 std::string_view Request::header(std::string_view lower_case_name) const {
-  for (const auto& [name, value] : headers) {
-    if (name == lower_case_name) return value;
-  }
-  return {};
+  return first_header(headers, lower_case_name);
 }
 
 bool Request::has_header(std::string_view lower_case_name) const {
-  return count_headers(*this, lower_case_name) > 0;
+  return count_headers(headers, lower_case_name) > 0;
+}
+
+std::string_view ResponseHead::header(std::string_view lower_case_name) const {
+  return first_header(headers, lower_case_name);
+}
+
+size_t ResponseHead::count(std::string_view lower_case_name) const {
+  return count_headers(headers, lower_case_name);
 }
 
 Request parse_head(std::string_view head, const MessageLimits& limits) {
@@ -117,14 +141,29 @@ Request parse_head(std::string_view head, const MessageLimits& limits) {
   const bool is_1_1 = (parse_request_line(take_line(head), limits, request), request.keeps_connection);
   while (!head.empty()) {
     if (request.headers.size() == limits.max_headers) throw HttpError(431, "too many headers");
-    parse_header(take_line(head), request);
+    parse_header(take_line(head), request.headers);
   }
-  if (count_headers(request, "host") > 1 || (is_1_1 && !request.has_header("host")))
+  if (count_headers(request.headers, "host") > 1 || (is_1_1 && !request.has_header("host")))
     throw HttpError(400, "exactly one Host is needed");
   if (request.has_header("transfer-encoding"))
     throw HttpError(501, "Transfer-Encoding is not taken; send Content-Length");
   if (lower_case(request.header("connection")) == "close") request.keeps_connection = false;
   return request;
+}
+
+ResponseHead parse_response_head(std::string_view head, const MessageLimits& limits) {
+  if (head.size() > limits.max_head_bytes) throw HttpError(502, "the headers of the answer are too long");
+  ResponseHead response;
+  try {
+    response.status = parse_status_line(take_line(head));
+    while (!head.empty()) {
+      if (response.headers.size() == limits.max_headers) throw HttpError(502, "too many headers");
+      parse_header(take_line(head), response.headers);
+    }
+  } catch (const HttpError& error) {
+    throw HttpError(502, error.what());
+  }
+  return response;
 }
 
 size_t body_length(const Request& request, const MessageLimits& limits) {
@@ -133,7 +172,7 @@ size_t body_length(const Request& request, const MessageLimits& limits) {
   size_t length = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), length);
   const bool is_digits = !text.empty() && text.find_first_not_of("0123456789") == std::string_view::npos;
-  if (count_headers(request, "content-length") > 1 || !is_digits)
+  if (count_headers(request.headers, "content-length") > 1 || !is_digits)
     throw HttpError(400, "Content-Length must be one number");
   if (error == std::errc::result_out_of_range || length > limits.max_body_bytes) {
     throw HttpError(413, fmt::format("the body is larger than {} bytes", limits.max_body_bytes));

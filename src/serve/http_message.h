@@ -53,6 +53,18 @@ struct MessageLimits {
 /// @throws HttpError 400 (not such a message), 414, 431 (over a limit), 501 (Transfer-Encoding), 505.
 Request parse_head(std::string_view head, const MessageLimits& limits);
 
+/// What a server answered, without its body.
+struct ResponseHead {
+  int status = 0;
+  std::vector<std::pair<std::string, std::string>> headers;  ///< names in lower case, values trimmed
+
+  std::string_view header(std::string_view lower_case_name) const;  ///< the first; "" if it is absent
+  size_t count(std::string_view lower_case_name) const;
+};
+
+/// Status line and headers of a response, as strictly. @throws HttpError 502.
+ResponseHead parse_response_head(std::string_view head, const MessageLimits& limits);
+
 /// Bytes of body that the headers announce; 0 without Content-Length.
 /// @throws HttpError 400 (not one number), 413 (over the limit).
 size_t body_length(const Request& request, const MessageLimits& limits);

@@ -186,6 +186,11 @@ seed("chat_template", "language", "{%- macro m(a, b=1) -%}{{ a|upper ~ b }}{%- e
      "{% for i in range(3) %}{% if i == 1 %}{% continue %}{% endif %}{{ i }}{% endfor %}{{ [1, 2]|sum in (3, 4) and not false }}")
 
 # --- settings ------------------------------------------------------------------------------------------------
+seed("expression", "classic", "8 / (3 - 8 / 3)")
+seed("expression", "unicode", "2 \u00d7 6 \u00f7 4 \u2212 5 = 3")
+seed("http_answer", "length", "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}")
+seed("http_answer", "chunks", "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2;a=b\r\n{}\r\n0\r\nX: y\r\n\r\n")
+seed("http_answer", "to_the_end", "HTTP/1.0 429 Wait\r\nRetry-After: 3\r\n\r\nlater")
 seed("run_config", "small", "run:\n  seed: 7\ndata:\n  train:\n    - path: a.jsonl  # first\n      weight: 0.5\n    - {path: \"b.jsonl\", format: auto}\n"
      "  sequence_length: 2e3\n  packing: true\n  loss_on: 'last_turn'\n")
 seed("run_config", "styles", "# only comments\n---\ndata: {train: [{path: x, weight: .5}], shuffle: false,\n  max_bad_records: 0x10}\nrun:\n  output_dir: |\n    a\n  seed: -1\n")
