@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the parsers with clang and libFuzzer (preset `fuzz`: AddressSanitizer, UndefinedBehaviorSanitizer) and throws changed inputs at
 # them. What ends a target, takes more than 10 s or too much memory is made small and added to its corpus: commit it with the fix.
-#   scripts/fuzz.sh [seconds] [target...]    default: 60 s each, all of tests/fuzz/*_fuzz.cpp, two at a time
+#   scripts/fuzz.sh [seconds] [target...]    default: 60 s each, all of tests/fuzz/*_fuzz.cpp, two at a time; FUZZ_SEED for other inputs
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 SECONDS_EACH=${1:-60}
 shift || true
@@ -18,7 +18,7 @@ fuzz_one() {
   local work=$WORK/$name log=$WORK/$name.log
   mkdir -p "$work" "$WORK/found-$name" "$corpus"
   rm -f "$WORK/found-$name"/*
-  local limits=(-timeout=10 -rss_limit_mb=2048 -malloc_limit_mb=512 -max_len=65536)
+  local limits=(-timeout=10 -rss_limit_mb=2048 -malloc_limit_mb=512 -max_len=65536 "-seed=${FUZZ_SEED:-1}")
   [ -e "$dictionary" ] && limits+=("-dict=$dictionary")
   "$BUILD/tests/fuzz/${name}_fuzz" "${limits[@]}" -max_total_time="$SECONDS_EACH" -print_final_stats=1 \
     -artifact_prefix="$WORK/found-$name/" "$work" "$corpus" >"$log" 2>&1 || status=$?
