@@ -218,7 +218,7 @@ def check_refusals():
     changed = {"renamed": ({**{k: v for k, v in tensors.items() if k != key}, key.replace("up_proj", "upward"): tensors[key]}, {}, [key, key.replace("up_proj", "upward")]),
                "missing": ({k: v for k, v in tensors.items() if k != key}, {}, [key]),
                "extra": ({**tensors, "base_model.model.lm_head.lora_A.weight": tensors[key].clone()}, {}, ["base_model.model.lm_head.lora_A.weight"]),
-               "fewer targets": (tensors, {"target_modules": ["q_proj"]}, ["k_proj.lora_A.weight"]),
+               "fewer targets": (tensors, {"target_modules": ["q_proj"]}, ["down_proj.lora_A.weight"]),
                "another rank": (tensors, {"r": 8}, ["q_proj.lora_A.weight is [4, 16], not [8, 16]"]),
                "qalora": (tensors, {"use_qalora": True}, ["use_qalora"]), "tomorrow": (tensors, {"a_key_of_tomorrow": 1}, ["a_key_of_tomorrow"])}
     for what, (content, more, named) in changed.items():
