@@ -103,7 +103,7 @@ TEST_F(AnswerPairs, MarginsComeFromNumbersOrScores) {
                        "--score names another"));
   EXPECT_TRUE(contains(
       error_of([&] { read(R"({"prompt": "1", "chosen": "a", "rejected": "b", "margin": "x"})", options); }),
-      "finite number"));
+      "must be a number"));
   EXPECT_TRUE(contains(
       error_of([&] { read(R"({"prompt": "1", "chosen": "a", "rejected": "b", "scores": [1]})", options); }),
       "1 scores for 2 answers"));

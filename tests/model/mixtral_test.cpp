@@ -72,7 +72,7 @@ TEST_F(Mixtral, LogitsEqualTransformersInBothSpellingsOfItsWeights) {
 }
 
 TEST_F(Mixtral, LossWithItsAuxiliaryPartAndEveryGradientEqualTransformers) {
-  for (const auto& [dtype, bound] : {std::pair(at::kDouble, 1e-12), {at::kFloat, 2e-5}}) {
+  for (const auto& [dtype, bound] : {std::pair(at::kDouble, 1e-12), {at::kFloat, 4e-5}}) {
     for (const auto& [prefix, input] : recorded()) {
       SCOPED_TRACE(prefix + toString(dtype));
       const auto model = load(dtype);
@@ -135,7 +135,7 @@ TEST_F(Mixtral, GradientsAreThoseOfCentralDifferences) {
 
 TEST_F(Mixtral, OneTokenAtATimeThroughTheCacheEqualsTheWholeForward) {
   const at::NoGradGuard no_grad;
-  for (const auto& [dtype, bound] : {std::pair(at::kDouble, 1e-12), {at::kFloat, 2e-5}}) {
+  for (const auto& [dtype, bound] : {std::pair(at::kDouble, 1e-12), {at::kFloat, 4e-5}}) {
     const auto model = load(dtype);
     const at::Tensor ids = golden("ids").slice(0, 0, 7);
     const at::Tensor whole = model->hidden(make_input(ids, {7}));
