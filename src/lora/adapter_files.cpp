@@ -21,7 +21,7 @@ constexpr const char* kWeightsFile = "adapter_model.safetensors";
 
 // "missing: a, b, ...": at most a few names, so that one line can still be read.
 void add_names(const char* what, const std::vector<std::string>& names, std::vector<std::string>& problems) {
-  constexpr size_t kMax = 4;
+  constexpr size_t kMax = 3;
   if (names.empty()) return;
   const std::vector<std::string> shown(names.begin(), names.begin() + std::min(kMax, names.size()));
   const std::string more =
