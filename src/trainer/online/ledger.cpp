@@ -14,6 +14,7 @@ namespace phalanx::trainer {
 namespace {
 
 using nlohmann::json;
+constexpr const char* kKey = "rollouts_of";  // of the first line of a run's own file
 using nlohmann::ordered_json;
 
 ordered_json number_or_null(const std::optional<double>& value) {
@@ -131,7 +132,8 @@ Generation generation_from_jsonl(const std::string& text, const std::string& nam
   for (int64_t number = 1; std::getline(lines, line); ++number) {
     if (line.empty()) continue;
     try {
-      generation.push_back(read_row(json::parse(line)));
+      const json row = json::parse(line);
+      if (number > 1 || !row.is_object() || !row.contains(kKey)) generation.push_back(read_row(row));
     } catch (const core::Error& error) {
       core::fail(core::ExitCode::kBadInput, "{}: line {}: {}", name, number, error.what());
     } catch (const json::exception& error) {

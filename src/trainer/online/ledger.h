@@ -16,6 +16,7 @@ namespace phalanx::trainer {
 /// Everything but prompt_ids, completion_ids and rewards may be missing. Numbers are written so that they
 /// read back to the same bits.
 std::string to_jsonl(const Generation& generation);
+/// A first line with the key of a run is passed over.
 /// @param name  for messages. @throws core::Error (65): what is wrong, with the line.
 Generation generation_from_jsonl(const std::string& text, const std::string& name);
 
