@@ -70,14 +70,14 @@ std::vector<double> leave_one_out_advantages(const Rewards& rewards, size_t grou
   return result;
 }
 
-void whiten(std::vector<double>& values, bool shift_mean) {
+void whiten(std::vector<double>& values) {
   double mean = 0, squares = 0;
   for (const double value : values) mean += value;
   mean /= static_cast<double>(values.size());
   for (const double value : values) squares += (value - mean) * (value - mean);
   const double spread =
       values.size() < 2 ? 0.0 : std::sqrt(squares / (static_cast<double>(values.size()) - 1));
-  for (double& value : values) value = (value - mean) / (spread + 1e-8) + (shift_mean ? 0.0 : mean);
+  for (double& value : values) value = (value - mean) / (spread + 1e-8);
 }
 
 double share_without_spread(const Rewards& rewards, size_t group_size) {

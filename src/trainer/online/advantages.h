@@ -20,7 +20,7 @@ std::vector<double> leave_one_out_advantages(const Rewards& rewards, size_t grou
 
 /// (x - mean) / (std + 1e-8) over all numbers, std unbiased: REINFORCE++ (Hu 2025, arXiv:2501.03262)
 /// normalises the advantages of all tokens of a batch; PPO implementations call it whitening.
-void whiten(std::vector<double>& values, bool shift_mean = true);
+void whiten(std::vector<double>& values);
 
 /// Of the numbers that there are; NaN for fewer than one (mean) or two (std, unbiased).
 double mean_of(const Rewards& values);

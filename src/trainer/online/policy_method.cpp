@@ -26,7 +26,6 @@ class PolicyTask : public Task {
              const PolicyRule& rule)
       : config_(config),
         setup_(setup),
-        group_(group),
         rule_(rule),
         options_(policy_options(config.get<MethodOptions>(), rule.defaults)),
         source_(config, setup, options_, group.rank() == 0) {
@@ -43,7 +42,6 @@ class PolicyTask : public Task {
   const PolicyRule& rule() const { return rule_; }
   const PolicyOptions& options() const { return options_; }
   const RolloutSource& source() const { return source_; }
-  comm::Communicator& group() const { return group_; }
   FrozenModel reference() const {
     const auto seed = static_cast<uint64_t>(config_.get<core::RunOptions>().seed);
     return {[this] { return setup_.build(); },
@@ -65,7 +63,6 @@ class PolicyTask : public Task {
 
   const core::Config& config_;
   const ModelSetup& setup_;
-  comm::Communicator& group_;
   const PolicyRule& rule_;
   PolicyOptions options_;
   RolloutSource source_;
