@@ -12,6 +12,7 @@
 #include "core/error.h"
 #include "data/example.h"
 #include "data/json_value.h"
+#include "error_of.h"
 
 namespace phalanx::data {
 
@@ -51,19 +52,7 @@ class TemporaryFolder {
   std::filesystem::path path_;
 };
 
-/// What the error of `run` says; fails the test when there is none.
-inline std::string error_of(const std::function<void()>& run,
-                            core::ExitCode code = core::ExitCode::kBadInput) {
-  try {
-    run();
-  } catch (const core::Error& error) {
-    EXPECT_EQ(static_cast<int>(error.code()), static_cast<int>(code)) << error.what();
-    EXPECT_EQ(std::string(error.what()).find('\n'), std::string::npos) << error.what();
-    return error.what();
-  }
-  ADD_FAILURE() << "no error";
-  return {};
-}
+using ::phalanx::test::error_of;
 
 inline jinja::Value json(const std::string& text) {
   return parse_json_or_fail(text, "test");

@@ -7,6 +7,7 @@
 #include "formats/gguf_tensor.h"
 #include "formats/gguf_writer.h"
 #include "fuzz/fuzz.h"
+#include "fuzz/use_tensors.h"
 
 namespace phalanx::fuzz {
 namespace {
@@ -49,15 +50,7 @@ void compare_gguf(const formats::GgufFile& file, const formats::GgufFile& copy) 
     const formats::GgufValue* written = copy.metadata().find(key);
     promise(written != nullptr && same(value, *written), "written metadata reads the same", key);
   }
-  promise(copy.tensors().size() == file.tensors().size(), "as many tensors are read as were written");
-  for (const formats::TensorInfo& tensor : file.tensors()) {
-    const formats::TensorInfo* written = copy.find(tensor.name);
-    promise(written != nullptr && written->dtype == tensor.dtype && written->shape == tensor.shape,
-            "a written tensor has the same name, type and shape");
-    const auto before = file.bytes(tensor), after = copy.bytes(*written);
-    promise(std::equal(before.begin(), before.end(), after.begin(), after.end()),
-            "a written tensor has the same bytes");
-  }
+  promise_same_tensors(file, copy);
 }
 
 void decode_tensors(const formats::GgufFile& file) {

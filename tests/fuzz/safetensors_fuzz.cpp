@@ -1,5 +1,6 @@
 #include "formats/safetensors.h"
 #include "fuzz/fuzz.h"
+#include "fuzz/use_tensors.h"
 
 namespace phalanx::fuzz {
 namespace {
@@ -22,15 +23,7 @@ void fuzz_safetensors(std::string_view input) {
     write_copy(file, copy_path);
     const formats::SafetensorsFile copy(copy_path);
     promise(copy.metadata() == file.metadata(), "written metadata reads the same");
-    promise(copy.tensors().size() == file.tensors().size(), "as many tensors are read as were written");
-    for (const formats::TensorInfo& tensor : file.tensors()) {
-      const formats::TensorInfo* written = copy.find(tensor.name);
-      promise(written != nullptr && written->dtype == tensor.dtype && written->shape == tensor.shape,
-              "a written tensor has the same name, type and shape");
-      const auto before = file.bytes(tensor), after = copy.bytes(*written);
-      promise(std::equal(before.begin(), before.end(), after.begin(), after.end()),
-              "a written tensor has the same bytes");
-    }
+    promise_same_tensors(file, copy);
   });
 }
 

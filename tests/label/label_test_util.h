@@ -10,6 +10,7 @@
 #include <string>
 
 #include "core/error.h"
+#include "error_of.h"
 #include "label/verdict.h"
 
 namespace phalanx::label::test {
@@ -41,19 +42,7 @@ class Folder {
   std::filesystem::path path_;
 };
 
-/// What the error of `run` says; fails the test when there is none or it has another code.
-inline std::string error_of(const std::function<void()>& run,
-                            core::ExitCode code = core::ExitCode::kBadInput) {
-  try {
-    run();
-  } catch (const core::Error& error) {
-    EXPECT_EQ(static_cast<int>(error.code()), static_cast<int>(code)) << error.what();
-    EXPECT_EQ(std::string(error.what()).find('\n'), std::string::npos) << error.what();
-    return error.what();
-  }
-  ADD_FAILURE() << "no error";
-  return {};
-}
+using ::phalanx::test::error_of;
 
 inline bool contains(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
