@@ -59,11 +59,15 @@ uint64_t available_memory_bytes() {
   return limit == 0 ? machine : std::min(machine, limit - std::min(limit, used));
 }
 
-void will_need(std::span<const std::byte> bytes) {
+void map_now(std::span<const std::byte> bytes) {
+#ifdef MADV_POPULATE_READ
   const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
   const auto begin = reinterpret_cast<uintptr_t>(bytes.data()) / page * page;
   const auto end = reinterpret_cast<uintptr_t>(bytes.data()) + bytes.size();
-  if (end > begin) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_WILLNEED);  // advice only
+  if (end > begin) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_POPULATE_READ);
+#else
+  (void)bytes;
+#endif
 }
 
 }  // namespace phalanx::core

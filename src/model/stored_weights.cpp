@@ -24,7 +24,8 @@ using core::DType;
 using formats::TensorInfo;
 
 constexpr int64_t kChunkElements =
-    1 << 16;  // 256 kB of fp32: stays in the cache between decoding and rounding
+    1 << 16;                              // 256 kB of fp32: stays in the cache between decoding and rounding
+constexpr size_t kWindowBytes = 8 << 20;  // of a file, mapped at a time
 
 struct Pairing {
   const TensorInfo* info;
@@ -107,22 +108,10 @@ void pair_up(const NamedTensors& parameters, const formats::TensorFile& file, co
 /// Some rows of a part.
 struct Chunk {
   const Pairing* pairing;
-  const std::byte* stored;  // of the whole tensor
-  int64_t begin, end;       // rows
+  const std::byte* stored;                 // of the whole tensor
+  int64_t begin, end;                      // rows
+  std::span<const std::byte> window = {};  // what this and the next chunks read, given to the first of them
 };
-
-std::vector<Chunk> cut(const std::vector<Pairing>& pairs, const formats::TensorFile& file) {
-  std::vector<Chunk> chunks;
-  for (const Pairing& pairing : pairs) {
-    const int64_t rows = pairing.rows();
-    const int64_t step =
-        std::max<int64_t>(1, kChunkElements / std::max<int64_t>(1, pairing.stored_columns()));
-    const std::byte* stored = file.bytes(*pairing.info).data();
-    for (int64_t begin = 0; begin < rows; begin += step)
-      chunks.push_back({&pairing, stored, begin, std::min(begin + step, rows)});
-  }
-  return chunks;
-}
 
 // Integers only, so that the bits are the same with all widths.
 PHX_VECTOR_CLONES uint32_t largest_magnitude(const uint32_t* bits, size_t count) {
@@ -186,6 +175,25 @@ std::span<const std::byte> stored_bytes(const Chunk& chunk) {
   const int64_t values = (chunk.end - chunk.begin) * chunk.pairing->stored_columns();
   return {stored_rows(chunk),
           static_cast<size_t>(values / core::block_elements(dtype) * core::block_bytes(dtype))};
+}
+
+std::vector<Chunk> cut(const std::vector<Pairing>& pairs, const formats::TensorFile& file) {
+  std::vector<Chunk> chunks;
+  for (const Pairing& pairing : pairs) {
+    const int64_t rows = pairing.rows();
+    const int64_t step =
+        std::max<int64_t>(1, kChunkElements / std::max<int64_t>(1, pairing.stored_columns()));
+    const auto bytes = file.bytes(*pairing.info);
+    const std::byte* mapped = bytes.data();  // up to here
+    for (int64_t begin = 0; begin < rows; begin += step) {
+      chunks.push_back({&pairing, bytes.data(), begin, std::min(begin + step, rows)});
+      if (stored_rows(chunks.back()) < mapped) continue;
+      const auto rest = stored_bytes({&pairing, bytes.data(), begin, rows});
+      chunks.back().window = rest.first(std::min(rest.size(), kWindowBytes));
+      mapped = chunks.back().window.data() + chunks.back().window.size();
+    }
+  }
+  return chunks;
 }
 
 // The columns of the part, moved to the front of `values`.
@@ -274,10 +282,11 @@ void read_weights(const NamedTensors& parameters, const NamedParts& parts, const
       pairing.parameter.set_data(at::empty(pairing.parameter.sizes(), dtype));
   }
   const std::vector<Chunk> chunks = cut(pairs, file);
-  for (const Pairing& pairing : pairs)  // the disk works while the first ones are decoded
-    core::will_need(stored_bytes({&pairing, file.bytes(*pairing.info).data(), 0, pairing.rows()}));
   at::parallel_for(0, static_cast<int64_t>(chunks.size()), 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) decode_chunk(chunks[i], where);
+    for (int64_t i = begin; i < end; ++i) {
+      core::map_now(chunks[i].window);
+      decode_chunk(chunks[i], where);
+    }
   });
   file.check_unchanged();
 }
