@@ -200,9 +200,6 @@ void advise(const std::byte* data, uint64_t file_size, uint64_t offset, uint64_t
 
 }  // namespace
 
-void MappedFile::will_need(uint64_t offset, uint64_t size) const {
-  advise(data_, size_, offset, size, MADV_WILLNEED);
-}
 void MappedFile::will_not_need(uint64_t offset, uint64_t size) const {
   advise(data_, size_, offset, size, MADV_DONTNEED);
 }

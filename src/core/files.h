@@ -48,7 +48,6 @@ class MappedFile {
   uint64_t size() const { return size_; }
 
   void check_size() const;                               ///< @throws Error (kBadInput) if the file has shrunk
-  void will_need(uint64_t offset, uint64_t size) const;  ///< start reading ahead
   void will_not_need(uint64_t offset, uint64_t size) const;  ///< the pages may be dropped from memory
 
  private:

@@ -137,22 +137,28 @@ std::string difference(const std::string& name, const at::Tensor& shape, const S
 
 }  // namespace
 
-std::string first_wrong_tensor(const StoredModel& source, const StoredModel& made) {
+std::optional<WrongTensor> first_wrong_tensor(const StoredModel& source, const StoredModel& made,
+                                              const std::function<bool(int64_t index)>& is_looked_at) {
   const at::NoGradGuard no_grad;
   const auto source_shape = model::build(source.config), made_shape = model::build(made.config);
   std::map<std::string, at::Tensor> left;
   for (auto& [name, parameter] : model::all_parameters(*made_shape)) left.emplace(name, parameter);
+  int64_t index = 0;
   for (const auto& [name, parameter] : model::all_parameters(*source_shape)) {
+    const int64_t here = index++;
     const auto found = left.extract(name);
-    if (!found) return fmt::format("{} is missing", name);
+    if (!is_looked_at(here)) continue;
+    if (!found) return WrongTensor{here, fmt::format("{} is missing", name)};
     if (found.mapped().sizes() != parameter.sizes()) {
-      return fmt::format("{} has shape [{}], not [{}]", name, fmt::join(found.mapped().sizes(), ", "),
-                         fmt::join(parameter.sizes(), ", "));
+      return WrongTensor{here, fmt::format("{} has shape [{}], not [{}]", name,
+                                           fmt::join(found.mapped().sizes(), ", "),
+                                           fmt::join(parameter.sizes(), ", "))};
     }
     std::string wrong = difference(name, parameter, source, made);
-    if (!wrong.empty()) return wrong;
+    if (!wrong.empty()) return WrongTensor{here, std::move(wrong)};
   }
-  return left.empty() ? "" : fmt::format("{} is in it, but not in its source", left.begin()->first);
+  if (left.empty() || !is_looked_at(index)) return std::nullopt;
+  return WrongTensor{index, fmt::format("{} is in it, but not in its source", left.begin()->first)};
 }
 
 void assign(model::CausalLm& model, const model::WeightSource& weights) {

@@ -84,12 +84,20 @@ struct StoredModel {
   StoredTypes types;
 };
 
+/// What first_wrong_tensor() found.
+struct WrongTensor {
+  int64_t index;
+  std::string what;  ///< is wrong, as part of a sentence
+};
 /// The first tensor, in execution order, in which `made` is not `source` stored in another type: one that
 /// only one of them has, of another shape, or with an element further off than rounding to both types takes
 /// it (and a half more; another program may choose the scales of a block type differently: then three times).
 /// A few rows are held at a time.
-/// Empty if there is none; else what is wrong, as part of a sentence.
-std::string first_wrong_tensor(const StoredModel& source, const StoredModel& made);
+/// @param is_looked_at  of the source's parameters by their order, and of one place more for what only `made`
+/// has: ranks may share them out, since WrongTensor::index says which of their findings is the first.
+std::optional<WrongTensor> first_wrong_tensor(
+    const StoredModel& source, const StoredModel& made,
+    const std::function<bool(int64_t index)>& is_looked_at = [](int64_t) { return true; });
 
 /// Copies weights by name into a model.
 void assign(model::CausalLm& model, const model::WeightSource& weights);

@@ -120,7 +120,6 @@ TEST_F(Files, MappedFileShowsTheBytesAndMoves) {
   put("b", "other");
   second = MappedFile(path("b"));
   EXPECT_EQ(second.text(), "other");
-  second.will_need(0, 100);
   second.will_not_need(3, 1'000'000);
   EXPECT_EQ(second.text(), "other");
   put("empty", "");
