@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <cstring>
 #include <map>
-#include <mutex>
 
 #include "core/error.h"
 #include "formats/format_error.h"
 #include "formats/tensor_spec.h"
+#include "formats/tensor_view.h"
 
 namespace phalanx::formats {
 namespace {
@@ -35,94 +35,40 @@ bool is_plain_float(core::DType dtype) {
   return dtype == kF64 || dtype == kF32 || dtype == kF16 || dtype == kBF16;
 }
 
-class GgufParameters : public TensorFile {
- public:
-  GgufParameters(std::shared_ptr<const TensorFile> file, const std::vector<GgufTensor>& layout,
-                 const std::vector<std::string>& ignored, const std::string& where)
-      : file_(std::move(file)) {
-    std::map<std::string_view, const GgufTensor*> by_name;
-    for (const GgufTensor& tensor : layout) by_name.emplace(tensor.name, &tensor);
-    for (const TensorInfo& stored : file_->tensors()) {
-      if (std::ranges::find(ignored, stored.name) != ignored.end()) continue;
-      const auto found = by_name.find(stored.name);
-      if (found == by_name.end()) {
-        add(stored, {.stored = stored});
-        continue;
-      }
-      if (stored.shape != found->second->shape())
-        fail_in(FormatErrorKind::kShape, where,
-                "tensor {} has the shape {}, but the keys of the file ask for {}",
-                core::printable(stored.name), shape_text(stored.shape), shape_text(found->second->shape()));
-      add_parts(stored, *found->second, where);
-    }
+TensorView::Maker maker_of(const GgufTensor& tensor, const GgufTensor::Part& part, core::DType stored) {
+  if (tensor.is_one_more) {
+    return [stored](auto bytes, std::span<std::byte> out) {
+      const std::span values(reinterpret_cast<float*>(out.data()), out.size() / sizeof(float));
+      to_float(stored, bytes.data(), std::ssize(values), values.data());
+      for (float& value : values) value -= 1;
+    };
   }
-
-  const std::vector<TensorInfo>& tensors() const override { return tensors_; }
-  std::span<const std::byte> bytes(const TensorInfo& tensor) const override {
-    const Place& place = places_.at(tensor.name);
-    const auto part = file_->bytes(place.stored).subspan(place.offset_bytes, place.size_bytes);
-    if (place.num_heads == 0 && !place.is_one_more) return part;
-    const std::scoped_lock lock(mutex_);
-    std::vector<std::byte>& made = made_[tensor.name];
-    if (!made.empty()) return made;
-    made.resize(tensor.size_bytes);
-    if (place.is_one_more) {
-      auto* values = reinterpret_cast<float*>(made.data());
-      const auto count = int64_t(made.size() / sizeof(float));
-      to_float(place.stored.dtype, part.data(), count, values);
-      for (int64_t i = 0; i < count; ++i) values[i] -= 1;
-    } else {
-      rows_to_hf(part, place.num_heads, tensor.shape[0] / place.num_heads, made);
-    }
-    return made;
-  }
-  void check_unchanged() const override { file_->check_unchanged(); }
-  void release_pages() const override {
-    const std::scoped_lock lock(mutex_);
-    made_.clear();
-    file_->release_pages();
-  }
-
- private:
-  struct Place {
-    TensorInfo stored;
-    uint64_t offset_bytes = 0, size_bytes = stored.size_bytes;  // in the stored tensor
-    int64_t num_heads = 0;
-    bool is_one_more = false;
+  if (tensor.num_heads == 0) return {};
+  return [heads = tensor.num_heads, head_dim = part.shape[0] / tensor.num_heads](auto rows, auto out) {
+    rows_to_hf(rows, heads, head_dim, out);
   };
+}
 
-  void add(const TensorInfo& seen, Place place) {
-    tensors_.push_back(seen);
-    // Of two tensors with one name the reader sees the second as one too many, and refuses it.
-    places_.emplace(seen.name, std::move(place));
-  }
-
-  // A part of a matrix is whole rows, and those are whole blocks of a quantised type. Vectors have no such
-  // rows: no program quantises them.
-  void add_parts(const TensorInfo& stored, const GgufTensor& tensor, const std::string& where) {
-    if (tensor.parts.front().shape.size() == 1 && !is_plain_float(stored.dtype))
-      fail_in(FormatErrorKind::kUnsupported, where,
-              "tensor {} is a vector of type {}; F32, F16, BF16 and F64 are read",
-              core::printable(stored.name), core::name(stored.dtype));
-    uint64_t offset = 0;
-    for (const GgufTensor::Part& part : tensor.parts) {
-      const uint64_t size = count_bytes(stored.dtype, part.shape).value();
-      TensorInfo seen{part.name, stored.dtype, part.shape, stored.offset_bytes + offset, size};
-      if (tensor.is_one_more) {
-        seen.dtype = core::DType::kF32;
-        seen.size_bytes = sizeof(float) * count_elements(part.shape).value();
-      }
-      add(seen, {stored, offset, size, tensor.num_heads, tensor.is_one_more});
-      offset += size;
+// A part of a matrix is whole rows, and those are whole blocks of a quantised type. Vectors have no such
+// rows: no program quantises them.
+void add_parts(TensorView& view, const TensorInfo& stored, const GgufTensor& tensor,
+               const std::string& where) {
+  if (tensor.parts.front().shape.size() == 1 && !is_plain_float(stored.dtype))
+    fail_in(FormatErrorKind::kUnsupported, where,
+            "tensor {} is a vector of type {}; F32, F16, BF16 and F64 are read", core::printable(stored.name),
+            core::name(stored.dtype));
+  uint64_t offset = 0;
+  for (const GgufTensor::Part& part : tensor.parts) {
+    const uint64_t size = count_bytes(stored.dtype, part.shape).value();
+    TensorInfo seen{part.name, stored.dtype, part.shape, stored.offset_bytes + offset, size};
+    if (tensor.is_one_more) {
+      seen.dtype = core::DType::kF32;
+      seen.size_bytes = sizeof(float) * count_elements(part.shape).value();
     }
+    view.add(seen, stored, offset, size, maker_of(tensor, part, stored.dtype));
+    offset += size;
   }
-
-  std::shared_ptr<const TensorFile> file_;
-  std::vector<TensorInfo> tensors_;
-  std::map<std::string, Place> places_;
-  mutable std::mutex mutex_;
-  mutable std::map<std::string, std::vector<std::byte>> made_;
-};
+}
 
 }  // namespace
 
@@ -140,7 +86,23 @@ std::shared_ptr<const TensorFile> as_gguf_parameters(std::shared_ptr<const Tenso
                                                      const std::vector<GgufTensor>& layout,
                                                      const std::vector<std::string>& ignored,
                                                      const std::string& where) {
-  return std::make_shared<GgufParameters>(std::move(file), layout, ignored, where);
+  std::map<std::string_view, const GgufTensor*> by_name;
+  for (const GgufTensor& tensor : layout) by_name.emplace(tensor.name, &tensor);
+  auto view = std::make_shared<TensorView>(file);
+  for (const TensorInfo& stored : file->tensors()) {
+    if (std::ranges::find(ignored, stored.name) != ignored.end()) continue;
+    const auto found = by_name.find(stored.name);
+    if (found == by_name.end()) {
+      view->add(stored);
+      continue;
+    }
+    if (stored.shape != found->second->shape())
+      fail_in(FormatErrorKind::kShape, where,
+              "tensor {} has the shape {}, but the keys of the file ask for {}",
+              core::printable(stored.name), shape_text(stored.shape), shape_text(found->second->shape()));
+    add_parts(*view, stored, *found->second, where);
+  }
+  return view;
 }
 
 void rows_to_hf(std::span<const std::byte> rows, int64_t num_heads, int64_t head_dim,

@@ -26,6 +26,6 @@ struct StoredTensor {
 /// everything that no model has a place for. Parts of rows are read where they lie; transposed ones are made
 /// when they are asked for, and given up by release_pages().
 std::shared_ptr<const TensorFile> as_parameters(std::shared_ptr<const TensorFile> file,
-                                                const std::vector<StoredTensor>& stored);
+                                                const std::vector<StoredTensor>& layout);
 
 }  // namespace phalanx::formats
