@@ -47,7 +47,7 @@ class MappedFile {
   std::string_view text() const { return {reinterpret_cast<const char*>(data_), size_}; }
   uint64_t size() const { return size_; }
 
-  void check_size() const;                               ///< @throws Error (kBadInput) if the file has shrunk
+  void check_size() const;  ///< @throws Error (kBadInput) if the file has shrunk
   void will_not_need(uint64_t offset, uint64_t size) const;  ///< the pages may be dropped from memory
 
  private:

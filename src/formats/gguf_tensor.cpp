@@ -98,8 +98,8 @@ std::shared_ptr<const TensorFile> as_gguf_parameters(std::shared_ptr<const Tenso
     }
     if (stored.shape != found->second->shape())
       fail_in(FormatErrorKind::kShape, where,
-              "tensor {} has the shape {}, but the keys of the file ask for {}",
-              core::printable(stored.name), shape_text(stored.shape), shape_text(found->second->shape()));
+              "tensor {} has the shape {}, but the keys of the file ask for {}", core::printable(stored.name),
+              shape_text(stored.shape), shape_text(found->second->shape()));
     add_parts(*view, stored, *found->second, where);
   }
   return view;

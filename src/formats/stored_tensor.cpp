@@ -47,8 +47,7 @@ void add_parts(TensorView& view, const TensorInfo& info, const StoredTensor& sto
         transpose_columns(matrix, sizes[0], sizes[1], first, out);
       });
     } else {
-      const uint64_t offset =
-          info.size_bytes / static_cast<uint64_t>(across) * static_cast<uint64_t>(first);
+      const uint64_t offset = info.size_bytes / static_cast<uint64_t>(across) * static_cast<uint64_t>(first);
       seen.offset_bytes += offset;
       view.add(seen, info, offset, seen.size_bytes);
     }

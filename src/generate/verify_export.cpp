@@ -150,9 +150,9 @@ std::optional<WrongTensor> first_wrong_tensor(const StoredModel& source, const S
     if (!is_looked_at(here)) continue;
     if (!found) return WrongTensor{here, fmt::format("{} is missing", name)};
     if (found.mapped().sizes() != parameter.sizes()) {
-      return WrongTensor{here, fmt::format("{} has shape [{}], not [{}]", name,
-                                           fmt::join(found.mapped().sizes(), ", "),
-                                           fmt::join(parameter.sizes(), ", "))};
+      return WrongTensor{
+          here, fmt::format("{} has shape [{}], not [{}]", name, fmt::join(found.mapped().sizes(), ", "),
+                            fmt::join(parameter.sizes(), ", "))};
     }
     std::string wrong = difference(name, parameter, source, made);
     if (!wrong.empty()) return WrongTensor{here, std::move(wrong)};

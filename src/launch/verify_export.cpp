@@ -25,8 +25,8 @@ generate::StoredTypes types_of(const generate::StreamedModel& streamed) {
 /// The ranks share out the tensors; all of them say the same of the first wrong one.
 void check_tensors(const generate::StoredModel& source, const generate::StoredModel& made,
                    comm::Communicator& group, const std::function<void(const std::string& wrong)>& refuse) {
-  const auto mine = generate::first_wrong_tensor(
-      source, made, [&](int64_t i) { return i % group.size() == group.rank(); });
+  const auto mine =
+      generate::first_wrong_tensor(source, made, [&](int64_t i) { return i % group.size() == group.rank(); });
   constexpr int64_t kNone = std::numeric_limits<int64_t>::max();
   const int64_t first = group.all_reduce_scalar(mine ? mine->index : kNone, comm::ReduceOp::kMin);
   if (first == kNone) return;

@@ -35,8 +35,8 @@ StoredTypes matrices_in(const model::CausalLm& model, DType dtype) {
 std::string wrong_in(const StoredModel& source, const StoredModel& made) {
   const std::optional<WrongTensor> wrong = first_wrong_tensor(source, made);
   for (int64_t ranks = 2; wrong && ranks <= 3; ++ranks) {  // that share out the tensors find the same one
-    const auto found = first_wrong_tensor(
-        source, made, [&](int64_t i) { return i % ranks == wrong->index % ranks; });
+    const auto found =
+        first_wrong_tensor(source, made, [&](int64_t i) { return i % ranks == wrong->index % ranks; });
     EXPECT_EQ(found->index, wrong->index);
     EXPECT_EQ(found->what, wrong->what);
   }
@@ -75,7 +75,7 @@ TEST(FirstWrongTensor, NamesTheTensorThatHoldsOneChangedElement) {
   };
   for (const DType dtype : {DType::kF32, DType::kBF16}) {
     const std::string wrong = wrong_in(stored(*model, weights, all_in(DType::kF32)),
-                                                 stored(*model, rounded(other, dtype), all_in(dtype)));
+                                       stored(*model, rounded(other, dtype), all_in(dtype)));
     EXPECT_EQ(wrong.substr(0, changed.size()), changed) << wrong;
     EXPECT_NE(wrong.find("is off by 1.0"), std::string::npos) << wrong;
   }
@@ -97,8 +97,7 @@ TEST(FirstWrongTensor, KnowsWhatEveryBlockTypeMakesOfAModel) {
   const StoredModel source = stored(*model, weights, all_in(DType::kF32));
   for (const DType dtype : kBlockTypes) {
     const StoredTypes types = matrices_in(*model, dtype);
-    EXPECT_EQ(wrong_in(source, stored(*model, rounded(weights, types), types)), "")
-        << core::name(dtype);
+    EXPECT_EQ(wrong_in(source, stored(*model, rounded(weights, types), types)), "") << core::name(dtype);
     for (const model::WeightSource& fault : {model::WeightSource(scaled), model::WeightSource(reordered)}) {
       const std::string wrong = wrong_in(source, stored(*model, rounded(fault, types), types));
       EXPECT_EQ(wrong.substr(0, changed.size()), changed) << core::name(dtype) << ": " << wrong;

@@ -50,9 +50,12 @@ class SeveralAdapters : public testing::Test {
 Workplace* SeveralAdapters::place_ = nullptr;
 
 TEST_F(SeveralAdapters, AreMergedByEveryMethodAndVerified) {
-  const std::vector<std::vector<std::string>> methods = {
-      {"linear"}, {"cat"},         {"svd", "--svd-rank", "6"},       {"ties", "--density", "0.5"},
-      {"dare_linear", "--density", "0.7"}, {"magnitude_prune", "--density", "0.5"}};
+  const std::vector<std::vector<std::string>> methods = {{"linear"},
+                                                         {"cat"},
+                                                         {"svd", "--svd-rank", "6"},
+                                                         {"ties", "--density", "0.5"},
+                                                         {"dare_linear", "--density", "0.7"},
+                                                         {"magnitude_prune", "--density", "0.5"}};
   const std::string base = score("base/final");
   for (const std::vector<std::string>& method : methods) {
     const std::string to = "merged-" + method[0];
