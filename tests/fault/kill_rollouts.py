@@ -62,7 +62,7 @@ QUICK_S = 5  # from a stop signal to the end of the process; what it interrupts 
 
 parser = argparse.ArgumentParser()
 parser.add_argument("program")
-parser.add_argument("--trials", type=int, default=30 if os.environ.get("PHALANX_FULL") else 6)
+parser.add_argument("--trials", type=int, default=30 if os.environ.get("PHALANX_FULL") else 4)
 parser.add_argument("--seed", type=int, default=1)
 arguments = parser.parse_args()
 
