@@ -39,7 +39,7 @@ void check_at_least_one(const char* name, int64_t value) {
 // The whole model on this device.
 class LocalModel : public TokenModel {
  public:
-  explicit LocalModel(model::CausalLm& model) : model_(model) {}
+  LocalModel(model::CausalLm& model, const core::StopRequest& stop) : model_(model), stop_(stop) {}
   const model::TransformerConfig& config() const override { return model_.config(); }
   at::Device device() const override { return model_.output_weight().device(); }
   int64_t kv_token_bytes() const override {
@@ -49,9 +49,14 @@ class LocalModel : public TokenModel {
                          model::KvCache& cache, double temperature) override {
     return logits_of_rows(model_, model_.hidden_cached(input, cache), rows, temperature).cpu();
   }
+  bool goes_on(bool has_work) override {
+    if (core::is_requested(stop_)) throw core::Stopped();
+    return has_work;
+  }
 
  private:
   model::CausalLm& model_;
+  const core::StopRequest& stop_;
 };
 
 }  // namespace
@@ -96,7 +101,7 @@ std::vector<Completion> generate(model::CausalLm& model, const std::vector<std::
                                  const GenerateOptions& options, GenerateStats* stats,
                                  const TokenCallback& callback) {
   check_prompts(prompts, options, model.config());
-  LocalModel local(model);
+  LocalModel local(model, options.stop);
   std::vector<Request> requests;
   for (size_t i = 0; i < prompts.size(); ++i)
     requests.push_back({&prompts[i], options.first_prompt + i, 0, options.num_samples});

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "core/stop.h"
 #include "data/tokenizer.h"
 #include "generate/rollout_options.h"
 #include "generate/sampling.h"
@@ -26,6 +27,8 @@ struct GenerateOptions {
   /// sequence alone: less rounding between the two. rollout.batch_invariant promises that there is none.
   bool rounds_as_training = false;
   RolloutOptions rollout = {};
+  /// Asked before every forward; on any rank of a copy of the model it ends the work of this copy.
+  core::StopRequest stop = {};
 };
 
 struct Completion {
@@ -85,7 +88,7 @@ using TokenCallback = std::function<bool(int64_t completion, int32_t id, double 
 /// no room waits. What a sample gets does not depend on its neighbours but for rounding, and with
 /// rollout.batch_invariant not at all.
 /// @throws core::Error as check_prompts(), and (kBadConfig) for a prompt that does not fit
-/// rollout.kv_cache_mb.
+/// rollout.kv_cache_mb; core::Stopped when options.stop asks for it, from models that lie on this device.
 std::vector<Completion> generate(TokenModel& model, const std::vector<Request>& requests,
                                  const GenerateOptions& options, GenerateStats* stats = nullptr,
                                  const TokenCallback& callback = {});

@@ -107,8 +107,9 @@ class Judge : public Reward {
                  "reward.terms: judge: range must be two numbers, the lower one first");
   }
 
-  std::vector<Score> score(std::span<const Sample> samples) override {
+  std::vector<Score> score(std::span<const Sample> samples, const core::StopRequest& stop) override {
     std::vector<Judgement> judgements(samples.size());
+    exchange_.stop = stop;
     run_in_parallel(samples.size(), static_cast<size_t>(options_.num_parallel),
                     [&](size_t i) { judgements[i] = ask(samples[i]); });
     return scores_of("judge", judgements);
@@ -171,7 +172,13 @@ class Judge : public Reward {
             core::random_bits(std::hash<std::string>()(id), 0, static_cast<uint64_t>(attempt)) >> 11) *
         0x1p-53;
     const double wait_s = std::max(step_s * (0.5 + 0.5 * chance), asked_s.value_or(0.0));
-    std::this_thread::sleep_for(std::chrono::duration<double>(std::min(wait_s, patience_.max_wait_s)));
+    using Seconds = std::chrono::duration<double>;
+    const auto end = std::chrono::steady_clock::now() + Seconds(std::min(wait_s, patience_.max_wait_s));
+    for (Seconds left = end - std::chrono::steady_clock::now(); left.count() > 0;
+         left = end - std::chrono::steady_clock::now()) {
+      if (core::is_requested(exchange_.stop)) throw core::Stopped();
+      std::this_thread::sleep_for(std::min(left, Seconds(core::kStopPollSeconds)));
+    }
   }
 
   Judgement read(const std::string& body) const {

@@ -48,7 +48,7 @@ class EachSample : public Reward {
   EachSample(std::string term, std::function<Judgement(const Sample&)> judge)
       : term_(std::move(term)), judge_(std::move(judge)) {}
 
-  std::vector<Score> score(std::span<const Sample> samples) override {
+  std::vector<Score> score(std::span<const Sample> samples, const core::StopRequest&) override {
     std::vector<Judgement> judgements;
     for (const Sample& sample : samples) judgements.push_back(judge_(sample));
     return scores_of(term_, judgements);

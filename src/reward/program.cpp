@@ -68,19 +68,20 @@ class ProgramReward : public Reward {
                              .memory_bytes = options.memory_mb << 20,
                              .max_output_bytes = kMaxResultBytes * options.samples_per_run}}) {}
 
-  std::vector<Score> score(std::span<const Sample> samples) override {
+  std::vector<Score> score(std::span<const Sample> samples, const core::StopRequest& stop) override {
     const auto size = static_cast<size_t>(options_.samples_per_run);
     std::vector<Judgement> judgements(samples.size());
     run_in_parallel((samples.size() + size - 1) / size, static_cast<size_t>(options_.num_parallel),
                     [&](size_t i) {
                       const size_t begin = i * size, count = std::min(size, samples.size() - begin);
-                      judge(samples.subspan(begin, count), std::span(judgements).subspan(begin, count));
+                      judge(samples.subspan(begin, count), std::span(judgements).subspan(begin, count), stop);
                     });
     return scores_of("program", judgements);
   }
 
  private:
-  void judge(std::span<const Sample> samples, std::span<Judgement> judgements) const {
+  void judge(std::span<const Sample> samples, std::span<Judgement> judgements,
+             const core::StopRequest& stop) const {
     std::string input;
     std::map<std::string, size_t> places;
     for (size_t i = 0; i < samples.size(); ++i) {
@@ -88,7 +89,7 @@ class ProgramReward : public Reward {
       places[id] = i;
       input += request_line(samples[i], id);
     }
-    const SandboxRun run = sandbox_.run(input);
+    const SandboxRun run = sandbox_.run(input, stop);
     std::string problem = run.problem.empty() ? read_results(run.output, places, judgements) : run.problem;
     if (problem.empty()) return;
     if (!run.message.empty()) problem += ", and said: " + run.message;

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "core/stop.h"
 #include "data/record.h"
 
 namespace phalanx::reward {
@@ -28,7 +29,9 @@ using Score = std::optional<double>;
 class Reward {
  public:
   virtual ~Reward() = default;
-  virtual std::vector<Score> score(std::span<const Sample> samples) = 0;
+  /// @throws core::Stopped when `stop` asks for it, from terms that wait for something outside of this
+  /// process.
+  virtual std::vector<Score> score(std::span<const Sample> samples, const core::StopRequest& stop = {}) = 0;
 };
 
 /// One entry of `reward.terms`. All but name and weight belong to some terms: RewardKind::keys.
@@ -84,7 +87,7 @@ struct Scores {
 class WeightedRewards {
  public:
   explicit WeightedRewards(const std::vector<TermOptions>& terms);
-  Scores score(std::span<const Sample> samples);
+  Scores score(std::span<const Sample> samples, const core::StopRequest& stop = {});  ///< as Reward::score()
 
  private:
   std::vector<TermOptions> options_;

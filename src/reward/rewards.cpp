@@ -170,12 +170,12 @@ WeightedRewards::WeightedRewards(const std::vector<TermOptions>& terms) : option
   }
 }
 
-Scores WeightedRewards::score(std::span<const Sample> samples) {
+Scores WeightedRewards::score(std::span<const Sample> samples, const core::StopRequest& stop) {
   Scores scores;
   scores.names = names_;
   scores.totals.resize(samples.size());
   for (size_t t = 0; t < terms_.size(); ++t) {
-    scores.terms.push_back(terms_[t]->score(samples));
+    scores.terms.push_back(terms_[t]->score(samples, stop));
     for (size_t i = 0; i < samples.size(); ++i) {
       if (const auto& value = scores.terms[t][i])
         scores.totals[i] = scores.totals[i].value_or(0.0) + options_[t].weight * *value;

@@ -116,12 +116,15 @@ std::string printable_exit(int status) {
 /// Reads what two pipes hold until they end, the process ends, or a limit is reached.
 class Watch {
  public:
-  Watch(pid_t pid, int pidfd, bool is_group, const SandboxLimits& limits)
-      : pid_(pid), pidfd_(pidfd), is_group_(is_group), limits_(limits) {}
+  Watch(pid_t pid, int pidfd, bool is_group, const SandboxLimits& limits, const core::StopRequest& stop)
+      : pid_(pid), pidfd_(pidfd), is_group_(is_group), limits_(limits), stop_(stop) {}
 
   SandboxRun watch(OwnedFile& output, OwnedFile& error_output) {
     const auto deadline = std::chrono::steady_clock::now() + std::chrono::duration<double>(limits_.timeout_s);
+    bool is_stopped = false;
     while (run_.problem.empty()) {
+      is_stopped = core::is_requested(stop_);
+      if (is_stopped) break;
       const double left_s =
           std::chrono::duration<double>(deadline - std::chrono::steady_clock::now()).count();
       if (left_s <= 0) {
@@ -130,7 +133,8 @@ class Watch {
       }
       pollfd files[] = {
           {output.number(), POLLIN, 0}, {error_output.number(), POLLIN, 0}, {pidfd_, POLLIN, 0}};
-      if (::poll(files, 3, static_cast<int>(std::min(left_s, 3600.0) * 1000) + 1) < 0) continue;  // EINTR
+      const double wait_s = std::min(left_s, stop_ ? core::kStopPollSeconds : 3600.0);
+      if (::poll(files, 3, static_cast<int>(wait_s * 1000) + 1) < 0) continue;  // EINTR
       const bool has_ended = files[2].revents != 0;
       if (has_ended) kill_all();  // what it left behind must not write on
       read_some(output, error_output, has_ended);
@@ -140,6 +144,7 @@ class Watch {
     int status = 0;
     while (::waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
     }
+    if (is_stopped) throw core::Stopped();
     if (run_.problem.empty()) run_.problem = printable_exit(status);
     run_.message = core::printable(run_.message, kKeptStderrBytes);
     return std::move(run_);
@@ -183,6 +188,7 @@ class Watch {
   int pidfd_;
   bool is_group_;
   const SandboxLimits& limits_;
+  const core::StopRequest& stop_;
   SandboxRun run_;
   int64_t stderr_bytes_ = 0;
 };
@@ -297,7 +303,7 @@ void Sandbox::probe() {
       problems);
 }
 
-SandboxRun Sandbox::run(std::string_view input) const {
+SandboxRun Sandbox::run(std::string_view input, const core::StopRequest& stop) const {
   OwnedFile stdin_file;
   OwnedPipe output, error_output;
   WorkFolder folder;
@@ -339,7 +345,8 @@ SandboxRun Sandbox::run(std::string_view input) const {
   const OwnedFile owned_pidfd(pidfd);
   output.write.reset();
   error_output.write.reset();
-  return Watch(pid, pidfd, !options_.has_namespaces, options_.limits).watch(output.read, error_output.read);
+  return Watch(pid, pidfd, !options_.has_namespaces, options_.limits, stop)
+      .watch(output.read, error_output.read);
 }
 
 }  // namespace phalanx::reward

@@ -4,6 +4,8 @@
 #include <string_view>
 #include <vector>
 
+#include "core/stop.h"
+
 namespace phalanx::reward {
 
 /// What a foreign program may use, for one run.
@@ -36,7 +38,7 @@ struct SandboxRun {
 ///  - user: another than ours where we are root, else one without rights in a user namespace;
 /// and sets limits (processor time, address space, 16 MiB files, 64 open files, 16 processes, no core), an
 /// environment of PATH, LANG and HOME alone, no open file but stdin, stdout and stderr, no_new_privs, and a
-/// filter of system calls (sandbox_filter.h).
+/// filter of system calls (sandbox_filter.h). It does not outlive this process.
 ///
 /// It is started as vfork does, without copying our page tables: MPI and registered memory see no fork. Safe
 /// to call from several threads.
@@ -47,7 +49,8 @@ class Sandbox {
   explicit Sandbox(SandboxOptions options);
 
   /// @param input  its stdin. Never throws for anything that the program does.
-  SandboxRun run(std::string_view input) const;
+  /// @throws core::Stopped when `stop` asks for it; the program has been killed by then.
+  SandboxRun run(std::string_view input, const core::StopRequest& stop = {}) const;
 
   /// One thing that is done to build its file system, in order.
   struct MountStep {

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <linux/seccomp.h>
+#include <poll.h>
 #include <sched.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
@@ -121,6 +122,13 @@ PHALANX_CHILD void take_files(ChildPlan& plan) {
   check_call(plan, syscall(SYS_close_range, 3, ~0U, 0), "close_range");
 }
 
+/// Should the trainer be killed, nobody is left who ends this process in time.
+PHALANX_CHILD void die_with_parent(ChildPlan& plan) {
+  check_call(plan, prctl(PR_SET_PDEATHSIG, SIGKILL), "signal at the parent's end");
+  pollfd output = {1, POLLOUT, 0};  // has no reader any more if the parent died before
+  if (poll(&output, 1, 0) > 0 && (output.revents & POLLERR) != 0) _exit(127);
+}
+
 PHALANX_CHILD void reset_signals(ChildPlan&) {
   struct sigaction action = {};
   action.sa_handler = SIG_DFL;
@@ -145,6 +153,7 @@ PHALANX_CHILD int become_program(void* argument) {
   if (plan.has_namespaces && !plan.has_user_namespace) become_user(plan);
   check_call(plan, prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs");
   set_limits(plan);
+  die_with_parent(plan);  // behind the change of user, which would undo it
   if (plan.has_namespaces)
     check_call(plan, syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, plan.filter), "seccomp filter");
   execve(plan.argv[0], const_cast<char* const*>(plan.argv), const_cast<char* const*>(plan.environment));

@@ -3,6 +3,7 @@
 #include <linux/audit.h>
 #include <linux/seccomp.h>
 #include <sched.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
@@ -68,6 +69,9 @@ std::vector<sock_filter> make_sandbox_filter() {
   program.insert(program.end(), {if_equal(SYS_clone, 0, 4), load(argument(0)),
                                  BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, kNamespaceFlags, 0, 1), end(kForbid),
                                  end(SECCOMP_RET_ALLOW)});
+  // It would outlive a trainer that is killed.
+  program.insert(program.end(), {if_equal(SYS_prctl, 0, 4), load(argument(0)),
+                                 if_equal(PR_SET_PDEATHSIG, 0, 1), end(kForbid), end(SECCOMP_RET_ALLOW)});
   program.insert(program.end(), {if_equal(SYS_socket, 0, 6), load(argument(0)), if_equal(AF_UNIX, 2, 0),
                                  if_equal(AF_INET, 1, 0), if_equal(AF_INET6, 0, 1), end(SECCOMP_RET_ALLOW),
                                  end(kForbid), end(SECCOMP_RET_ALLOW)});

@@ -30,15 +30,24 @@ SteadyTime after(double seconds) {
                                                 std::chrono::duration<double>(seconds));
 }
 
+/// How long an exchange may go on.
+struct Patience {
+  SteadyTime end;
+  const core::StopRequest& stop;
+};
+
 /// Waits until the socket can be read or written. @throws ExchangeError with `too_late` at the end of the
-/// time.
-void wait_until_ready(int socket, short events, SteadyTime end, const char* too_late) {
+/// time; core::Stopped.
+void wait_until_ready(int socket, short events, const Patience& patience, const char* too_late) {
+  const int64_t longest = patience.stop ? static_cast<int64_t>(core::kStopPollSeconds * 1000) : 60000;
   while (true) {
+    if (core::is_requested(patience.stop)) throw core::Stopped();
     const auto left =
-        std::chrono::duration_cast<std::chrono::milliseconds>(end - std::chrono::steady_clock::now()).count();
+        std::chrono::duration_cast<std::chrono::milliseconds>(patience.end - std::chrono::steady_clock::now())
+            .count();
     if (left < 0) throw ExchangeError(too_late, true);
     pollfd entry = {socket, events, 0};
-    if (::poll(&entry, 1, static_cast<int>(std::min<int64_t>(left, 60000)) + 1) > 0) return;
+    if (::poll(&entry, 1, static_cast<int>(std::min(left, longest)) + 1) > 0) return;
   }
 }
 
@@ -56,13 +65,13 @@ class OwnedSocket {
   int number_;
 };
 
-OwnedSocket connect_to(const addrinfo& address, SteadyTime end) {
+OwnedSocket connect_to(const addrinfo& address, const Patience& patience) {
   OwnedSocket socket(::socket(address.ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   int error = 0;
   if (socket.number() < 0 || ::connect(socket.number(), address.ai_addr, address.ai_addrlen) < 0)
     error = errno;
   if (error == EINPROGRESS) {
-    wait_until_ready(socket.number(), POLLOUT, end, "it cannot be reached in time");
+    wait_until_ready(socket.number(), POLLOUT, patience, "it cannot be reached in time");
     socklen_t size = sizeof error;
     ::getsockopt(socket.number(), SOL_SOCKET, SO_ERROR, &error, &size);
   }
@@ -70,7 +79,7 @@ OwnedSocket connect_to(const addrinfo& address, SteadyTime end) {
   return socket;
 }
 
-OwnedSocket connect_to(const Url& url, SteadyTime end) {
+OwnedSocket connect_to(const Url& url, const Patience& patience) {
   addrinfo hints = {};
   hints.ai_socktype = SOCK_STREAM;
   addrinfo* found = nullptr;
@@ -80,7 +89,7 @@ OwnedSocket connect_to(const Url& url, SteadyTime end) {
   std::string problem = "it has no address";
   for (const addrinfo* address = found; address != nullptr; address = address->ai_next) {
     try {
-      return connect_to(*address, end);
+      return connect_to(*address, patience);
     } catch (const ExchangeError& error) {
       problem = error.what();
     }
@@ -91,11 +100,11 @@ OwnedSocket connect_to(const Url& url, SteadyTime end) {
 /// What is said through a connected socket, up to a fixed time.
 class Dialogue {
  public:
-  Dialogue(int socket, SteadyTime end) : socket_(socket), end_(end) {}
+  Dialogue(int socket, Patience patience) : socket_(socket), patience_(patience) {}
 
   void send(std::string_view text) {
     while (!text.empty()) {
-      wait_until_ready(socket_, POLLOUT, end_, "it took the request too slowly");
+      wait_until_ready(socket_, POLLOUT, patience_, "it took the request too slowly");
       const ssize_t sent = ::send(socket_, text.data(), text.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
       if (sent < 0 && (errno == EINTR || errno == EAGAIN || errno == EWOULDBLOCK)) continue;
       if (sent <= 0)
@@ -113,7 +122,7 @@ class Dialogue {
   }
   /// Waits for more. False at the end of the connection.
   bool receive() {
-    wait_until_ready(socket_, POLLIN, end_, "the answer did not come in time");
+    wait_until_ready(socket_, POLLIN, patience_, "the answer did not come in time");
     char buffer[16 << 10];
     const ssize_t count = ::recv(socket_, buffer, sizeof buffer, MSG_DONTWAIT);
     if (count < 0 && (errno == EINTR || errno == EAGAIN || errno == EWOULDBLOCK)) return true;
@@ -147,7 +156,7 @@ class Dialogue {
 
  private:
   int socket_;
-  SteadyTime end_;
+  Patience patience_;
   std::string bytes_;
 };
 
@@ -287,15 +296,15 @@ Answer post_json(const Url& url, std::string_view json,
     head += name + ": " + value + "\r\n";
   }
   const SteadyTime end = after(options.total_timeout_s);
-  const OwnedSocket socket = connect_to(url, std::min(end, after(options.connect_timeout_s)));
-  Dialogue dialogue(socket.number(), end);
+  const OwnedSocket socket = connect_to(url, {std::min(end, after(options.connect_timeout_s)), options.stop});
+  Dialogue dialogue(socket.number(), {end, options.stop});
   dialogue.send(head + "\r\n");
   dialogue.send(json);
   return receive_answer(dialogue, options.limits);
 }
 
 Answer receive_answer(int socket, const ExchangeOptions& options) {
-  Dialogue dialogue(socket, after(options.total_timeout_s));
+  Dialogue dialogue(socket, {after(options.total_timeout_s), options.stop});
   return receive_answer(dialogue, options.limits);
 }
 

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/stop.h"
 #include "serve/http_message.h"
 
 /// The other end of HTTP/1.1: one request to somebody else's server, which may send anything.
@@ -26,6 +27,7 @@ struct ExchangeOptions {
   double connect_timeout_s = 5;
   double total_timeout_s = 60;  ///< from connecting to the last byte of the body
   MessageLimits limits = {.max_body_bytes = 64 << 20};
+  core::StopRequest stop = {};
 };
 
 /// Why there is no answer.
@@ -47,7 +49,7 @@ struct Answer {
 /// Posts JSON on a connection of its own. Follows no redirect, takes no compressed body, and none that is
 /// longer or shorter than it says. @param headers  besides Host, Content-Type, Content-Length,
 /// Accept-Encoding and Connection. @throws ExchangeError; std::invalid_argument for a header that would not
-/// stay one line.
+/// stay one line; core::Stopped when options.stop asks for it.
 Answer post_json(const Url& url, std::string_view json,
                  const std::vector<std::pair<std::string, std::string>>& headers,
                  const ExchangeOptions& options);

@@ -16,7 +16,8 @@ int64_t ceil_div(int64_t n, int64_t by) {
 /// One copy of the model, as each of its ranks sees it.
 class SpreadTokenModel : public generate::TokenModel {
  public:
-  explicit SpreadTokenModel(parallel::DistributedModel& model) : model_(model) {}
+  SpreadTokenModel(parallel::DistributedModel& model, const core::StopRequest& stop)
+      : model_(model), stop_(stop) {}
   const model::TransformerConfig& config() const override { return model_.model().config(); }
   at::Device device() const override { return model_.parameters().options().device; }
 
@@ -42,12 +43,30 @@ class SpreadTokenModel : public generate::TokenModel {
   }
 
   bool goes_on(bool has_work) override {
-    if (!model_.needs_company()) return has_work;
-    return model_.mesh().batch().all_reduce_scalar(static_cast<int64_t>(has_work), comm::ReduceOp::kMax) > 0;
+    auto next = has_work ? Next::kWork : Next::kEnd;
+    if (stop_) {
+      if (stop_()) next = Next::kStop;
+      next = agree(agree(next, model_.mesh().tp()), model_.mesh().pp());
+    }
+    if (model_.needs_company()) next = agree(next, model_.mesh().batch());
+    is_stopped_ = next == Next::kStop;
+    return next == Next::kWork;
+  }
+  /// The copies of the model have ended one by one. Collective over them.
+  bool is_stopped_anywhere() const {
+    return model_.mesh().batch().all_reduce_scalar(static_cast<int64_t>(is_stopped_), comm::ReduceOp::kMax) >
+           0;
   }
 
  private:
+  enum class Next : int64_t { kEnd, kWork, kStop };  // the greatest that a rank wants is done
+  static Next agree(Next mine, comm::Communicator& group) {
+    return static_cast<Next>(group.all_reduce_scalar(static_cast<int64_t>(mine), comm::ReduceOp::kMax));
+  }
+
   parallel::DistributedModel& model_;
+  const core::StopRequest& stop_;
+  bool is_stopped_ = false;
 };
 
 std::string to_text(const std::vector<Completion>& completions) {
@@ -67,7 +86,7 @@ std::vector<Completion> generate(parallel::DistributedModel& model,
                                  const std::vector<std::vector<int32_t>>& prompts,
                                  const generate::GenerateOptions& options, generate::GenerateStats* stats,
                                  const generate::TokenCallback& callback) {
-  SpreadTokenModel tokens(model);
+  SpreadTokenModel tokens(model, options.stop);
   generate::check_prompts(prompts, options, tokens.config());
   comm::Communicator& copies = model.mesh().batch();
   const int64_t samples = options.num_samples, count = static_cast<int64_t>(prompts.size()) * samples;
@@ -89,6 +108,7 @@ std::vector<Completion> generate(parallel::DistributedModel& model,
   generate::GenerateStats own_stats;
   const std::vector<Completion> completions =
       generate::generate(tokens, requests, options, &own_stats, own_callback);
+  if (options.stop && tokens.is_stopped_anywhere()) throw core::Stopped();
   if (stats) {
     *stats = own_stats;
     stats->prompt_tokens = copies.all_reduce_scalar(own_stats.prompt_tokens);

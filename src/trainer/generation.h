@@ -23,7 +23,8 @@ namespace phalanx::trainer {
 /// @param callback  called for the completions of this copy, on each of its ranks, with their places among
 /// all;
 ///                  must answer the same on them.
-/// @throws core::Error as generate::check_prompts(), the same on every rank.
+/// @throws core::Error as generate::check_prompts(), the same on every rank; core::Stopped on every rank when
+/// options.stop, which all ranks have or none, asks for it on one. A copy that is not asked finishes first.
 std::vector<generate::Completion> generate(parallel::DistributedModel& model,
                                            const std::vector<std::vector<int32_t>>& prompts,
                                            const generate::GenerateOptions& options,

@@ -10,6 +10,7 @@
 
 #include "comm/communicator.h"
 #include "core/config.h"
+#include "core/stop.h"
 #include "data/batch.h"
 #include "model/causal_lm.h"
 #include "parallel/distributed_model.h"
@@ -62,6 +63,9 @@ class Method {
   /// What a checkpoint must remember of the method beside weights and step, the same on every rank.
   virtual nlohmann::ordered_json state() const { return nlohmann::ordered_json::object(); }
   virtual void restore(const nlohmann::ordered_json& state) { (void)state; }
+  /// Asked inside of long waits of load() and evaluate(): they leave with core::Stopped, on every rank and
+  /// with nothing changed, when `stop` asks for it.
+  virtual void stop_on(core::StopRequest stop) { (void)stop; }
 };
 
 /// How samples make batches, on any mesh.

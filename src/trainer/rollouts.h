@@ -22,7 +22,7 @@ namespace phalanx::trainer {
 /// up to rounding. With temperature 0 they are those of temperature 1.
 ///
 /// @param options  num_samples, logprob_temperature and rounds_as_training are set here.
-/// @throws core::Error as generate::check_prompts(), the same on every rank.
+/// @throws core::Error, core::Stopped as trainer::generate(), the same on every rank.
 std::vector<generate::Completion> rollouts(parallel::DistributedModel& model,
                                            const std::vector<std::vector<int32_t>>& prompts,
                                            int64_t num_generations, const generate::GenerateOptions& options,

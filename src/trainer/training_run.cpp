@@ -74,7 +74,7 @@ class TrainingRun {
                  {config.get<OptimizerOptions>(), config.get<ScheduleOptions>(), train_.max_grad_norm,
                   max_steps_}) {}
 
-  core::ExitCode run(const std::function<bool()>& stop_requested);
+  core::ExitCode run(const core::StopRequest& stop);
 
  private:
   bool is_main() const { return group_.rank() == 0; }
@@ -90,6 +90,7 @@ class TrainingRun {
     return config_.get<parallel::ParallelOptions>().mesh_shape();
   }
   std::unique_ptr<Optimizer> take_weights();
+  bool train_until_stopped(const core::StopRequest& stop);  ///< @throws core::Stopped
   void announce() const;
   void resume();
   void write_row(const ordered_json& row) {
@@ -132,21 +133,40 @@ std::unique_ptr<Optimizer> TrainingRun::take_weights() {
   return make_optimizer(config_.get<OptimizerOptions>(), distributed_.parameters());
 }
 
-core::ExitCode TrainingRun::run(const std::function<bool()>& stop_requested) {
+core::ExitCode TrainingRun::run(const core::StopRequest& stop) {
   ops::cpu::release_unused_tensor_memory();  // what loading the weights needed
   if (is_main()) {
     core::write_file_atomic(run_.output_dir + "/config.resolved.yaml", config_.print(false));
     announce();
   }
   resume();
+  method_->stop_on(stop);
   if (is_main()) {
-    metrics_.emplace(run_.output_dir, trainer_.steps_done() + 1);
+    metrics_.emplace(run_.output_dir, saved_step_ ? *saved_step_ + 1 : 0);
     progress_.emplace(max_steps_, core::progress_options(), trainer_.steps_done());
   }
+  bool is_stopped = false;
+  try {
+    is_stopped = train_until_stopped(stop);
+  } catch (const core::Stopped&) {  // before a step had begun, or inside of an evaluation
+    is_stopped = true;
+    save_checkpoint(/*is_last=*/true);
+  }
+  progress_.reset();
+  if (is_stopped) {
+    if (is_main())
+      core::log_note("stopped after step {}; the same command goes on from there", trainer_.steps_done());
+    return core::ExitCode::kStopped;
+  }
+  if (config_.get<checkpoint::CheckpointOptions>().save_final) save_final();
+  return core::ExitCode::kDone;
+}
+
+bool TrainingRun::train_until_stopped(const core::StopRequest& stop) {
   const auto& eval = config_.get<EvalOptions>();
   const auto& checkpoint = config_.get<checkpoint::CheckpointOptions>();
   const auto due = [&](int64_t interval) { return interval > 0 && trainer_.steps_done() % interval == 0; };
-  if (eval.every_steps > 0 && trainer_.steps_done() == 0) evaluate_now();
+  if (due(eval.every_steps)) evaluate_now();  // of step 0, or one that a stop had interrupted
   while (trainer_.steps_done() < max_steps_) {
     const Clock::time_point start = Clock::now();
     const StepStats stats = trainer_.train_step();
@@ -154,22 +174,14 @@ core::ExitCode TrainingRun::run(const std::function<bool()>& stop_requested) {
     const bool last = trainer_.steps_done() == max_steps_;
     if (due(eval.every_steps) || (last && eval.every_steps > 0))
       evaluate_now();  // before the checkpoint, which remembers it
-    const bool stop =
-        group_.all_reduce_scalar(static_cast<int64_t>(stop_requested()), comm::ReduceOp::kMax) > 0;
-    if (due(checkpoint.every_steps) || stop || (last && checkpoint.every_steps > 0))
-      save_checkpoint(stop || last);
-    if (stop && !last) {
-      progress_.reset();
-      if (is_main())
-        core::log_note("stopped after step {}; the same command goes on from there", trainer_.steps_done());
-      return core::ExitCode::kStopped;
-    }
+    const bool is_stopped =
+        group_.all_reduce_scalar(static_cast<int64_t>(core::is_requested(stop)), comm::ReduceOp::kMax) > 0;
+    if (due(checkpoint.every_steps) || is_stopped || (last && checkpoint.every_steps > 0))
+      save_checkpoint(is_stopped || last);
+    if (is_stopped && !last) return true;
   }
-  progress_.reset();
-  if (eval.every_steps > 0 && evaluated_step_ != trainer_.steps_done())
-    evaluate_now();  // evaluation was turned on after the last step
-  if (checkpoint.save_final) save_final();
-  return core::ExitCode::kDone;
+  if (eval.every_steps > 0) evaluate_now();  // where it was turned on after the last step
+  return false;
 }
 
 void TrainingRun::announce() const {
@@ -240,9 +252,10 @@ void TrainingRun::log_step(const StepStats& stats, double step_s) {
 }
 
 void TrainingRun::evaluate_now() {
-  evaluated_step_ = trainer_.steps_done();
+  if (evaluated_step_ == trainer_.steps_done()) return;
   const Clock::time_point start = Clock::now();
   const std::optional<Evaluation> found = method_->evaluate();
+  evaluated_step_ = trainer_.steps_done();
   if (!found || !is_main()) return;
   core::log_note("step {}: {}", trainer_.steps_done(), found->summary);
   ordered_json row = {{"step", trainer_.steps_done()}};
@@ -252,7 +265,7 @@ void TrainingRun::evaluate_now() {
 }
 
 void TrainingRun::save_checkpoint(bool is_last) {
-  if (saved_step_ == trainer_.steps_done()) return;
+  if (saved_step_.value_or(0) == trainer_.steps_done()) return;  // step 0 needs no checkpoint
   ops::cpu::release_unused_tensor_memory();  // of the activations; joined master weights take their place
   checkpoint::State state = trainer_.state();
   state.scalars["fingerprint"] = fingerprint();
@@ -279,8 +292,8 @@ at::ScalarType compute_dtype(const std::string& precision) {
 }
 
 core::ExitCode run_training(const core::Config& config, comm::Communicator& group,
-                            const std::function<bool()>& stop_requested) {
-  return TrainingRun(config, group).run(stop_requested);
+                            const core::StopRequest& stop) {
+  return TrainingRun(config, group).run(stop);
 }
 
 }  // namespace phalanx::trainer

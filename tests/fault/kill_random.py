@@ -9,9 +9,8 @@ import argparse
 import os
 import random
 import tempfile
-import time
 
-from training_runs import Place, Report, check, rank_processes, undisturbed
+from training_runs import Place, Report, check, kill_at, undisturbed
 
 parser = argparse.ArgumentParser()
 parser.add_argument("program")
@@ -20,33 +19,13 @@ parser.add_argument("--seed", type=int, default=1)
 arguments = parser.parse_args()
 
 
-def kill_one_rank(place, generator, longest):
-    """Starts the run and kills a rank or the launcher; what happened. The run may have ended before."""
-    process = place.start()
-    instant = generator.uniform(0, longest)
-    deadline = time.monotonic() + instant
-    while time.monotonic() < deadline and process.poll() is None:
-        time.sleep(0.002)
-    ranks = rank_processes(process.pid)
-    ranks["launcher"] = process.pid  # the process that the user started; its ranks save and end
-    victim = generator.choice(sorted(ranks, key=str)) if len(ranks) > 1 else None
-    if victim is not None:
-        os.kill(ranks[victim], 9)
-    elif process.poll() is None:  # mpirun has not started them yet
-        os.killpg(process.pid, 9)
-    killed = time.monotonic()
-    process.wait(30)
-    place.wait_until_left()  # a launcher that was killed leaves its ranks a moment to end
-    return {"instant_s": round(instant, 3), "rank": victim, "exit": process.returncode, "noticed_s": round(time.monotonic() - killed, 2)}
-
-
 with tempfile.TemporaryDirectory(prefix="phalanx_kill_") as work:
     reference, seconds = undisturbed(f"{work}/reference", arguments.program)
     report = Report()
     for trial in range(arguments.trials):
         generator = random.Random(f"{arguments.seed}/{trial}")
         place = Place(f"{work}/trial", arguments.program)
-        kills = [kill_one_rank(place, generator, seconds) for _ in range(2 if trial % 3 == 2 else 1)]
+        kills = [kill_at(place, generator, generator.uniform(0, seconds)) for _ in range(2 if trial % 3 == 2 else 1)]
         committed = place.committed()
         code = place.finish()
         problem = f"the next life exits {code}: {place.errors()[-500:]}" if code != 0 else check(place, reference, committed)

@@ -32,11 +32,13 @@ ENVIRONMENT = {**os.environ, "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_R
 class Place:
     """A folder with the toy run in it."""
 
+    config, steps = CONFIG, STEPS
+
     def __init__(self, folder, program):
         self.folder, self.program = pathlib.Path(folder).resolve(), str(pathlib.Path(program).resolve())
         shutil.rmtree(self.folder, ignore_errors=True)
         shutil.copytree(FIXTURE, self.folder)
-        (self.folder / "toy.yaml").write_text(CONFIG)
+        (self.folder / "toy.yaml").write_text(self.config)
 
     def start(self, command=None):
         return subprocess.Popen(command or self.command(), cwd=self.folder, env=ENVIRONMENT, stdin=subprocess.DEVNULL,
@@ -82,7 +84,7 @@ class Place:
 
     def outcome(self):
         """What must be equal between a disturbed run and an undisturbed one."""
-        manifest = json.loads((self.folder / f"run/checkpoints/step_{STEPS}/MANIFEST.json").read_text())
+        manifest = json.loads((self.folder / f"run/checkpoints/step_{self.steps}/MANIFEST.json").read_text())
         hashes = sorted(json.dumps(tensor, sort_keys=True) for tensor in find(manifest, "tensors"))
         keep = ("step", "loss", "grad_norm", "learning_rate", "num_tokens", "record_ids")
         final = (self.folder / "run/final/model.safetensors").read_bytes()
@@ -107,8 +109,8 @@ def works_in(entry, folder):
         return False
 
 
-def rank_processes(root_pid):
-    """{rank: pid} of the ranks under a process."""
+def processes_under(root_pid):
+    """A process and all that it has started, directly or not."""
     children = {}
     for entry in pathlib.Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -117,10 +119,17 @@ def rank_processes(root_pid):
                 children.setdefault(int(fields[1]), []).append(int(entry.name))
             except OSError:
                 continue
-    ranks, todo = {}, [root_pid]
+    found, todo = [], [root_pid]
     while todo:
-        pid = todo.pop()
-        todo += children.get(pid, [])
+        found.append(todo.pop())
+        todo += children.get(found[-1], [])
+    return found
+
+
+def rank_processes(root_pid):
+    """{rank: pid} of the ranks under a process."""
+    ranks = {}
+    for pid in processes_under(root_pid):
         try:
             variables = (pathlib.Path("/proc") / str(pid) / "environ").read_bytes().split(b"\0")
             name = os.readlink(f"/proc/{pid}/exe")
@@ -130,6 +139,26 @@ def rank_processes(root_pid):
         if rank is not None and name.endswith("phalanx"):
             ranks[int(rank)] = pid
     return ranks
+
+
+def kill_at(place, generator, instant_s):
+    """Starts the run and after a while kills a random rank or the launcher; what happened. The run may have ended before."""
+    process = place.start()
+    deadline = time.monotonic() + instant_s
+    while time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.002)
+    ranks = rank_processes(process.pid)
+    ranks["launcher"] = process.pid  # the process that the user started; its ranks save and end
+    victim = generator.choice(sorted(ranks, key=str)) if len(ranks) > 1 else None
+    if victim is not None:
+        os.kill(ranks[victim], 9)
+    elif process.poll() is None:  # mpirun has not started them yet
+        os.killpg(process.pid, 9)
+    killed = time.monotonic()
+    process.wait(30)
+    place.wait_until_left()  # a launcher that was killed leaves its ranks a moment to end
+    return {"instant_s": round(instant_s, 3), "victim": victim, "exit": process.returncode,
+            "noticed_s": round(time.monotonic() - killed, 2)}
 
 
 def check(place, reference, committed_before):

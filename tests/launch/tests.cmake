@@ -4,7 +4,7 @@ target_compile_definitions(launch_tests PRIVATE PHALANX_PROGRAM="$<TARGET_FILE:p
 add_dependencies(launch_tests phalanx)
 
 # The fault drivers of tests/fault over whole training runs.
-foreach(driver kill_random kill_calls disk_full_run stop_ranks two_hosts)
+foreach(driver kill_random kill_rollouts kill_calls disk_full_run stop_ranks two_hosts)
   add_test(NAME fault.${driver} COMMAND python3 ${CMAKE_CURRENT_SOURCE_DIR}/fault/${driver}.py $<TARGET_FILE:phalanx>)
   set_tests_properties(fault.${driver} PROPERTIES TIMEOUT 1200 SKIP_RETURN_CODE 77 LABELS fault)
 endforeach()

@@ -178,6 +178,35 @@ TEST_F(JudgeOf, ATransientFailureIsAskedAgainUnderTheSameKey) {
   EXPECT_EQ(log(), "");
 }
 
+TEST_F(JudgeOf, IsAskedAgainAsOftenAsAllowed) {
+  ScriptedServer server([](int socket, const std::string&, int number) {
+    if (number < 100 && number % 3 == 1) return ScriptedServer::reset(socket);
+    ScriptedServer::send(
+        socket, number < 100 ? ScriptedServer::with_length(number % 2 ? 500 : 429, "no") : says("6"));
+  });
+  TermOptions options = judge_options({server.url()});
+  options.num_attempts = 101;
+  test::Samples samples;
+  samples.add(kQuestion, "7");
+  EXPECT_EQ(
+      judge_with(options, {.first_wait_s = 0.001, .max_wait_s = 0.001, .rest_s = 0.001})->score(samples)[0],
+      6.0);
+  EXPECT_EQ(server.requests().size(), 101U);
+}
+
+TEST_F(JudgeOf, AServerThatIsGoneForAWhileIsWaitedFor) {
+  const auto begin = std::chrono::steady_clock::now();
+  ScriptedServer server([begin](int socket, const std::string&, int) {
+    if (std::chrono::steady_clock::now() - begin > std::chrono::milliseconds(600))
+      ScriptedServer::send(socket, says("6"));
+  });
+  TermOptions options = judge_options({server.url()});
+  options.num_attempts = 50;
+  test::Samples samples;
+  for (int i = 0; i < 16; ++i) samples.add(kQuestion, "7");
+  EXPECT_EQ(judge_with(options, kImpatient)->score(samples), std::vector<Score>(16, 6.0));
+}
+
 TEST_F(JudgeOf, ASlowServerIsGivenUp) {
   const auto begin = std::chrono::steady_clock::now();
   EXPECT_EQ(ask_one([](int socket, const std::string&, int) {
@@ -187,6 +216,26 @@ TEST_F(JudgeOf, ASlowServerIsGivenUp) {
             std::nullopt);
   EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(6));
   EXPECT_NE(log().find("did not come in time (3 tries)"), std::string::npos) << log();
+}
+
+TEST_F(JudgeOf, ARequestToStopEndsPausesAndExchanges) {
+  const ScriptedServer::Act busy =
+      ScriptedServer::bytes(ScriptedServer::with_length(429, "", "Retry-After: 60\r\n"));
+  const ScriptedServer::Act silent = [](int socket, const std::string&, int) {
+    char byte;
+    ::recv(socket, &byte, 1, 0);
+  };
+  for (const ScriptedServer::Act& act : {busy, silent}) {
+    ScriptedServer server(act);
+    TermOptions options = judge_options({server.url()});
+    options.timeout_s = 60;
+    test::Samples samples;
+    for (int i = 0; i < 8; ++i) samples.add(kQuestion, "7");
+    const auto begin = std::chrono::steady_clock::now();
+    EXPECT_THROW(judge(options)->score(samples, [&] { return server.requests().size() >= 4; }),
+                 core::Stopped);
+    EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(5));
+  }
 }
 
 TEST_F(JudgeOf, OneBadEndpointOfTwoDoesNotMatter) {

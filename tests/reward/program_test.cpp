@@ -4,13 +4,18 @@
 #include <dirent.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 #include "core/log.h"
 #include "reward/sandbox.h"
@@ -146,6 +151,10 @@ INSTANTIATE_TEST_SUITE_P(
         Abuse{"MuchToManyFiles",
               "for i in range(99): open(f'/tmp/{i}', 'wb').write(bytes(15 << 20))\nanswer(sample, 1)", ""},
         Abuse{"MuchMemory", "x = bytearray(100 << 30)\nanswer(sample, 1)", "exit code 1"},
+        Abuse{"TouchesMuchMemory", "x = []\nwhile True: x.append(bytearray(1 << 20))", ""},
+        Abuse{"ResultOfAGrandchild",
+              "if os.fork() == 0:\n    os.setsid()\n    time.sleep(0.3)\n    answer(sample, 1)",
+              "wrote 0 results for 1 samples"},
         Abuse{"KillsItsGroup", "os.kill(0, signal.SIGKILL)\nos._exit(3)", ""},
         Abuse{"NoResult", "pass", "wrote 0 results for 1 samples"},
         Abuse{"ExitCode", "answer(sample, 1)\nsys.exit(137)", "ended with exit code 137"},
@@ -187,6 +196,15 @@ TEST_F(Program, CannotSeeThisProcessItsFilesOrItsEnvironment) {
     EXPECT_EQ(score("answer(sample, 1 if " + test + " else 0)"), 0.0) << test;
   }
   ::unsetenv("PHALANX_TEST_SECRET");
+}
+
+TEST_F(Program, SeesOneSampleAndLeavesNoCore) {
+  test::Samples two;
+  two.add(R"({"prompt":"?"})", "a").add(R"({"prompt":"?"})", "b");
+  EXPECT_EQ(make_reward(options("import resource\n"
+                                "answer(sample, len(samples) + resource.getrlimit(resource.RLIMIT_CORE)[1])"))
+                ->score(two),
+            (std::vector<Score>{1.0, 1.0}));
 }
 
 TEST_F(Program, HasNoOpenFileOfOurs) {
@@ -249,6 +267,16 @@ TEST_F(Program, HasNoNetworkNotEvenThisMachine) {
   EXPECT_EQ(score("try: socket.create_connection(('127.0.0.1', " + std::to_string(ntohs(address.sin_port)) +
                   "), 1); answer(sample, 1)\nexcept OSError: answer(sample, 0)"),
             0.0);
+  const int local = ::socket(AF_UNIX, SOCK_STREAM, 0);
+  sockaddr_un name = {.sun_family = AF_UNIX, .sun_path = "\0phalanx-program-test"};
+  ASSERT_EQ(::bind(local, reinterpret_cast<sockaddr*>(&name), sizeof(sa_family_t) + 21), 0);
+  ASSERT_EQ(::listen(local, 1), 0);
+  EXPECT_EQ(
+      score(
+          "s = socket.socket(socket.AF_UNIX)\n"
+          "try: s.connect('\\0phalanx-program-test'); answer(sample, 1)\nexcept OSError: answer(sample, 0)"),
+      0.0);
+  ::close(local);
   EXPECT_EQ(
       score(
           "try: socket.getaddrinfo('example.org', 80); answer(sample, 1)\nexcept OSError: answer(sample, 0)"),
@@ -267,6 +295,17 @@ TEST_F(Program, WritesNothingThatOutlivesIt) {
   EXPECT_EQ(score("answer(sample, 0 if os.getcwd() == '/tmp' and len(os.listdir()) <= 1 else 1)"), 0.0);
 }
 
+/// Running processes (no zombies) with this text in their command line.
+int count_processes(const std::string& text) {
+  int count = 0;
+  for (const auto& entry : fs::directory_iterator("/proc")) {
+    std::ifstream file(entry.path() / "cmdline");
+    const std::string line{std::istreambuf_iterator<char>(file), {}};
+    count += static_cast<int>(line.find(text) != std::string::npos);
+  }
+  return count;
+}
+
 TEST_F(Program, LeavesNoProcessBehind) {
   // A daemon: forks, leaves the session, and would write for ever.
   const std::string heartbeat =
@@ -277,15 +316,57 @@ TEST_F(Program, LeavesNoProcessBehind) {
       "    os._exit(0)\n"
       "time.sleep(0.1)\nanswer(sample, 1)";
   EXPECT_EQ(score(heartbeat), 1.0);
-  for (const auto& entry : fs::directory_iterator("/proc")) {
-    std::ifstream file(entry.path() / "cmdline");
-    const std::string line{std::istreambuf_iterator<char>(file), {}};
-    EXPECT_EQ(line.find(folder_), std::string::npos) << entry.path() << " " << line;
+  EXPECT_EQ(count_processes(folder_), 0);
+}
+
+template <class Condition>
+bool comes_true(const Condition& condition) {
+  for (int i = 0; i < 300 && !condition(); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  return condition();
+}
+
+TEST_F(Program, DiesWithATrainerThatIsKilled) {
+  // The last two try to stay: PR_SET_PDEATHSIG is 1.
+  for (const std::string& body :
+       {std::string("time.sleep(99)"), std::string("os.fork(); os.setsid(); time.sleep(99)"),
+        std::string("import ctypes\nctypes.CDLL(None).prctl(1, 0)\ntime.sleep(99)")}) {
+    const TermOptions options = this->options(body, 99);
+    const pid_t trainer = ::fork();
+    if (trainer == 0) {
+      make_reward(options)->score(prompts_);
+      _exit(0);
+    }
+    EXPECT_TRUE(comes_true([&] { return count_processes(folder_) > 0; }));
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    ::kill(trainer, SIGKILL);
+    ::waitpid(trainer, nullptr, 0);
+    EXPECT_TRUE(comes_true([&] { return count_processes(folder_) == 0; })) << body;
   }
+}
+
+TEST_F(Program, EndsWhenTheRunIsAskedToStop) {
+  std::atomic<bool> is_asked = false;
+  test::Samples many;
+  for (int i = 0; i < 20; ++i) many.add(R"({"prompt":"?"})", "x");
+  const auto reward = make_reward(options("time.sleep(99)", 99));
+  std::thread user([&] {
+    comes_true([&] { return count_processes(folder_) > 1; });
+    is_asked = true;
+  });
+  EXPECT_THROW(reward->score(many, [&] { return is_asked.load(); }), core::Stopped);
+  user.join();
+  EXPECT_EQ(count_processes(folder_), 0);
 }
 
 size_t count_open_files() {
   return static_cast<size_t>(std::distance(fs::directory_iterator("/proc/self/fd"), {}));
+}
+
+size_t count_work_folders() {
+  return static_cast<size_t>(
+      std::count_if(fs::directory_iterator("/tmp"), {}, [](const fs::directory_entry& entry) {
+        return entry.path().filename().string().starts_with("phalanx-program-");
+      }));
 }
 
 TEST_F(Program, LeaksNothingInManyCalls) {
@@ -293,13 +374,15 @@ TEST_F(Program, LeaksNothingInManyCalls) {
   sandbox.run("x");
   const size_t before = count_open_files();
   const auto begin = std::chrono::steady_clock::now();
-  constexpr int kCalls = 200;
+  const int kCalls = std::getenv("PHALANX_FULL") ? 10000 : 200;
+  const size_t folders_before = count_work_folders();
   for (int i = 0; i < kCalls; ++i) ASSERT_EQ(sandbox.run("line\n").output, "line\n");
   const double call_ms =
       std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count() / kCalls;
   RecordProperty("call_ms", std::to_string(call_ms));
   printf("a call takes %.1f ms\n", call_ms);
   EXPECT_EQ(count_open_files(), before);
+  EXPECT_EQ(count_work_folders(), folders_before);
   EXPECT_EQ(::waitpid(-1, nullptr, WNOHANG), -1) << "no child is left";
 }
 

@@ -10,9 +10,9 @@ namespace {
 
 using test::ScriptedServer;
 
-constexpr ExchangeOptions kQuick = {.connect_timeout_s = 1,
-                                    .total_timeout_s = 0.5,
-                                    .limits = {.max_head_bytes = 1024, .max_body_bytes = 4096}};
+const ExchangeOptions kQuick = {.connect_timeout_s = 1,
+                                .total_timeout_s = 0.5,
+                                .limits = {.max_head_bytes = 1024, .max_body_bytes = 4096}};
 
 TEST(UrlOfAServer, HasHostPortAndTarget) {
   const auto parts = [](const std::string& text) {
@@ -102,6 +102,12 @@ TEST_P(PostJsonAbuse, IsRefused) {
 
 const std::string kOk = "HTTP/1.1 200 OK\r\n";
 
+std::string many_chunks(int count) {
+  std::string text;
+  for (int i = 0; i < count; ++i) text += "8\r\nabcdefgh\r\n";
+  return text;
+}
+
 INSTANTIATE_TEST_SUITE_P(
     Table, PostJsonAbuse,
     ::testing::Values(
@@ -140,6 +146,8 @@ INSTANTIATE_TEST_SUITE_P(
                     "longer than it says"},
         WrongAnswer{"ChunkLineForEver", kOk + "Transfer-Encoding: chunked\r\n\r\n1;" + std::string(999, 'x'),
                     "longer than 256 bytes"},
+        WrongAnswer{"ChunksWithoutEnd", kOk + "Transfer-Encoding: chunked\r\n\r\n" + many_chunks(1000),
+                    "too large"},
         WrongAnswer{"ChunksEndEarly", kOk + "Transfer-Encoding: chunked\r\n\r\n2\r\na", "inside of the body",
                     true},
         WrongAnswer{"BodyWithoutEnd", kOk + "\r\n" + std::string(9000, 'x'), "larger than 4096 bytes"}),
@@ -171,6 +179,21 @@ TEST(PostJson, GivesUpOnAServerThatIsSlow) {
       EXPECT_TRUE(error.may_pass());
     }
     EXPECT_LT(std::chrono::steady_clock::now() - started, std::chrono::seconds(2));
+  }
+}
+
+TEST(PostJson, SaysWhenTheConnectionBreaks) {
+  ScriptedServer server([](int socket, const std::string&, int) {
+    ScriptedServer::send(socket, kOk + "Content-Length: 100\r\n\r\nhalf");
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    ScriptedServer::reset(socket);
+  });
+  try {
+    post_json(parse_url(server.url()), "{}", {}, kQuick);
+    ADD_FAILURE() << "no error";
+  } catch (const ExchangeError& error) {
+    EXPECT_STREQ(error.what(), "it broke the connection: Connection reset by peer");
+    EXPECT_TRUE(error.may_pass());
   }
 }
 

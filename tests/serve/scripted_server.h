@@ -54,6 +54,12 @@ class ScriptedServer {
     return ::send(socket, text.data(), text.size(), MSG_NOSIGNAL) == static_cast<ssize_t>(text.size());
   }
 
+  /// Breaks the connection: what was not read is lost.
+  static void reset(int socket) {
+    const sockaddr nobody = {.sa_family = AF_UNSPEC, .sa_data = {}};
+    ::connect(socket, &nobody, sizeof nobody);
+  }
+
   uint16_t port() const { return port_; }
   std::string url() const { return "http://127.0.0.1:" + std::to_string(port_) + "/v1/chat/completions"; }
   bool stops() const { return stops_; }

@@ -1,5 +1,6 @@
 #include "trainer/generation.h"
 
+#include <atomic>
 #include <cstdio>
 #include <mutex>
 
@@ -101,6 +102,41 @@ TEST(GenerationOverRanks, RefusesAPromptOnEveryRank) {
   MeshCase mesh;
   mesh.shape.tp = 2;
   EXPECT_THROW(answers(tiny_recipe(), mesh, greedy(), {{53}}), core::Error);
+}
+
+/// How many ranks left with core::Stopped when `rank` hears of it at its `forward`-th forward.
+int num_stopped(const MeshCase& mesh, int rank, int forward) {
+  std::atomic<int> count = 0;
+  on_mesh(tiny_recipe(), mesh, at::kDouble, [&](const MeshRank& mine) {
+    int forwards = 0;
+    generate::GenerateOptions options = greedy();
+    options.stop = [&forwards, is_told = mine.model.mesh().world().rank() == rank, forward] {
+      return is_told && ++forwards >= forward;
+    };
+    try {
+      generate(mine.model, kPrompts, options);
+    } catch (const core::Stopped&) {
+      ++count;
+    }
+  });
+  return count;
+}
+
+TEST(GenerationOverRanks, ARequestToStopThatReachesOneRankEndsItOnAll) {
+  std::vector<MeshCase> meshes(5);
+  meshes[1].shape.dp_shard = 2;
+  meshes[2].shape.dp_shard = 2;
+  meshes[2].options.zero_stage = 3;
+  meshes[3].shape.tp = 2;
+  meshes[4].shape.pp = 2;
+  for (const MeshCase& mesh : meshes) {
+    const auto size = static_cast<int>(mesh.shape.num_ranks());
+    for (int rank = 0; rank < size; ++rank) {
+      EXPECT_EQ(num_stopped(mesh, rank, 1), size) << mesh.text();
+      EXPECT_EQ(num_stopped(mesh, rank, 3), size) << mesh.text();
+      EXPECT_EQ(num_stopped(mesh, rank, 1000), 0) << mesh.text();
+    }
+  }
 }
 
 }  // namespace

@@ -3,8 +3,11 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <fstream>
 
 #include "core/error.h"
+#include "core/files.h"
+#include "error_of.h"
 
 namespace phalanx::trainer {
 namespace {
@@ -53,18 +56,71 @@ TEST(RolloutLedger, ReadsBackTheSameBits) {
   for (size_t i = 0; i < 2; ++i) expect_same_rollout(read[0].rollouts[i], written[0].rollouts[i]);
 }
 
-TEST(RolloutLedger, FindsAGenerationUnderItsKeyAlone) {
-  const auto folder = std::filesystem::path(testing::TempDir()) / "phalanx_rollout_ledger";
-  std::filesystem::remove_all(folder);
-  const RolloutLedger ledger(folder);
-  const std::string key = R"({"rollouts_of":"abc"})";
-  EXPECT_FALSE(ledger.find(4, key));
-  ledger.write(4, key, small_generation());
-  ASSERT_TRUE(ledger.find(4, key));
-  expect_same_rollout(ledger.find(4, key)->at(0).rollouts[0], small_generation()[0].rollouts[0]);
-  EXPECT_FALSE(ledger.find(4, R"({"rollouts_of":"abd"})"));
-  EXPECT_FALSE(ledger.find(5, key));
-  EXPECT_EQ(generation_from_jsonl(key + "\n" + to_jsonl(small_generation()), "a run's own file").size(), 1U);
+/// A ledger in a fresh folder with generation 4, of three groups.
+class LedgerOnDisk : public testing::Test {
+ protected:
+  LedgerOnDisk() {
+    std::filesystem::remove_all(folder_);
+    for (int64_t i = 0; i < 3; ++i) {
+      generation_.push_back(small_generation()[0]);
+      generation_.back().record_id = i;
+    }
+    ledger_.write(4, generation_);
+    text_ = core::read_file(ledger_.file(4).string(), 1 << 20);
+  }
+  ~LedgerOnDisk() override { std::filesystem::remove_all(folder_); }
+
+  /// Generation 4 with other bytes.
+  std::optional<Generation> find_in(const std::string& text) const {
+    std::ofstream(ledger_.file(4), std::ios::binary) << text;
+    return ledger_.find(4);
+  }
+  std::string error_in(const std::string& text) const {
+    return phalanx::test::error_of([&] { find_in(text); });
+  }
+  size_t line_begin(int line) const {
+    size_t at = 0;
+    for (int i = 1; i < line; ++i) at = text_.find('\n', at) + 1;
+    return at;
+  }
+
+  const std::filesystem::path folder_ = std::filesystem::path(testing::TempDir()) / "phalanx_rollout_ledger";
+  const RolloutLedger ledger_{folder_, "abc"};
+  Generation generation_;
+  std::string text_;
+};
+
+TEST_F(LedgerOnDisk, FindsAGenerationUnderItsKeyAlone) {
+  ASSERT_TRUE(ledger_.find(4));
+  EXPECT_EQ(to_jsonl(*ledger_.find(4)), to_jsonl(generation_));
+  EXPECT_FALSE(RolloutLedger(folder_, "abd").find(4));
+  EXPECT_FALSE(ledger_.find(5));
+  EXPECT_EQ(generation_from_jsonl(text_, "a run's own file").size(), 3U) << "can be learned from again";
+}
+
+TEST_F(LedgerOnDisk, TornAtEveryByteOfItsLastRecordIsMadeAgain) {
+  for (size_t size = line_begin(4); size + 1 < text_.size(); ++size)
+    ASSERT_FALSE(find_in(text_.substr(0, size))) << size << " of " << text_.size() << " bytes";
+  EXPECT_TRUE(find_in(text_.substr(0, text_.size() - 1))) << "only the line break is missing";
+  EXPECT_FALSE(find_in(text_.substr(0, line_begin(4)) + std::string(text_.size() - line_begin(4), '\0')))
+      << "bytes that never reached the disk";
+}
+
+TEST_F(LedgerOnDisk, DamagedBeforeItsLastRecordIsRefusedAtEveryByte) {
+  for (int line : {2, 3}) {
+    for (size_t at = line_begin(line); at + 1 < line_begin(line + 1); ++at) {
+      std::string damaged = text_;
+      damaged[at] = static_cast<char>(damaged[at] ^ 1);
+      const std::string error = error_in(damaged);
+      ASSERT_NE(error.find("generation_000004.jsonl: line " + std::to_string(line) + " is damaged"),
+                std::string::npos)
+          << error;
+    }
+  }
+  const std::string third = text_.substr(line_begin(3), line_begin(4) - line_begin(3));
+  EXPECT_NE(error_in(text_ + third).find("line 5"), std::string::npos) << "more lines than groups";
+  std::string without = text_;
+  EXPECT_FALSE(find_in(without.erase(line_begin(3), third.size()))) << "fewer lines than groups";
 }
 
 TEST(RolloutLedger, SaysWhatIsWrongWithARecordedLine) {

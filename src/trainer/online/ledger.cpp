@@ -2,20 +2,22 @@
 
 #include <fmt/format.h>
 
-#include <fstream>
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "core/error.h"
 #include "core/files.h"
-#include "core/json.h"
+#include "core/hash.h"
+#include "core/log.h"
 
 namespace phalanx::trainer {
 namespace {
 
 using nlohmann::json;
-constexpr const char* kKey = "rollouts_of";  // of the first line of a run's own file
 using nlohmann::ordered_json;
+constexpr const char* kKey = "rollouts_of";  // of the first line of a run's own file
+constexpr uint64_t kMaxLedgerBytes = uint64_t{4} << 30;
 
 ordered_json number_or_null(const std::optional<double>& value) {
   return value ? ordered_json(*value) : ordered_json(nullptr);
@@ -116,12 +118,51 @@ RolloutGroup read_row(const json& row) {
   return group;
 }
 
+std::string to_line(const RolloutGroup& group) {
+  return to_row(group).dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+std::string header_line(const std::string& key, size_t num_groups) {
+  return ordered_json{{kKey, key}, {"num_groups", num_groups}}.dump();
+}
+
+/// Nothing if it is not the header of this key.
+std::optional<size_t> groups_of_header(std::string_view line, const std::string& key) {
+  const json header = json::parse(line, nullptr, /*allow_exceptions=*/false);
+  if (!header.is_object() || header.value(kKey, json()) != key) return std::nullopt;
+  const json count = header.value("num_groups", json());
+  return count.is_number_unsigned() ? std::optional<size_t>(count.get<size_t>()) : std::nullopt;
+}
+
+std::string checksum_of(std::string_view line) {
+  return fmt::format(R"(,"xxh3_128":"{}"}})", core::xxh3_128(line).hex());
+}
+
+std::string with_checksum(std::string line) {
+  line.pop_back();  // the brace
+  return line + checksum_of(line);
+}
+
+bool is_whole(std::string_view line) {
+  const size_t size = checksum_of("").size();
+  return line.size() > size &&
+         line.substr(line.size() - size) == checksum_of(line.substr(0, line.size() - size));
+}
+
+std::vector<std::string_view> lines_of(std::string_view text) {
+  std::vector<std::string_view> lines;
+  while (!text.empty()) {
+    lines.push_back(text.substr(0, text.find('\n')));
+    text.remove_prefix(std::min(text.size(), lines.back().size() + 1));
+  }
+  return lines;
+}
+
 }  // namespace
 
 std::string to_jsonl(const Generation& generation) {
   std::string text;
-  for (const RolloutGroup& group : generation)
-    text += to_row(group).dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
+  for (const RolloutGroup& group : generation) text += to_line(group) + "\n";
   return text;
 }
 
@@ -143,24 +184,41 @@ Generation generation_from_jsonl(const std::string& text, const std::string& nam
   return generation;
 }
 
-RolloutLedger::RolloutLedger(std::filesystem::path folder) : folder_(std::move(folder)) {}
+RolloutLedger::RolloutLedger(std::filesystem::path folder, std::string key)
+    : folder_(std::move(folder)), key_(std::move(key)) {}
 
 std::filesystem::path RolloutLedger::file(int64_t number) const {
   return folder_ / fmt::format("generation_{:06}.jsonl", number);
 }
 
-std::optional<Generation> RolloutLedger::find(int64_t number, const std::string& key) const {
-  std::ifstream in(file(number), std::ios::binary);
-  std::string first;
-  if (!in || !std::getline(in, first) || first != key) return std::nullopt;
-  std::ostringstream rest;
-  rest << in.rdbuf();
-  return generation_from_jsonl(rest.str(), file(number).string());
+std::optional<Generation> RolloutLedger::find(int64_t number) const {
+  const std::string name = file(number).string();
+  if (!std::filesystem::exists(name)) return std::nullopt;
+  const std::string text = core::read_file(name, kMaxLedgerBytes);
+  const std::vector<std::string_view> lines = lines_of(text);
+  const std::optional<size_t> num_groups = lines.empty() ? std::nullopt : groups_of_header(lines[0], key_);
+  if (!num_groups) return std::nullopt;
+  const auto first_bad =
+      static_cast<size_t>(std::find_if_not(lines.begin() + 1, lines.end(), is_whole) - lines.begin());
+  const bool is_torn = first_bad + 1 >= lines.size() && first_bad <= *num_groups;
+  if (is_torn) {
+    core::log_warning("{}: ends inside of line {}; its answers are made again", name, first_bad + 1);
+    return std::nullopt;
+  }
+  if (first_bad != *num_groups + 1 || first_bad != lines.size()) {
+    core::fail(core::ExitCode::kBadInput,
+               "{}: line {} is damaged: it does not fit its checksum; put the file back, or remove it to "
+               "make its answers again",
+               name, first_bad + 1);
+  }
+  return generation_from_jsonl(text, name);
 }
 
-void RolloutLedger::write(int64_t number, const std::string& key, const Generation& generation) const {
+void RolloutLedger::write(int64_t number, const Generation& generation) const {
   core::make_directories(folder_.string());
-  core::write_file_atomic(file(number).string(), key + "\n" + to_jsonl(generation));
+  std::string text = header_line(key_, generation.size()) + "\n";
+  for (const RolloutGroup& group : generation) text += with_checksum(to_line(group)) + "\n";
+  core::write_file_atomic(file(number).string(), text);
 }
 
 }  // namespace phalanx::trainer

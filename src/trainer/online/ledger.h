@@ -21,18 +21,26 @@ std::string to_jsonl(const Generation& generation);
 Generation generation_from_jsonl(const std::string& text, const std::string& name);
 
 /// The generations of a run: written whole, before anything learns from them, so that after a kill the steps
-/// that follow a checkpoint learn from the same answers, whatever a judge or a program would say now.
+/// that follow a checkpoint learn from the same answers, whatever a judge or a program would say now. The
+/// file of a generation begins with a line of its own,
+///
+///     {"rollouts_of": key, "num_groups": n}
+///
+/// and every line of a group ends with "xxh3_128", the checksum of the line without it.
 class RolloutLedger {
  public:
-  explicit RolloutLedger(std::filesystem::path folder);
-  /// @param key  of what the answers depend on (settings, prompts, weights); a file with another key is not
-  /// this one.
-  std::optional<Generation> find(int64_t number, const std::string& key) const;
-  void write(int64_t number, const std::string& key, const Generation& generation) const;
+  /// @param key  of what the answers depend on (settings, prompts); a file with another key is not this
+  /// run's.
+  RolloutLedger(std::filesystem::path folder, std::string key);
+  /// Nothing where there is none; nor, with a note, where the file ends before its last group does: what tore
+  /// it happened before anybody learned from it. @throws core::Error (65) naming the line for other damage.
+  std::optional<Generation> find(int64_t number) const;
+  void write(int64_t number, const Generation& generation) const;
+  std::filesystem::path file(int64_t number) const;
 
  private:
-  std::filesystem::path file(int64_t number) const;
   std::filesystem::path folder_;
+  std::string key_;
 };
 
 }  // namespace phalanx::trainer

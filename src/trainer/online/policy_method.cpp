@@ -83,7 +83,7 @@ class PolicyMethod : public Method {
 
   std::vector<data::Batch> load(int64_t step) override {
     const int64_t number = step / options_.steps_per_cycle();
-    if (number != number_) begin_generation(number);
+    if (number != number_) begin_generation(number, step % options_.steps_per_cycle() != 0);
     const int64_t slice = step % options_.steps_per_generation;
     return batches_of_rank(generation_, advantages_, slice * sizes_.global_batch_size, sizes_,
                            options_.mask_truncated_completions);
@@ -124,8 +124,10 @@ class PolicyMethod : public Method {
     return all;
   }
 
+  void stop_on(core::StopRequest stop) override { stop_ = std::move(stop); }
+
   std::optional<Evaluation> evaluate() override {
-    const auto found = task_.source().evaluate(model_, task_.max_eval_prompts());
+    const auto found = task_.source().evaluate(model_, task_.max_eval_prompts(), stop_);
     if (!found) return std::nullopt;
     Evaluation evaluation;
     for (const Metric& metric : generation_metrics(*found))
@@ -136,8 +138,8 @@ class PolicyMethod : public Method {
   }
 
  private:
-  void begin_generation(int64_t number) {
-    generation_ = task_.source().generation(number, model_, [&](Generation& fresh) {
+  void begin_generation(int64_t number, bool is_begun) {
+    generation_ = task_.source().generation(number, is_begun, model_, stop_, [&](Generation& fresh) {
       const double temperature = options_.sampling.temperature;
       if (needs_old_) {
         fill_logprobs(fresh, &Rollout::old_logprobs, model_, sizes_,
@@ -158,6 +160,7 @@ class PolicyMethod : public Method {
   parallel::DistributedModel& model_;
   LoaderOptions sizes_;
   bool needs_old_;
+  core::StopRequest stop_;
   std::unique_ptr<Reference> reference_;
   int64_t number_ = -1;  // of the generation that is learned from
   Generation generation_;

@@ -4,12 +4,12 @@
 
 #include <algorithm>
 #include <array>
-#include <nlohmann/json.hpp>
 
 #include "core/error.h"
 #include "core/files.h"
-#include "core/hash.h"
+#include "core/log.h"
 #include "core/run_options.h"
+#include "data/jinja_library.h"
 #include "trainer/data_setup.h"
 #include "trainer/options.h"
 #include "trainer/rollouts.h"
@@ -61,6 +61,13 @@ void check_recorded(const Generation& groups, const PolicyOptions& options, int6
   }
 }
 
+void add_to(core::Hasher& hasher, const Prompt& prompt) {
+  for (const int32_t id : prompt.ids) hasher.add_field(int64_t{id});
+  const data::jinja::Value& truth = prompt.record.ground_truth;
+  hasher.add_field(truth.is_undefined() ? "" : data::jinja::to_json(truth));
+  hasher.add_field(data::jinja::to_json(data::jinja::Value(prompt.record.fields)));
+}
+
 }  // namespace
 
 RolloutSource::RolloutSource(const core::Config& config, const ModelSetup& setup,
@@ -69,29 +76,29 @@ RolloutSource::RolloutSource(const core::Config& config, const ModelSetup& setup
       options_(options),
       global_batch_size_(config.get<TrainOptions>().global_batch_size),
       seed_(static_cast<uint64_t>(config.get<core::RunOptions>().seed)),
-      rollout_(config.get<generate::RolloutOptions>()),
-      ledger_(config.get<core::RunOptions>().output_dir + "/rollouts") {
+      rollout_(config.get<generate::RolloutOptions>()) {
   const auto& data = config.get<data::DataOptions>();
   const int64_t room = max_prompt_tokens(setup, options);
   const auto read = [&](const std::vector<data::SourceOptions>& sources) {
     return read_prompts(config, sources, tokenizer_, setup.chat_template(), room, writes_quarantine);
   };
   if (!data.eval.empty()) eval_ = read(data.eval);
-  key_ = nlohmann::json{{"rollouts_of", core::xxh3_128(settings_text(config)).hex()}}.dump();
+  core::Hasher answers;  // what they depend on, but for the mesh
+  answers.add_field(settings_text(config));
+  const auto open_ledger = [&] {
+    ledger_.emplace(config.get<core::RunOptions>().output_dir + "/rollouts", answers.digest_128().hex());
+  };
   if (options.rollouts) {
-    recorded_ =
-        generation_from_jsonl(core::read_file(*options.rollouts, kMaxRecordedBytes), *options.rollouts);
-    check_recorded(recorded_, options, setup.config().vocab_size);
-    if (static_cast<int64_t>(recorded_.size()) < groups_per_generation()) {
-      core::fail(core::ExitCode::kBadInput, "{}: has {} prompts, but a step learns from {}",
-                 *options.rollouts, recorded_.size(), groups_per_generation());
-    }
+    read_recorded(setup.config().vocab_size, answers);
+    open_ledger();
     return;
   }
   if (data.train.empty())
     core::fail(core::ExitCode::kBadConfig,
                "data.train is empty; name at least one file of prompts: data: {{train: [{{path: FILE}}]}}");
   train_ = read(data.train);
+  for (const Prompt& prompt : train_.prompts) add_to(answers, prompt);
+  open_ledger();
   sampler_.emplace(make_sampler(config, train_.ranges));
   const auto& terms = config.get<reward::RewardOptions>().terms;
   if (terms.empty())
@@ -99,6 +106,18 @@ RolloutSource::RolloutSource(const core::Config& config, const ModelSetup& setup
         core::ExitCode::kBadConfig,
         "reward.terms is empty; say what an answer is worth: reward: {{terms: [{{name: numeric_match}}]}}");
   rewards_ = std::make_unique<reward::WeightedRewards>(terms);
+}
+
+void RolloutSource::read_recorded(int64_t vocab_size, core::Hasher& answers) {
+  const std::string& file = *options_.rollouts;
+  const std::string text = core::read_file(file, kMaxRecordedBytes);
+  answers.add_field(text);
+  recorded_ = generation_from_jsonl(text, file);
+  check_recorded(recorded_, options_, vocab_size);
+  if (static_cast<int64_t>(recorded_.size()) < groups_per_generation()) {
+    core::fail(core::ExitCode::kBadInput, "{}: has {} prompts, but a step learns from {}", file,
+               recorded_.size(), groups_per_generation());
+  }
 }
 
 int64_t RolloutSource::groups_per_generation() const {
@@ -129,7 +148,7 @@ Generation RolloutSource::recorded(int64_t number) const {
 
 Generation RolloutSource::sample(const std::vector<const Prompt*>& prompts, int64_t group_size,
                                  int64_t number, const generate::SamplingOptions& sampling,
-                                 parallel::DistributedModel& model) const {
+                                 parallel::DistributedModel& model, const core::StopRequest& stop) const {
   std::vector<std::vector<int32_t>> ids;
   for (const Prompt* prompt : prompts) ids.push_back(prompt->ids);
   generate::GenerateOptions options;
@@ -139,6 +158,7 @@ Generation RolloutSource::sample(const std::vector<const Prompt*>& prompts, int6
   options.step = static_cast<uint64_t>(number);
   options.stop_ids = tokenizer_.stop_ids();
   options.rollout = rollout_;
+  options.stop = stop;
   const std::vector<generate::Completion> completions = rollouts(model, ids, group_size, options);
   Generation generation;
   size_t next = 0;
@@ -158,7 +178,8 @@ Generation RolloutSource::sample(const std::vector<const Prompt*>& prompts, int6
   return generation;
 }
 
-void RolloutSource::judge(Generation& generation, const std::vector<const Prompt*>& prompts) const {
+void RolloutSource::judge(Generation& generation, const std::vector<const Prompt*>& prompts,
+                          const core::StopRequest& stop) const {
   std::vector<reward::Sample> samples;
   for (size_t g = 0; g < generation.size(); ++g) {
     for (const Rollout& rollout : generation[g].rollouts) {
@@ -167,7 +188,7 @@ void RolloutSource::judge(Generation& generation, const std::vector<const Prompt
                          options_.loss.max_completion_length});
     }
   }
-  const reward::Scores scores = rewards_->score(samples);
+  const reward::Scores scores = rewards_->score(samples, stop);
   size_t next = 0;
   for (RolloutGroup& group : generation) {
     for (Rollout& rollout : group.rollouts) {
@@ -178,15 +199,38 @@ void RolloutSource::judge(Generation& generation, const std::vector<const Prompt
   }
 }
 
-Generation RolloutSource::generation(int64_t number, parallel::DistributedModel& model,
+/// The same generation on every rank, with what rank 0 thinks of it.
+Generation RolloutSource::judged(Generation generation, const std::vector<const Prompt*>& prompts,
+                                 comm::Communicator& world, const core::StopRequest& stop) const {
+  std::string text;
+  if (world.rank() == 0) {
+    try {
+      judge(generation, prompts, stop);
+      text = to_jsonl(generation);
+    } catch (const core::Stopped&) {  // the others hear of it by an empty text
+    }
+  }
+  text = world.broadcast_string(text);
+  if (text.empty()) throw core::Stopped();
+  return generation_from_jsonl(text, "rollouts");
+}
+
+Generation RolloutSource::generation(int64_t number, bool is_begun, parallel::DistributedModel& model,
+                                     const core::StopRequest& stop,
                                      const std::function<void(Generation&)>& complete) const {
   comm::Communicator& world = model.mesh().world();
   std::string text;
   if (world.rank() == 0) {
-    if (const auto found = ledger_.find(number, key_)) text = to_jsonl(*found);
+    if (const auto found = ledger_->find(number)) text = to_jsonl(*found);
   }
   text = world.broadcast_string(text);
   if (!text.empty()) return generation_from_jsonl(text, "rollouts");
+  if (is_begun) {
+    core::log_warning(
+        "{} does not hold the answers that earlier steps have learned from; those that follow learn from new "
+        "ones",
+        ledger_->file(number).string());
+  }
   Generation generation;
   if (options_.rollouts) {
     generation = recorded(number);
@@ -196,18 +240,18 @@ Generation RolloutSource::generation(int64_t number, parallel::DistributedModel&
       const int64_t place = sampler_->sequence_index(number * groups_per_generation() + g);
       prompts.push_back(&train_.prompts[static_cast<size_t>(place)]);
     }
-    generation = sample(prompts, options_.num_generations, number, options_.sampling, model);
-    if (world.rank() == 0) judge(generation, prompts);
-    generation = generation_from_jsonl(world.broadcast_string(to_jsonl(generation)), "rollouts");
+    generation = judged(sample(prompts, options_.num_generations, number, options_.sampling, model, stop),
+                        prompts, world, stop);
   }
   complete(generation);
-  if (world.rank() == 0) ledger_.write(number, key_, generation);
+  if (world.rank() == 0) ledger_->write(number, generation);
   world.barrier();
   return generation;
 }
 
 std::optional<Generation> RolloutSource::evaluate(parallel::DistributedModel& model,
-                                                  std::optional<int64_t> max_prompts) const {
+                                                  std::optional<int64_t> max_prompts,
+                                                  const core::StopRequest& stop) const {
   if (eval_.prompts.empty() || !rewards_) return std::nullopt;
   std::vector<const Prompt*> prompts;
   for (const Prompt& prompt : eval_.prompts) {
@@ -215,10 +259,8 @@ std::optional<Generation> RolloutSource::evaluate(parallel::DistributedModel& mo
         max_prompts.value_or(static_cast<int64_t>(eval_.prompts.size())))
       prompts.push_back(&prompt);
   }
-  Generation generation = sample(prompts, 1, 0, {.temperature = 0.0}, model);
-  comm::Communicator& world = model.mesh().world();
-  if (world.rank() == 0) judge(generation, prompts);
-  return generation_from_jsonl(world.broadcast_string(to_jsonl(generation)), "rollouts");
+  return judged(sample(prompts, 1, 0, {.temperature = 0.0}, model, stop), prompts, model.mesh().world(),
+                stop);
 }
 
 }  // namespace phalanx::trainer
