@@ -89,6 +89,8 @@ Parsed parse_string(const YamlNode& node, const FieldSpec& spec) {
       variable != std::string::npos && variable + 2 < node.text.size() &&
       (std::isalpha(static_cast<unsigned char>(node.text[variable + 2])) || node.text[variable + 2] == '_');
   if (names_variable) return rejected("has a variable, which is not expanded; write its value");
+  if (node.text == "~" || node.text.starts_with("~/"))
+    return rejected("has a ~, which is not expanded; write the whole path");
   return accepted(node.text);
 }
 

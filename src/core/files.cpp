@@ -42,9 +42,8 @@ class Descriptor {
   int fd_;
 };
 
-/// Opens `path` for reading and returns its size. A pipe or device would block or never end: refused before
-/// reading.
-uint64_t require_regular(const Descriptor& file, const std::string& path) {
+/// What is known of an open file. A pipe or device would block or never end: refused before reading.
+struct stat require_regular(const Descriptor& file, const std::string& path) {
   if (!file.is_open()) fail(ExitCode::kBadInput, "{}: cannot be opened: {}", printable(path), reason(errno));
   struct stat status {};
   if (::fstat(file.get(), &status) != 0) fail(ExitCode::kBadInput, "{}: {}", printable(path), reason(errno));
@@ -53,7 +52,7 @@ uint64_t require_regular(const Descriptor& file, const std::string& path) {
   if (!S_ISREG(status.st_mode)) {
     fail(ExitCode::kBadInput, "{}: is not a regular file; pipes and devices are not read", printable(path));
   }
-  return static_cast<uint64_t>(status.st_size);
+  return status;
 }
 
 void write_all(const Descriptor& file, std::string_view content, const std::string& path) {
@@ -88,7 +87,7 @@ std::string parent_of(const std::string& path) {
 
 std::string read_file(const std::string& path, uint64_t max_bytes) {
   const Descriptor file(path, O_RDONLY | O_NONBLOCK);
-  const uint64_t size = require_regular(file, path);
+  const auto size = static_cast<uint64_t>(require_regular(file, path).st_size);
   if (size > max_bytes) {
     fail(ExitCode::kBadInput, "{}: has {} bytes, at most {} are allowed", printable(path), size, max_bytes);
   }
@@ -147,7 +146,9 @@ uint64_t free_space_bytes(const std::string& path) {
 
 MappedFile::MappedFile(std::string path) : path_(std::move(path)) {
   const Descriptor file(path_, O_RDONLY | O_NONBLOCK);
-  const uint64_t size = require_regular(file, path_);
+  const struct stat status = require_regular(file, path_);
+  identity_ = identity_of(status);
+  const auto size = static_cast<uint64_t>(status.st_size);
   if (size == 0) return;  // mmap refuses a length of 0
   void* const memory = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, file.get(), 0);
   if (memory == MAP_FAILED)
@@ -163,7 +164,8 @@ MappedFile::~MappedFile() {
 MappedFile::MappedFile(MappedFile&& other) noexcept
     : path_(std::move(other.path_)),
       data_(std::exchange(other.data_, nullptr)),
-      size_(std::exchange(other.size_, 0)) {}
+      size_(std::exchange(other.size_, 0)),
+      identity_(other.identity_) {}
 
 MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   if (this == &other) return *this;
@@ -171,6 +173,7 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   path_ = std::move(other.path_);
   data_ = std::exchange(other.data_, nullptr);
   size_ = std::exchange(other.size_, 0);
+  identity_ = other.identity_;
   return *this;
 }
 
@@ -178,12 +181,25 @@ void MappedFile::unmap() noexcept {
   if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
 }
 
-void MappedFile::check_size() const {
+MappedFile::Identity MappedFile::identity_of(const struct stat& status) {
+  constexpr int64_t kNanoseconds = 1'000'000'000;
+  return {status.st_dev, status.st_ino, status.st_mtim.tv_sec * kNanoseconds + status.st_mtim.tv_nsec};
+}
+
+void MappedFile::check_unchanged() const {
   struct stat status {};
-  if (::stat(path_.c_str(), &status) != 0) return;  // renamed or removed: the mapping keeps the content
-  if (static_cast<uint64_t>(status.st_size) < size_) {
-    fail(ExitCode::kBadInput, "{}: shrank from {} to {} bytes while it was in use", printable(path_), size_,
-         status.st_size);
+  if (::stat(path_.c_str(), &status) != 0) return;
+  const Identity now = identity_of(status);
+  if (now.device != identity_.device || now.inode != identity_.inode) return;
+  const auto size = static_cast<uint64_t>(status.st_size);
+  if (size != size_) {
+    fail(ExitCode::kBadInput,
+         "{}: went from {} to {} bytes while it was read; start again when nobody writes it",
+         printable(path_), size_, size);
+  }
+  if (now != identity_) {
+    fail(ExitCode::kBadInput, "{}: was written while it was read; start again when nobody writes it",
+         printable(path_));
   }
 }
 

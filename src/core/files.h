@@ -5,6 +5,8 @@
 #include <string>
 #include <string_view>
 
+struct stat;
+
 namespace phalanx::core {
 
 /// The whole of a regular file. @throws Error (kBadInput) naming the path if it is missing, not a regular
@@ -29,8 +31,8 @@ void make_directories(const std::string& path);
 uint64_t free_space_bytes(const std::string& path);
 
 /// A regular file mapped read-only; the mapping ends with the object. Movable. An empty file has an empty
-/// span. Another process that truncates the file turns a later access into SIGBUS, as with any mapping: call
-/// check_size() before reading anything that was mapped long ago.
+/// span. Another process that truncates the file turns a later access into SIGBUS, as with any mapping
+/// (formats/guarded_file.h survives it).
 class MappedFile {
  public:
   /// @throws Error (kBadInput) if the path is missing, not a regular file (a symbolic link to one is fine) or
@@ -47,7 +49,9 @@ class MappedFile {
   std::string_view text() const { return {reinterpret_cast<const char*>(data_), size_}; }
   uint64_t size() const { return size_; }
 
-  void check_size() const;  ///< @throws Error (kBadInput) if the file has shrunk
+  /// @throws Error (kBadInput) if the file was written to, shortened or lengthened since it was mapped. One
+  /// that was removed, or replaced by another of its name, is still whole in the mapping.
+  void check_unchanged() const;
   void will_not_need(uint64_t offset, uint64_t size) const;  ///< the pages may be dropped from memory
 
  private:
@@ -55,6 +59,13 @@ class MappedFile {
   std::string path_;
   const std::byte* data_ = nullptr;
   uint64_t size_ = 0;
+  struct Identity {
+    uint64_t device = 0, inode = 0;
+    int64_t modified_ns = 0;
+    bool operator==(const Identity&) const = default;
+  };
+  static Identity identity_of(const struct stat& status);
+  Identity identity_;
 };
 
 }  // namespace phalanx::core

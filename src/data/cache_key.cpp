@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "core/hash.h"
 #include "data/record_reader.h"
+#include "data/text_stream.h"
 
 namespace phalanx::data {
 namespace {
@@ -34,7 +35,8 @@ void add_file(core::Hasher& hasher, const SourceOptions& source) {
   std::error_code error;
   const fs::file_status status = fs::status(source.path, error);
   if (!fs::exists(status))
-    core::fail(core::ExitCode::kBadInput, "{}: no such file; check data.train and data.eval", source.path);
+    core::fail(core::ExitCode::kBadInput, "{}: {} in data.train and data.eval", source.path,
+               no_such_file(source.path));
   if (!fs::is_regular_file(status)) {
     core::fail(core::ExitCode::kBadInput, "{}: not a regular file; name a file of records: {}", source.path,
                known_record_files());

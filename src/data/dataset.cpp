@@ -20,6 +20,7 @@ Sequence Dataset::sequence(int64_t index) const {
     const bool is_of_last = !sequence.record_ids.empty() && sequence.record_ids.back() == segment.record_id;
     if (!is_of_last || segment.answer == 0) sequence.record_ids.push_back(segment.record_id);
   }
+  tokens_.check_unchanged();
   return sequence;
 }
 

@@ -18,6 +18,7 @@ class Dataset {
   int64_t num_sequences() const { return static_cast<int64_t>(tokens_.num_rows()); }
   /// Labels are shifted inside each sample; the last token of a sample predicts nothing. The last token of a
   /// piece of a split document predicts the first of the next piece.
+  /// @throws formats::FormatError if the token set's file was changed under the mapping.
   Sequence sequence(int64_t index) const;
   float value(int64_t index) const;  ///< RecordSamples::values
   std::vector<SourceRange> sources() const;

@@ -6,6 +6,7 @@
 #include "data/bpe_alphabet.h"
 #include "data/byte_tokens.h"
 #include "data/text_pattern.h"
+#include "data/tokenizer_edits.h"
 #include "data/tokenizer_utf8.h"
 
 namespace phalanx::data {
@@ -165,6 +166,7 @@ class ReplaceDecoder : public TokenStage {
     pattern_->for_each_match(token, 0, token.size(), [&](size_t begin, size_t end) {
       out.append(token, done, begin - done).append(content_);
       done = end;
+      check_growth(out.size(), done, 1);
     });
     return out.append(token, done);
   }

@@ -14,8 +14,13 @@ struct JsonKind {
   void (*add)(const JsonValue& value, Chain& chain);
 };
 
+inline constexpr size_t kMaxChain = 100;  ///< the longest that are known have 10
+
+/// @throws TokenizerError kSchema for a type that none of `kinds` has, kTooLarge for a chain of too many.
 template <typename Chain, size_t kCount>
 void add_kind(const JsonValue& value, const JsonKind<Chain> (&kinds)[kCount], Chain& chain) {
+  if (chain.size() >= kMaxChain)
+    value.fail(TokenizerErrorKind::kTooLarge, "there are more than {} of them in a row", kMaxChain);
   std::string known;
   for (const JsonKind<Chain>& kind : kinds) {
     if (value.type() == kind.name) return kind.add(value, chain);

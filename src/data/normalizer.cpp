@@ -37,6 +37,7 @@ std::string normal_form(const Normalizers& normalizers, std::string_view text) {
   std::string normal(text);
   for (const auto& normalizer : normalizers) {
     if (auto edited = normalizer->apply(normal)) normal = edited->text();
+    check_growth(normal.size(), text.size(), kMaxGrowth);
   }
   return normal;
 }

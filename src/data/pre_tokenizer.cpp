@@ -54,6 +54,7 @@ void PreTokenizer::run(std::string_view text, EditPath& path, PreTokenized& out)
   if (text.empty()) return;
   const Piece whole{0, static_cast<uint32_t>(text.size())};
   size_t first = 0;
+  uint64_t num_made = 0;
   if (!stages_.empty() && stages_.front().splitter) {
     stages_.front().splitter->split(text, whole, out.pieces);
     first = 1;
@@ -63,6 +64,7 @@ void PreTokenizer::run(std::string_view text, EditPath& path, PreTokenized& out)
   for (size_t i = first; i < stages_.size(); ++i) {
     if (stages_[i].rewriter) {
       rewrite_pieces(*stages_[i].rewriter, path, out);
+      check_growth(num_made += out.text.size(), text.size(), kMaxGrowth);
       continue;
     }
     out.scratch.swap(out.pieces);

@@ -2,8 +2,8 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <filesystem>
+#include <set>
 
 #include "core/error.h"
 #include "core/log.h"
@@ -27,15 +27,14 @@ std::vector<double> weights(const std::vector<SourceOptions>& sources) {
 }
 
 void check_sources(const std::vector<SourceOptions>& sources) {
-  std::vector<std::string> seen;
+  std::set<std::string> seen;
   for (const SourceOptions& source : sources) {
     std::error_code error;
     const auto canonical = std::filesystem::weakly_canonical(source.path, error).string();
-    if (std::find(seen.begin(), seen.end(), canonical) != seen.end()) {
+    if (!seen.insert(canonical).second) {
       core::fail(core::ExitCode::kBadConfig, "{}: the file is listed twice; list it once and set its weight",
                  source.path);
     }
-    seen.push_back(canonical);
   }
 }
 

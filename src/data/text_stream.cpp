@@ -1,5 +1,6 @@
 #include "data/text_stream.h"
 
+#include <fmt/format.h>
 #include <zlib.h>
 #include <zstd.h>
 
@@ -19,13 +20,19 @@ constexpr uint64_t kAlwaysAllowed = uint64_t{64} << 20;
 
 }  // namespace
 
+std::string no_such_file(std::string_view path) {
+  const bool is_pattern = path.find_first_of("*?[{") != std::string_view::npos;
+  return is_pattern ? "no such file; patterns are not expanded: list each file"
+                    : "no such file; check its path";
+}
+
 /// Unpacked bytes of a file, piece by piece.
 class TextStream::Source {
  public:
   explicit Source(const std::string& path) : path_(path) {
     std::error_code error;
     const std::filesystem::file_status status = std::filesystem::status(path, error);
-    if (!std::filesystem::exists(status)) broken("no such file; check its path");
+    if (!std::filesystem::exists(status)) broken(no_such_file(path));
     if (!std::filesystem::is_regular_file(status)) broken("not a regular file; name a file of records");
     file_.open(path, std::ios::binary);  // only now: opening a pipe would wait for its writer
     if (!file_) broken("cannot be opened; check its permissions");
@@ -42,10 +49,26 @@ class TextStream::Source {
   [[noreturn]] void broken(const std::string& what) const {
     core::fail(core::ExitCode::kBadInput, "{}: {}", path_, what);
   }
+  /// As much as the file had when it was opened: a log that somebody writes would never end.
   size_t read_file(char* out, size_t capacity) {
+    capacity = std::min<uint64_t>(capacity, file_bytes_ - read_bytes_);
     file_.read(out, static_cast<std::streamsize>(capacity));
     if (file_.bad()) broken("reading failed; is the disk in order?");
-    return static_cast<size_t>(file_.gcount());
+    const auto count = static_cast<size_t>(file_.gcount());
+    read_bytes_ += count;
+    if (count < capacity || read_bytes_ == file_bytes_) check_unchanged();
+    return count;
+  }
+  /// The file still has the size that it was opened with, all of it could be read, or it was removed after
+  /// that.
+  void check_unchanged() const {
+    std::error_code error;
+    const uint64_t now = std::filesystem::file_size(path_, error);
+    if (read_bytes_ == file_bytes_ && (error || now == file_bytes_)) return;
+    broken(
+        fmt::format("was written while it was read: it had {} bytes, now it has {}; start again when nobody "
+                    "writes it",
+                    file_bytes_, error ? 0 : now));
   }
   size_t read_packed() { return read_file(packed_.data(), packed_.size()); }
   void count_unpacked(size_t bytes) {
@@ -58,7 +81,7 @@ class TextStream::Source {
   std::string path_;
   std::ifstream file_;
   std::vector<char> packed_;
-  uint64_t file_bytes_ = 0, unpacked_bytes_ = 0;
+  uint64_t file_bytes_ = 0, read_bytes_ = 0, unpacked_bytes_ = 0;
 };
 
 class TextStream::PlainSource : public Source {

@@ -6,9 +6,13 @@
 
 namespace phalanx::data {
 
+/// Why there is no file of that name: patterns such as *.jsonl are taken as names.
+std::string no_such_file(std::string_view path);
+
 /// The text of a file, unpacked by its name (.gz with any number of members, .zst), through a window that its
 /// reader moves. A BOM at the start is left out. @throws core::Error (65) for a file that cannot be read or
-/// unpacked to its end, or that unpacks to more than 200 times its size and 64 MiB.
+/// unpacked to its end, that unpacks to more than 200 times its size and 64 MiB, or that becomes longer or
+/// shorter while it is read.
 class TextStream {
  public:
   explicit TextStream(const std::string& path);

@@ -9,6 +9,7 @@
 #include <fstream>
 
 #include "core/error.h"
+#include "core/files.h"
 #include "core/hash.h"
 
 namespace phalanx::data {
@@ -149,8 +150,8 @@ void TokenSet::write(const std::string& path, const TokenSetContent& content) {
 std::optional<TokenSet> TokenSet::open(const std::string& path, uint64_t key, std::string& why) {
   why.clear();
   if (!std::filesystem::exists(path)) return std::nullopt;
-  TokenSet set{core::MappedFile(path)};
-  const std::string_view bytes = set.file_.text();
+  TokenSet set(path);
+  const std::string_view bytes = set.file_->text();
   Header header{};
   if (bytes.size() < sizeof header) {
     why = fmt::format("{} is cut short", path);
@@ -179,6 +180,12 @@ std::optional<TokenSet> TokenSet::open(const std::string& path, uint64_t key, st
     return std::nullopt;
   }
   return set;
+}
+
+std::span<const Segment> TokenSet::row(uint64_t index) const {
+  const uint64_t begin = row_begin_[index], end = row_begin_[index + 1];
+  check_unchanged();
+  return segments_.subspan(begin, end - begin);
 }
 
 bool TokenSet::continues(const Segment& segment) const {

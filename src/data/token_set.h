@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "core/files.h"
 #include "data/packing.h"
+#include "formats/guarded_file.h"
 
 namespace phalanx::data {
 
@@ -37,19 +37,20 @@ class TokenSet {
   static std::optional<TokenSet> open(const std::string& path, uint64_t key, std::string& why);
 
   uint64_t num_rows() const { return row_begin_.size() - 1; }
-  std::span<const Segment> row(uint64_t index) const {
-    return segments_.subspan(row_begin_[index], row_begin_[index + 1] - row_begin_[index]);
-  }
+  std::span<const Segment> row(uint64_t index) const;  ///< @throws as check_unchanged
   /// Is the segment (of a row of this set) followed by another piece of the same document?
   bool continues(const Segment& segment) const;
   std::span<const int32_t> ids() const { return ids_; }
   std::span<const uint8_t> mask() const { return mask_; }
   std::span<const uint64_t> source_begin() const { return source_begin_; }
   const nlohmann::ordered_json& report() const { return report_; }
+  /// Call it after having read ids or masks: those of a file that was cut under the mapping are zeros.
+  /// @throws formats::FormatError kChanged.
+  void check_unchanged() const { file_->check_unchanged(); }
 
  private:
-  explicit TokenSet(core::MappedFile file) : file_(std::move(file)) {}
-  core::MappedFile file_;
+  explicit TokenSet(const std::string& path) : file_(std::make_unique<formats::GuardedFile>(path)) {}
+  std::unique_ptr<formats::GuardedFile> file_;
   std::span<const int32_t> ids_;
   std::span<const uint8_t> mask_;
   std::span<const Segment> segments_;

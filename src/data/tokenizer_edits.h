@@ -11,7 +11,18 @@
 
 namespace phalanx::data {
 
-/// A changed copy of a text, and where its bytes come from.
+/// What a tokenizer's own rules may make of a text: one rule 16 times as many bytes as it has read, all of
+/// them together 64 times as many, and 1 MiB more. (The largest of Unicode's normal forms has 11 times as
+/// many.) A few rules that each double a text would fill any memory.
+inline constexpr uint64_t kMaxRuleGrowth = 16, kMaxGrowth = 64, kAllowedGrowthBytes = uint64_t{1} << 20;
+[[noreturn]] void fail_growth(uint64_t bytes, uint64_t source_bytes, uint64_t times);
+/// @throws TokenizerError kTooLarge if `bytes` made of `source_bytes` are more than `times` as many and 1
+/// MiB.
+inline void check_growth(uint64_t bytes, uint64_t source_bytes, uint64_t times) {
+  if (bytes > kAllowedGrowthBytes + source_bytes * times) fail_growth(bytes, source_bytes, times);
+}
+
+/// A changed copy of a text, and where its bytes come from. @throws TokenizerError kTooLarge (check_growth).
 class EditedText {
  public:
   const std::string& text() const { return text_; }
@@ -28,6 +39,7 @@ class EditedText {
     edits_.push_back({begin, static_cast<uint32_t>(text_.size()), source_end_,
                       source_end_ + static_cast<uint32_t>(num_source_bytes)});
     source_end_ += static_cast<uint32_t>(num_source_bytes);
+    check_growth(text_.size(), source_end_, kMaxRuleGrowth);
   }
 
   /// The bytes of the source that [begin, end) of the new text stands for; a part of a replacement stands for

@@ -1,5 +1,6 @@
 #include "data/tokenizer_pipeline.h"
 
+#include "data/jinja_parser.h"
 #include "data/tokenizer_error.h"
 #include "data/tokenizer_utf8.h"
 
@@ -9,13 +10,32 @@ namespace {
 
 constexpr size_t kMaxTextBytes = size_t{1} << 31;
 
+/// What the texts of all tokens may grow to together.
+class TokenTextLimit {
+ public:
+  void count(size_t bytes, size_t source_bytes, const std::string& source) {
+    made_ += bytes;
+    given_ += source_bytes;
+    if (made_ > kAllowed + kMaxRuleGrowth * given_)
+      fail_tokenizer(TokenizerErrorKind::kTooLarge,
+                     "{}: its normalizer or decoder makes {} bytes and more of tokens of {}", source, made_,
+                     given_);
+  }
+
+ private:
+  static constexpr uint64_t kAllowed = uint64_t{64} << 20;
+  uint64_t made_ = 0, given_ = 0;
+};
+
 /// The tokens, those that are looked for in normal form in that form, as in the reference.
 std::vector<std::string> token_texts(const TokenizerSpec& spec, const Normalizers& normalizers) {
   std::vector<std::string> texts = spec.tokens;
+  TokenTextLimit limit;
   for (const AddedToken& token : spec.added_tokens) {
     const bool as_written = !token.normalized || token.verbatim;
-    texts[static_cast<size_t>(token.id)] =
-        as_written ? token.content : normal_form(normalizers, token.content);
+    std::string& text = texts[static_cast<size_t>(token.id)];
+    text = as_written ? token.content : normal_form(normalizers, token.content);
+    limit.count(text.size(), token.content.size(), spec.source);
   }
   return texts;
 }
@@ -25,7 +45,11 @@ std::vector<std::string> plain_tokens(const TokenizerSpec& spec, const std::vect
                                       const Decoder& decoder) {
   std::vector<std::string> bytes;
   bytes.reserve(texts.size());
-  for (const std::string& text : texts) bytes.push_back(decoder.plain(text));
+  TokenTextLimit limit;
+  for (const std::string& text : texts) {
+    bytes.push_back(decoder.plain(text));
+    limit.count(bytes.back().size(), text.size(), spec.source);
+  }
   for (const AddedToken& token : spec.added_tokens) {
     const auto id = static_cast<size_t>(token.id);
     if (!token.verbatim) bytes[id] = texts[id];
@@ -84,6 +108,9 @@ PipelineTokenizer::PipelineTokenizer(TokenizerSpec spec)
       normalized_added_(spec_.added_tokens, /*normalized=*/true, normalizers_, spec_.source),
       pre_tokenizer_(spec_.pre_tokenizer, spec_.source),
       fingerprint_(fingerprint_of(spec_)) {
+  if (spec_.chat_template.size() > jinja::kMaxSourceBytes)
+    fail_tokenizer(TokenizerErrorKind::kTooLarge, "{}: its chat template has {} bytes, {} at most are read",
+                   spec_.source, spec_.chat_template.size(), jinja::kMaxSourceBytes);
   const bool on_bytes = pre_tokenizer_.ends_in_bytes() && can_work_on_bytes(spec_);
   if (on_bytes) pre_tokenizer_.leave_bytes();
   model_ = make_token_model(spec_, on_bytes);
@@ -148,12 +175,15 @@ void PipelineTokenizer::encode_text(std::string_view text, SpecialText special, 
 
 void PipelineTokenizer::encode_raw(std::string_view text, SpecialText special, Sink& sink) const {
   std::deque<EditedText> edits;
+  const size_t num_bytes = text.size();
+  uint64_t num_made = 0;
   for (const auto& normalizer : normalizers_) {
     auto edited = normalizer->apply(text);
     if (!edited) continue;
     edits.push_back(std::move(*edited));
     sink.path.push(&edits.back());
     text = edits.back().text();
+    check_growth(num_made += text.size(), num_bytes, kMaxGrowth);
   }
   encode_normalized(text, special, sink);
   for (size_t i = 0; i < edits.size(); ++i) sink.path.pop();

@@ -45,7 +45,7 @@ enum class FormatErrorKind {
   kRange,
   kMissing,
   kUnsupported,
-  kChanged,  ///< the file shrank while it was mapped
+  kChanged,  ///< the file was written to while it was read
   kStorage,  ///< HDF5 or the operating system refused to read
 };
 

@@ -2,7 +2,6 @@
 
 #include <signal.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
@@ -93,10 +92,12 @@ GuardedFile::~GuardedFile() {
 }
 
 void GuardedFile::check_unchanged() const {
-  struct stat status = {};
-  const bool damaged = guard_slot_ >= 0 && guards[size_t(guard_slot_)].damaged;
-  const bool shrunk = ::stat(path_.c_str(), &status) == 0 && size_t(status.st_size) < bytes().size();
-  if (damaged || shrunk)
+  try {
+    file_.check_unchanged();
+  } catch (const core::Error& error) {
+    throw FormatError(FormatErrorKind::kChanged, path_.string(), FormatError::kNowhere, error.what());
+  }
+  if (guard_slot_ >= 0 && guards[size_t(guard_slot_)].damaged)
     fail_in(FormatErrorKind::kChanged, path_,
             "became shorter than its {} bytes while it was read; start again when nobody writes it",
             bytes().size());

@@ -28,8 +28,8 @@ class TensorFile {
   /// The stored bytes of one tensor, in the file's element type. Valid as long as this object lives.
   virtual std::span<const std::byte> bytes(const TensorInfo& tensor) const = 0;
 
-  /// @throws FormatError if the file was truncated while it was mapped (what was read may be zeros). Call it
-  /// after reading.
+  /// @throws FormatError if the file was changed while it was mapped (after a truncation what was read may be
+  /// zeros). Call it after reading.
   virtual void check_unchanged() const {}
 
   /// Everything was read, and what bytes() returned is no longer used: mapped pages may leave this process's

@@ -128,8 +128,15 @@ int64_t read_num_labels(const formats::HfConfig& file) {
 int64_t read_head_dim(const formats::HfConfig& file, const TransformerConfig& c) {
   // As above.
   const bool use_default = !file.contains("head_dim") && c.head_dim > 0;
-  return file.find_integer("head_dim", 1, kMaxSize)
-      .value_or(use_default ? c.head_dim : c.hidden_size / c.num_attention_heads);
+  if (const auto given = file.find_integer("head_dim", 1, kMaxSize)) return *given;
+  if (use_default) return c.head_dim;
+  if (c.hidden_size % c.num_attention_heads != 0) {
+    core::fail(core::ExitCode::kBadInput,
+               "{}: hidden_size is {} but must be a multiple of num_attention_heads = {} where head_dim is "
+               "not given",
+               file.path().string(), c.hidden_size, c.num_attention_heads);
+  }
+  return c.hidden_size / c.num_attention_heads;
 }
 
 }  // namespace

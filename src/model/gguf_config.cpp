@@ -112,6 +112,7 @@ RopeScaling read_rope_freqs(const formats::GgufFile& file, const GgufKeys& keys,
                             const formats::TensorInfo& tensor, double theta) {
   std::vector<float> divisors(size_t(formats::count_elements(tensor.shape).value()));
   formats::to_float(tensor.dtype, file.bytes(tensor).data(), int64_t(divisors.size()), divisors.data());
+  file.check_unchanged();
   const int64_t context = keys.integer_or(kOriginalContext, 8192, 1, kMaxGgufContext);
   const auto rope = formats::infer_llama3_rope(divisors, theta, context);
   if (!rope)

@@ -142,6 +142,12 @@ TransformerConfig config_of_new_model(const ModelOptions& options, int64_t token
   c.num_hidden_layers = require(options.num_hidden_layers, "num_hidden_layers");
   c.num_attention_heads = require(options.num_attention_heads, "num_attention_heads");
   c.num_key_value_heads = options.num_key_value_heads.value_or(c.num_attention_heads);
+  if (!options.head_dim && c.hidden_size % c.num_attention_heads != 0) {
+    core::fail(ExitCode::kBadConfig,
+               "model.hidden_size is {} but must be a multiple of model.num_attention_heads = {} where "
+               "model.head_dim is not set",
+               c.hidden_size, c.num_attention_heads);
+  }
   c.head_dim = options.head_dim.value_or(c.hidden_size / c.num_attention_heads);
   c.max_position_embeddings = options.max_position_embeddings;
   c.rms_norm_eps = options.rms_norm_eps;

@@ -27,6 +27,8 @@ constexpr int64_t kChunkElements =
     1 << 16;                              // 256 kB of fp32: stays in the cache between decoding and rounding
 constexpr size_t kWindowBytes = 8 << 20;  // of a file, mapped at a time
 
+constexpr uint64_t kAlwaysTried = uint64_t{1} << 30;  // not worth asking how much memory there is
+
 struct Pairing {
   const TensorInfo* info;
   at::Tensor parameter;
@@ -249,6 +251,21 @@ void decode_chunk(const Chunk& chunk, const std::string& where) {
   }
 }
 
+/// Before they are allocated: the kernel would promise them, and end the process when they are filled.
+void require_memory(const std::vector<Pairing>& pairs, at::ScalarType dtype, const std::string& where) {
+  int64_t elements = 0;
+  for (const Pairing& pairing : pairs)
+    if (!is_allocated(pairing.parameter)) elements += pairing.parameter.numel();
+  const uint64_t bytes = static_cast<uint64_t>(elements) * c10::elementSize(dtype);
+  if (bytes < kAlwaysTried) return;
+  const uint64_t memory_bytes = core::total_memory_bytes();
+  if (memory_bytes == 0 || bytes <= memory_bytes) return;
+  const double gib = 1 << 30;
+  core::fail(core::ExitCode::kBadInput,
+             "{}: the weights need {:.4g} GiB as {}, but this machine has {:.4g} GiB of memory", where,
+             static_cast<double>(bytes) / gib, c10::toString(dtype), static_cast<double>(memory_bytes) / gib);
+}
+
 }  // namespace
 
 void check_weights(const NamedTensors& parameters, const formats::TensorFile& file,
@@ -277,6 +294,7 @@ void read_weights(const NamedTensors& parameters, const NamedParts& parts, const
     pairs.push_back(pairing_of(*info, name, parameter, parts));
   }
   if (!problems.empty()) core::fail(core::ExitCode::kBadInput, "{}: {}", where, fmt::join(problems, "; "));
+  require_memory(pairs, dtype, where);
   for (const Pairing& pairing : pairs) {
     if (!is_allocated(pairing.parameter))
       pairing.parameter.set_data(at::empty(pairing.parameter.sizes(), dtype));

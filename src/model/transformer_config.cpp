@@ -20,6 +20,25 @@ void require_positive(const std::string& where, const char* key, int64_t value) 
     fail(ExitCode::kBadInput, "{}: {} is {}, more than 2^31", where, key, value);
 }
 
+/// No matrix has more than 2^40 elements, so that sums over all of them stay far below 2^63.
+void require_product(const std::string& where, const char* what, int64_t rows, int64_t columns) {
+  int64_t elements = 0;
+  if (__builtin_mul_overflow(rows, columns, &elements) || elements > (int64_t{1} << 40))
+    fail(ExitCode::kBadInput, "{}: {} is {} x {}, more than 2^40 elements", where, what, rows, columns);
+}
+
+void validate_products(const std::string& where, const TransformerConfig& c) {
+  require_product(where, "vocab_size x hidden_size", c.vocab_size, c.hidden_size);
+  require_product(where, "intermediate_size x hidden_size", c.intermediate_size, c.hidden_size);
+  require_product(where, "num_attention_heads x head_dim", c.num_attention_heads, c.head_dim);
+  require_product(where, "(num_attention_heads x head_dim) x hidden_size", c.num_attention_heads * c.head_dim,
+                  c.hidden_size);
+  if (c.num_local_experts == 0) return;
+  require_product(where, "num_local_experts x the size of one", c.num_local_experts, c.expert_size());
+  require_product(where, "(num_local_experts x the size of one) x hidden_size",
+                  c.num_local_experts * c.expert_size(), c.hidden_size);
+}
+
 void validate_rope(const std::string& where, const TransformerConfig& c) {
   if (!(c.rope_theta > 0))
     fail(ExitCode::kBadInput, "{}: rope_theta is {} but must be above 0", where, c.rope_theta);
@@ -88,6 +107,7 @@ void TransformerConfig::validate(const std::string& where) const {
   }
   validate_rope(where, *this);
   validate_experts(where, *this);
+  validate_products(where, *this);
   validate_token_id(where, "bos_token_id", bos_token_id, vocab_size);
   for (const int64_t id : eos_token_ids) validate_token_id(where, "eos_token_id", id, vocab_size);
   validate_token_id(where, "pad_token_id", pad_token_id, vocab_size);

@@ -124,6 +124,12 @@ TEST(ConfigErrors, WrongTypesSayWhatIsAllowed) {
       {"run: {output_dir: \"${HOME}/x\"}",
        {"1:19: error: run.output_dir is \"${HOME}/x\", which has a variable, which is not expanded; write "
         "its value; it must be text"}},
+      {"run: {output_dir: ~/x}",
+       {"1:19: error: run.output_dir is ~/x, which has a ~, which is not expanded; write the whole path; it "
+        "must be "
+        "text"}},
+      {"run: {output_dir: \"$(id)\"}", {}},
+      {"run: {output_dir: \"a/$HOME/`id`\"}", {}},
       {"run: {name: \"a\\0b\"}",
        {"1:13: error: run.name is \"a\\x00b\", which has a NUL character; remove it; it must be text"}},
       {"run: {name: }", {"1:13: error: run.name is null, which is not a value; it must be text"}},

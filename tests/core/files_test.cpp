@@ -126,16 +126,16 @@ TEST_F(Files, MappedFileShowsTheBytesAndMoves) {
   EXPECT_TRUE(MappedFile(path("empty")).bytes().empty());
 }
 
-TEST_F(Files, MappedFileRefusesFoldersDevicesAndShrunkFiles) {
+TEST_F(Files, MappedFileRefusesFoldersDevicesAndChangedFiles) {
   EXPECT_EQ(message_of([&] { MappedFile{folder_}; }), folder_ + ": is a folder, a file is needed");
   EXPECT_EQ(message_of([&] { MappedFile{path("none")}; }),
             path("none") + ": cannot be opened: No such file or directory");
   put("a", "0123456789");
   const MappedFile file(path("a"));
-  file.check_size();
+  file.check_unchanged();
   ASSERT_EQ(::truncate(path("a").c_str(), 4), 0);
-  EXPECT_EQ(message_of([&] { file.check_size(); }),
-            path("a") + ": shrank from 10 to 4 bytes while it was in use");
+  EXPECT_EQ(message_of([&] { file.check_unchanged(); }),
+            path("a") + ": went from 10 to 4 bytes while it was read; start again when nobody writes it");
 }
 
 TEST_F(Files, HashesAreThoseOfTheXxhashSpecification) {

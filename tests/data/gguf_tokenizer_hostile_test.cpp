@@ -90,6 +90,33 @@ TEST(GgufTokenizerHostile, EveryWrongVocabularyIsAnErrorThatNamesItsKey) {
   }
 }
 
+TEST(GgufTokenizerHostile, MergesThatNameNoTokensAreErrors) {
+  const TemporaryFolder folder;
+  for (const char* merge : {"a z", "z a", "a a", "a", " a", "a ", ""}) {
+    GgufPairs pairs;
+    pairs.text("tokenizer.ggml.model", "gpt2").text("tokenizer.ggml.pre", "gpt-2");
+    pairs.texts("tokenizer.ggml.tokens", Texts{"a", "b", "ab"})
+        .texts("tokenizer.ggml.merges", Texts{"a b", merge});
+    formats::GgufWriter(folder.path("x.gguf"), {}, pairs).finish();
+    const std::string message =
+        error_of([&] { load_gguf_tokenizer(formats::GgufFile(folder.path("x.gguf"))); });
+    EXPECT_NE(message.find("tokenizer.ggml.merges entry 1"), std::string::npos) << merge << ": " << message;
+    std::filesystem::remove(folder.path("x.gguf"));
+  }
+}
+
+TEST(GgufTokenizerHostile, AChatTemplateOf200MBIsRefusedWithItsSizeAndTheLimit) {
+  const TemporaryFolder folder;
+  GgufPairs pairs = vocabulary("");
+  pairs.text("tokenizer.chat_template", std::string(200'000'000, 'x'));
+  formats::GgufWriter(folder.path("x.gguf"), {}, pairs).finish();
+  const formats::GgufFile file(folder.path("x.gguf"));
+  const std::string message = error_of([&] { load_gguf_tokenizer(file); });
+  EXPECT_NE(message.find("x.gguf: its chat template has 200000000 bytes, 1048576 at most are read"),
+            std::string::npos)
+      << message;
+}
+
 TEST(GgufTokenizerHostile, TokensThatOnlyLookLikeBytesArePlain) {
   const TemporaryFolder folder;
   GgufPairs pairs = vocabulary("tokens");

@@ -1,7 +1,9 @@
 #include "data/prepare.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
+#include <chrono>
 #include <map>
 
 #include "core/log.h"
@@ -291,8 +293,36 @@ TEST_F(Prepare, AppliesOnTooLong) {
 TEST_F(Prepare, RefusesAFileThatIsListedTwiceOrIsNoFile) {
   const std::string path = folder_.write("a.jsonl", pairs(2));
   error_of([&] { run(options({path, folder_.path("./a.jsonl")})); }, core::ExitCode::kBadConfig);
-  error_of([&] { run(options({folder_.path("missing.jsonl")})); });
-  error_of([&] { run(options({folder_.path()})); });
+  std::filesystem::create_symlink(path, folder_.path("link.jsonl"));
+  error_of([&] { run(options({path, folder_.path("link.jsonl")})); }, core::ExitCode::kBadConfig);
+  ASSERT_EQ(::mkfifo(folder_.path("pipe.jsonl").c_str(), 0600),
+            0);  // is not opened: that would wait for a writer
+  const std::vector<std::pair<std::string, const char*>> refused = {
+      {folder_.path("missing.jsonl"), "no such file; check its path"},
+      {folder_.path("*.jsonl"), "no such file; patterns are not expanded: list each file"},
+      {folder_.path("pipe.jsonl"), "not a regular file"},
+      {"/dev/zero", "not a regular file"},
+      {folder_.path(), "not a regular file; name a file of records: .jsonl"}};
+  for (const auto& [file, says] : refused) {
+    const std::string message = error_of([&, &file = file] { run(options({file})); });
+    EXPECT_NE(message.find(file + ": " + says), std::string::npos) << message;
+  }
+}
+
+TEST_F(Prepare, ReadsThousandsOfFilesInTime) {
+  std::vector<std::string> files;
+  for (int i = 0; i < 2000; ++i)
+    files.push_back(folder_.write(fmt::format("{}.jsonl", i), R"({"prompt":"a","completion":"b"})"));
+  const auto start = std::chrono::steady_clock::now();
+  EXPECT_EQ(run(options(files)).num_sequences(), 2000);
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(10)) << "1 s on an idle machine";
+}
+
+TEST_F(Prepare, TakesRecordsWithTheSameIdForSeveral) {
+  const std::string record = R"({"id":7,"prompt":"a","completion":"b"})";
+  const Dataset dataset = run(options({folder_.write("a.jsonl", record + "\n" + record + "\n")}));
+  ASSERT_EQ(dataset.num_sequences(), 2);
+  EXPECT_NE(dataset.sequence(0).record_ids, dataset.sequence(1).record_ids);
 }
 
 TEST_F(Prepare, KeepsSourcesApartForTheirWeights) {

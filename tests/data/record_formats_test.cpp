@@ -250,6 +250,7 @@ INSTANTIATE_TEST_SUITE_P(
                     "\"rejected\" is empty"},
         BadRecordOf{"ChosenContinuesRejected", R"({"chosen":"a b c","rejected":"a b"})",
                     "\"rejected\" is empty"},
+        BadRecordOf{"OnlyRejected", R"({"rejected":"a"})", "rejected"},
         BadRecordOf{"NothingShared", R"({"chosen":"a","rejected":"b"})", "do not begin"},
         BadRecordOf{"NoMessageShared",
                     R"({"chosen":[{"role":"user","content":"q"},{"role":"assistant","content":"c"}],

@@ -83,6 +83,37 @@ TEST(Tokenizer, RangesCoverTheTextInOrder) {
   }
 }
 
+/// Pieces of text that are hard in one way or another.
+std::string random_text(std::mt19937& random) {
+  static const std::vector<std::string> kPieces = {"a",      "th",      "The ",
+                                                   " ",      "  ",      "\n\n",
+                                                   "\t",     "12",      "'s",
+                                                   "</s>",   "<unk>",   "<|im_end|>",
+                                                   "\u00e9", "e\u0301", "\u4e2d\u6587",
+                                                   "\u2581", "\u200d",  "\U0001f600",
+                                                   "\u0000", "\ufdfa",  "\U0001f468\u200d\U0001f469",
+                                                   "\uff34", "\u00a0",  "^^^^",
+                                                   ".,;",    "\ufffe",  "<0x41>"};
+  std::string text;
+  for (size_t left = random() % 12; left-- > 0;) text += kPieces[random() % kPieces.size()];
+  return text;
+}
+
+/// Tokenizers of bytes lose nothing, whatever the text.
+TEST(Tokenizer, ATextSurvivesTheWayToIdsAndBackAgain) {
+  std::mt19937 random(11);
+  for (const char* name : {"bytes_normalizer", "tekken"}) {
+    SCOPED_TRACE(name);
+    const TemporaryFolder folder;
+    const auto tokenizer = load_case(golden_case(name), folder);
+    for (int i = 0; i < 50'000; ++i) {
+      const std::string text = random_text(random);
+      const auto ids = tokenizer->encode(text, SpecialText::kLiteral);
+      ASSERT_EQ(tokenizer->decode(ids, false), text);
+    }
+  }
+}
+
 TEST(Tokenizer, WrittenAsTokenizerJsonItStaysTheSame) {
   for (const Json& golden : golden_tokenizers()) {
     if (golden["file"] != "tokenizer.json") continue;

@@ -5,51 +5,16 @@
 #include "format_test_util.h"
 #include "formats/gguf.h"
 #include "formats/tensor_spec.h"
+#include "gguf_bytes.h"
 
 namespace phalanx::formats {
 namespace {
 
 using Kind = FormatErrorKind;
-
-std::string text(std::string_view value) {
-  return raw(uint64_t(value.size())) + std::string(value);
-}
-
-std::string pair(std::string_view key, uint32_t type, const std::string& value) {
-  return text(key) + raw(type) + value;
-}
-
-struct Tensor {
-  std::string name = "t";
-  std::vector<uint64_t> dims = {4};
-  uint32_t type = 0;
-  uint64_t offset = 0;
-};
-
-std::string entry(const Tensor& tensor) {
-  std::string out = text(tensor.name) + raw(uint32_t(tensor.dims.size()));
-  for (const uint64_t dim : tensor.dims) out += raw(dim);
-  return out + raw(tensor.type) + raw(tensor.offset);
-}
-
-/// A GGUF file put together by hand, so that each part can be wrong.
-struct Builder {
-  std::string magic = "GGUF";
-  uint32_t version = 3;
-  std::vector<std::string> pairs = {};
-  std::vector<Tensor> tensors = {};
-  std::optional<uint64_t> num_pairs = {}, num_tensors = {};
-  size_t data_bytes = 4096;
-
-  std::string bytes() const {
-    std::string out = magic + raw(version) + raw(num_tensors.value_or(tensors.size())) +
-                      raw(num_pairs.value_or(pairs.size()));
-    for (const std::string& pair : pairs) out += pair;
-    for (const Tensor& tensor : tensors) out += entry(tensor);
-    out.resize((out.size() + 31) / 32 * 32 + data_bytes);
-    return out;
-  }
-};
+using gguf_bytes::Builder;
+using gguf_bytes::pair;
+using gguf_bytes::Tensor;
+using gguf_bytes::text;
 
 struct Case {
   std::string what;
@@ -67,6 +32,12 @@ Builder with_tensor(Tensor tensor) {
   return with_tensors({std::move(tensor)});
 }
 
+std::string arrays_inside_each_other(int depth) {
+  std::string out;
+  for (int i = 0; i < depth; ++i) out += raw(9u) + raw(uint64_t{1});
+  return out;
+}
+
 std::vector<Case> header_cases() {
   return {
       {"wrong magic", Kind::kVersion, {.magic = "GGUX"}},
@@ -80,6 +51,7 @@ std::vector<Case> header_cases() {
       {"keys -1", Kind::kCount, {.num_pairs = ~uint64_t{0}}},
       {"keys 2^40", Kind::kCount, {.num_pairs = uint64_t{1} << 40}},
       {"key length 2^64-1", Kind::kKey, with_pair(raw(~uint64_t{0}))},
+      {"key length 10^12", Kind::kKey, with_pair(raw(uint64_t{1'000'000'000'000}))},
       {"key length 65536", Kind::kKey, with_pair(raw(uint64_t{65536}))},
       {"key length 0", Kind::kKey, with_pair(pair("", 4, raw(1u)))},
       {"key not UTF-8", Kind::kKey, with_pair(pair("\xff", 4, raw(1u)))},
@@ -91,6 +63,8 @@ std::vector<Case> header_cases() {
       {"value type -1", Kind::kType, with_pair(pair("a", ~0u, raw(1u)))},
       {"string beyond the end", Kind::kHeaderTooSmall, with_pair(pair("a", 8, raw(uint64_t{1} << 40)))},
       {"array of arrays", Kind::kArray, with_pair(pair("a", 9, raw(9u) + raw(uint64_t{1})))},
+      {"arrays 10^4 deep", Kind::kArray, with_pair(pair("a", 9, arrays_inside_each_other(10'000)))},
+      {"array beyond the end", Kind::kArray, with_pair(pair("a", 9, raw(0u) + raw(uint64_t{5000})))},
       {"array of type 99", Kind::kType, with_pair(pair("a", 9, raw(99u) + raw(uint64_t{1})))},
       {"array count 2^62", Kind::kArray, with_pair(pair("a", 9, raw(4u) + raw(uint64_t{1} << 62)))},
       {"array size wraps", Kind::kArray, with_pair(pair("a", 9, raw(10u) + raw((uint64_t{1} << 61) + 1)))},
@@ -104,6 +78,9 @@ std::vector<Case> header_cases() {
       {"alignment 13", Kind::kAlignment, with_pair(pair("general.alignment", 4, raw(13u)))},
       {"alignment 2^31", Kind::kAlignment, with_pair(pair("general.alignment", 4, raw(1u << 31)))},
       {"alignment as u64", Kind::kAlignment, with_pair(pair("general.alignment", 10, raw(uint64_t{32})))},
+      {"alignment twice",
+       Kind::kDuplicateKey,
+       {.pairs = {pair("general.alignment", 4, raw(32u)), pair("general.alignment", 4, raw(64u))}}},
       {"split.count 99999", Kind::kSplit, with_pair(pair("split.count", 4, raw(99999u)))},
       {"split.count 0", Kind::kSplit, with_pair(pair("split.count", 4, raw(0u)))},
   };
@@ -118,11 +95,13 @@ std::vector<Case> tensor_cases() {
       {"duplicate name", Kind::kName, with_tensors({{}, {.offset = 32}})},
       {"no dimension", Kind::kDims, with_tensor({.dims = {}})},
       {"5 dimensions", Kind::kDims, with_tensor({.dims = {1, 1, 1, 1, 1}})},
+      {"2^32-1 dimensions", Kind::kDims, with_tensor({.num_dims = ~0u})},
       {"dimension 0", Kind::kOverflow, with_tensor({.dims = {0}})},
       {"dimension -1", Kind::kOverflow, with_tensor({.dims = {~uint64_t{0}}})},
       {"dimension 2^62", Kind::kOverflow, with_tensor({.dims = {uint64_t{1} << 62}})},
       {"2^32 x 2^32", Kind::kOverflow, with_tensor({.dims = {uint64_t{1} << 32, uint64_t{1} << 32}})},
       {"INT64_MAX x 2", Kind::kOverflow, with_tensor({.dims = {max, 2}})},
+      {"dimension INT64_MAX", Kind::kOverflow, with_tensor({.dims = {max}})},
       {"bytes wrap although elements do not", Kind::kOverflow,
        with_tensor({.dims = {uint64_t{1} << 61}, .type = 28})},
       {"row not divisible by the block", Kind::kBlock, with_tensor({.dims = {33}, .type = 8})},
@@ -137,6 +116,12 @@ std::vector<Case> tensor_cases() {
       {"offset past the end", Kind::kOffset, with_tensor({.offset = 1 << 20})},
       {"offset 2^64-32", Kind::kOffset, with_tensor({.offset = ~uint64_t{0} - 31})},
       {"equal offsets", Kind::kOffset, with_tensors({{}, {.name = "u"}})},
+      {"overlapping tensors", Kind::kOffset, with_tensors({{.dims = {64}}, {.name = "u", .offset = 32}})},
+      {"offsets of another alignment",
+       Kind::kOffset,
+       {.pairs = {pair("general.alignment", 4, raw(64u))},
+        .tensors = {{}, {.name = "u", .offset = 32}},
+        .alignment = 64}},
       {"decreasing offsets", Kind::kOffset, with_tensors({{.offset = 32}, {.name = "u", .offset = 0}})},
       {"sum of sizes wraps", Kind::kOverflow,
        with_tensors({{.dims = {max / 4 - 100}},
@@ -164,6 +149,20 @@ TEST(GgufHostile, VersionTwoAndTrailingBytesAreAccepted) {
   EXPECT_EQ(file.version(), 2u);
   ASSERT_EQ(file.notices().size(), 1u);
   EXPECT_NE(file.notices()[0].find("bytes follow the last tensor"), std::string::npos);
+}
+
+TEST(GgufHostile, AFileOfNothingAndOneOfAnotherAlignmentAreAccepted) {
+  const TempFolder folder;
+  write_bytes(folder / "x.gguf", Builder{.data_bytes = 0}.bytes());
+  EXPECT_TRUE(GgufFile(folder / "x.gguf").tensors().empty());
+  Builder wide = {.pairs = {pair("general.alignment", 4, raw(64u))},
+                  .tensors = {{}, {.name = "u", .offset = 64}},
+                  .data_bytes = 128,
+                  .alignment = 64};
+  write_bytes(folder / "x.gguf", wide.bytes());
+  const GgufFile file(folder / "x.gguf");
+  EXPECT_EQ(file.find("u")->offset_bytes % 64, 0u);
+  EXPECT_EQ(values_of<float>(file, "u"), std::vector<float>(4, 0.0f));
 }
 
 TEST(GgufHostile, EscapeSequencesInNamesAreNotPrintedRaw) {

@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 
 #include "core/json.h"
+#include "error_of.h"
 #include "format_test_util.h"
+#include "formats/peft.h"
 
 namespace phalanx::formats {
 namespace {
@@ -25,14 +27,39 @@ TEST(HfConfig, TextThatIsNotStrictJsonIsRefused) {
   }
 }
 
+TEST(HfConfig, AFileTooLargeForAConfigIsRefusedUnread) {
+  const TempFolder folder;
+  write_bytes(folder / "config.json", "{\"a\":\"");
+  std::filesystem::resize_file(folder / "config.json", 100 << 20);
+  for (const auto& read : std::vector<std::function<void()>>{
+           [&] { HfConfig(folder / "config.json"); }, [&] { read_generation_config(folder / "config.json"); },
+           [&] { read_adapter_config(folder / "config.json"); }}) {
+    const std::string message = phalanx::test::error_of(read);
+    EXPECT_NE(message.find("config.json: has 104857600 bytes, at most 67108864 are allowed"),
+              std::string::npos)
+        << message;
+  }
+}
+
+TEST(HfConfig, KeysThatNameCodeAreIgnoredWithANotice) {
+  const HfConfig config = config_of(
+      R"({"auto_map":{"AutoModel":"evil.Model"},"trust_remote_code":true,"custom_pipelines":{"x":{"impl":"evil.P"}}})");
+  const std::vector<std::string> notices = config.notices();
+  ASSERT_EQ(notices.size(), 3u);
+  for (const std::string& notice : notices)
+    EXPECT_NE(notice.find("is ignored; no code of a model folder is ever run"), std::string::npos) << notice;
+}
+
 TEST(HfConfig, GettersNameFileKeyValueAndRange) {
   const HfConfig config = config_of(
-      R"({"hidden_size":0,"layers":2.0,"big":18446744073709551616,"eps":0,"text":5,"flag":1,"ids":[1,"2"],"none":null})");
+      R"({"hidden_size":0,"layers":2.0,"big":18446744073709551616,"minus":-0,"large":9007199254740993,"eps":0,"text":5,"flag":1,"ids":[1,"2"],"none":null})");
   const std::vector<std::pair<std::string, std::function<void()>>> cases = {
       {"hidden_size is 0, but must be an integer from 1 to 100",
        [&] { config.integer("hidden_size", 1, 100); }},
       {"layers is 2.0", [&] { config.integer("layers", 1, 100); }},
       {"big is 1.844", [&] { config.integer("big", 1, INT64_MAX); }},
+      {"minus is 0", [&] { config.integer("minus", 1, 100); }},
+      {"large is 9007199254740993", [&] { config.integer("large", 1, 100); }},
       {"eps is 0, but must be a number above 0", [&] { config.number("eps", 0, 1); }},
       {"text is 5, but must be a string", [&] { config.text("text"); }},
       {"flag is 1, but must be true or false", [&] { config.find_boolean("flag"); }},

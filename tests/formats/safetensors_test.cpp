@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "core/memory.h"
 #include "format_test_util.h"
 #include "formats/quantisation.h"
 
@@ -155,6 +156,9 @@ std::vector<Case> tensor_cases() {
       {"1 offset", Kind::kOffset, with("[4]", "[16]")},
       {"offsets past the end", Kind::kOffset, with("[4]", "[1000,1016]")},
       {"size too large", Kind::kSizeMismatch, with("[4]", "[0,17]")},
+      {"size too small", Kind::kSizeMismatch, with("[4]", "[0,15]")},
+      {"offset 2^64", Kind::kOffset, with("[4]", "[0,18446744073709551616]")},
+      {"offset 1e1", Kind::kOffset, with("[4]", "[0,1.6e1]")},
       {"overlap by a byte", Kind::kOverlap,
        file_of("{" + f32("a", "[0,8]") + "," + f32("b", "[7,15]") + "}")},
       {"same bytes", Kind::kOverlap, file_of("{" + f32("a", "[0,8]") + "," + f32("b", "[0,8]") + "}", 8)},
@@ -189,6 +193,9 @@ TEST(SafetensorsHostile, AcceptsWhatTheReferenceAccepts) {
       {"tensors out of order", file_of("{" + f32("b", "[8,16]") + "," + f32("a", "[0,8]") + "}")},
       {"strange names", file_of("{" + f32("", "[0,8]") + "," + f32("../../etc/passwd", "[8,16]") + "}")},
       {"NUL in a name", file_of("{" + f32(R"(\u0000)", "[0,8]") + "}", 8)},
+      {"names that differ behind a NUL",
+       file_of("{" + f32("a", "[0,8]") + "," + f32(R"(a\u0000)", "[8,16]") + "}")},
+      {"values that are not numbers", file_of("{" + f32("a", "[0,8]") + "}", 0) + std::string(8, '\xff')},
       {"long name", file_of("{" + f32(std::string(65536, 'x'), "[0,8]") + "}", 8)},
   };
   for (const auto& [what, bytes] : cases) {
@@ -272,8 +279,12 @@ TEST(SafetensorsHostile, AMillionTensorsTakeSecondsAtMost) {
     header += fmt::format(R"({}"tensor.{:07}":{{"dtype":"U8","shape":[1],"data_offsets":[{},{}]}})",
                           i == 0 ? "" : ",", i, i, i + 1);
   write_bytes(folder / "x.safetensors", file_of(header + "}", kCount));
+  header.clear();
+  header.shrink_to_fit();
+  const uint64_t bytes_before = core::current_rss_bytes();
   const auto start = std::chrono::steady_clock::now();
   const SafetensorsFile file(folder / "x.safetensors");
+  EXPECT_LT(core::current_rss_bytes(), bytes_before + (uint64_t{1} << 30));
   const double elapsed_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   EXPECT_EQ(file.tensors().size(), size_t(kCount));
   EXPECT_LT(elapsed_s, 10) << "2 s on an idle machine";

@@ -144,6 +144,11 @@ seed("tokenizer_json", "wordpiece", tokenizer(
     normalizer={"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True, "strip_accents": None, "lowercase": True},
     pre_tokenizer={"type": "BertPreTokenizer"}, post_processor={"type": "BertProcessing", "sep": ["[SEP]", 2], "cls": ["[CLS]", 1]},
     decoder={"type": "WordPiece", "prefix": "##", "cleanup": True}))
+doubles = [{"type": "Replace", "pattern": {"String": "e"}, "content": "ee"}] * 40
+seed("tokenizer_json", "doubling", tokenizer(BPE, normalizer={"type": "Sequence", "normalizers": doubles}))
+seed("tokenizer_json", "doubling_bytes", tokenizer(BPE, pre_tokenizer={"type": "Sequence", "pretokenizers": [
+    {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}] * 40}))
+seed("tokenizer_json", "doubling_tokens", tokenizer(BPE, decoder={"type": "Sequence", "decoders": doubles}))
 
 
 def field(number, content):

@@ -274,14 +274,17 @@ TEST_F(GgufModels, ImpossibleKeysAreErrorsThatNameThem) {
       u32("llama.block_count", 0, "llama.block_count is 0, but must be from 1 to 512"),
       u32("llama.block_count", 513, "llama.block_count is 513"),
       u32("llama.block_count", 500, "which is too few for 500 layers"),
+      u32("llama.block_count", 1U << 31, "llama.block_count is 2147483648"),
       u32("llama.attention.head_count", 0, "llama.attention.head_count is 0"),
       u32("llama.attention.head_count_kv", 3, "is not divisible by llama.attention.head_count_kv 3"),
       u32("llama.attention.head_count_kv", 0, "llama.attention.head_count_kv is 0"),
+      u32("llama.attention.head_count_kv", 64, "llama.attention.head_count_kv is 64"),
       u32("llama.embedding_length", 0, "llama.embedding_length is 0"),
       u32("llama.context_length", 0, "llama.context_length is 0"),
       u32("llama.feed_forward_length", 0, "llama.feed_forward_length is 0"),
       u32("llama.attention.key_length", 5, "has heads of 5 keys"),
       u32("llama.rope.dimension_count", 2, "2 rotated dimensions"),
+      u32("llama.rope.dimension_count", 3, "3 rotated dimensions"),
       u32("llama.expert_count", 8, "llama.expert_used_count"),
       u32("llama.expert_count", 5000, "llama.expert_count is 5000"),
       u32("llama.attention.sliding_window", 4, "llama.attention.sliding_window is 4, which is not read"),
@@ -307,6 +310,18 @@ TEST_F(GgufModels, ImpossibleKeysAreErrorsThatNameThem) {
     EXPECT_NE(message.find(one.expected), std::string::npos) << one.key << ": " << message;
     EXPECT_NE(message.find("changed.gguf"), std::string::npos) << message;
   }
+}
+
+TEST_F(GgufModels, WithoutAKeyLengthHeadsMustDivideTheWidth) {
+  save(*random_model(exportable("untied")));
+  fs::rename(with_key("llama.attention.key_length", [](auto&) {}), folder_ / "x.gguf");
+  const std::string message = gguf_message([&] {
+    ModelFiles::open(with_key("llama.attention.head_count",
+                              [](auto& pairs) { pairs.u32("llama.attention.head_count", 3); }));
+  });
+  EXPECT_NE(message.find("llama.embedding_length 16 is not divisible by llama.attention.head_count 3"),
+            std::string::npos)
+      << message;
 }
 
 TEST_F(GgufModels, AnEncoderIsNoCausalModel) {
