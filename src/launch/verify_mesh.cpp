@@ -152,7 +152,7 @@ int run_verify_mesh(const VerifyMeshArguments& arguments) {
   const auto& train = config.get<trainer::TrainOptions>();
   const auto seed = static_cast<uint64_t>(config.get<core::RunOptions>().seed);
   trainer::MeshRecipe recipe;
-  recipe.build = [&](at::ScalarType compute) { return build_trained_model(config, setup, compute); };
+  recipe.build = [&](at::ScalarType compute) { return build_extended_model(config, setup, compute); };
   recipe.fill = [&](const trainer::TrainedModel& trained, at::ScalarType compute) {
     fill_trained_model(trained, setup, compute, seed);
   };

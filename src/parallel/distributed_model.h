@@ -68,6 +68,8 @@ class DistributedModel {
   bool needs_company() const;
   int64_t num_parameters() const;  ///< of the whole model
   int64_t num_trained() const;
+  /// Of the whole model, in execution order.
+  const std::vector<std::string>& trained_names() const { return trained_names_; }
   /// After a step's backwards and after evaluations: memory of gathered weights goes back.
   void drop_gathered() {
     if (sharded_) sharded_->drop_all();

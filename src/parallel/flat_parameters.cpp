@@ -131,12 +131,14 @@ void FlatParameters::lay_out(const model::NamedTensors& parameters) {
   close();
 }
 
-// Vectors outside all layers: the last norm.
+// Vectors outside all layers: the last norm, the score of a reward model or critic.
 bool FlatParameters::is_small(const ParameterBlock& block) const {
   const bool is_in_layer = block.unit.find_first_of("0123456789") != std::string::npos;
   return !is_in_layer &&
          std::all_of(slots_.begin() + static_cast<std::ptrdiff_t>(block.first_slot), slots_.end(),
-                     [](const ParameterSlot& slot) { return slot.sizes.size() < 2; });
+                     [](const ParameterSlot& slot) {
+                       return std::ranges::count_if(slot.sizes, [](int64_t size) { return size > 1; }) < 2;
+                     });
 }
 
 void FlatParameters::allocate(const at::TensorOptions& compute) {

@@ -51,7 +51,7 @@ struct ParameterBlock {
   int64_t offset = 0;        // of the block in the buffer of all blocks
   size_t first_slot = 0, end_slot = 0;
   bool is_resident =
-      true;  // whole compute weights stay: below stage 3, and the few of a norm outside all layers
+      true;  // whole compute weights stay: below stage 3, and the few of a vector outside all layers
   bool is_expert = false;  // all of it: it has other holders than the rest
 };
 

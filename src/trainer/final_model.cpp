@@ -66,10 +66,9 @@ generate::Comparison compare_answers(model::CausalLm& source, model::CausalLm& o
 }
 
 /// Base and adapter as the run has them against the adapter's file on a base that is read anew.
-generate::Comparison compare_adapter(const fs::path& folder, const core::Config& config,
+generate::Comparison compare_adapter(const fs::path& folder, const TrainedModel& expected,
                                      const ModelSetup& setup, const model::WeightSource& masters,
                                      at::ScalarType compute) {
-  const TrainedModel expected = build_trained_model(config, setup, compute);
   setup.fill(*expected.model, compute, 0);
   for (auto& [name, parameter] : model::trainable_parameters(*expected.model))
     parameter.set_data(masters(name).to(compute));
@@ -95,14 +94,14 @@ void replace(const fs::path& from, const fs::path& to) {
 
 }  // namespace
 
-void write_final_model(const fs::path& folder, const core::Config& config, const ModelSetup& setup,
-                       const model::WeightSource& weights, at::ScalarType compute) {
+void write_final_model(const fs::path& folder, const std::function<TrainedModel()>& build,
+                       const ModelSetup& setup, const model::WeightSource& weights, at::ScalarType compute) {
   const fs::path partial = folder.string() + ".partial";
-  const TrainedModel whole = build_trained_model(config, setup, compute);  // its names and shapes
+  const TrainedModel whole = build();  // its names and shapes
   fs::remove_all(partial);
   write_files(partial, setup, whole, weights);
   const generate::Comparison comparison = whole.adapter
-                                              ? compare_adapter(partial, config, setup, weights, compute)
+                                              ? compare_adapter(partial, build(), setup, weights, compute)
                                               : compare_model(partial, setup, weights);
   if (!(comparison.max_difference <= kLimit)) {
     core::fail(core::ExitCode::kBug,

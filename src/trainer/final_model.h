@@ -1,7 +1,7 @@
 #pragma once
 #include <filesystem>
+#include <functional>
 
-#include "core/config.h"
 #include "model/save.h"
 #include "trainer/model_setup.h"
 
@@ -11,11 +11,12 @@ namespace phalanx::trainer {
 /// the tokenizer's files. It is written beside `folder`, read back by a fresh loader, compared by
 /// log-probabilities with the trained weights as these files hold them, and only then renamed to `folder` (an
 /// older one is replaced).
+/// @param build  the model as it was set up, with its adapter, where it has one; without weights.
 /// @param weights  whole masters by parameter name, one at a time
 /// (parallel::DistributedModel::with_whole_weights).
 /// @param compute  dtype in which the run computed.
 /// @throws core::Error (kBug) if what was read back answers differently; `folder` is then left alone.
-void write_final_model(const std::filesystem::path& folder, const core::Config& config,
+void write_final_model(const std::filesystem::path& folder, const std::function<TrainedModel()>& build,
                        const ModelSetup& setup, const model::WeightSource& weights, at::ScalarType compute);
 
 }  // namespace phalanx::trainer

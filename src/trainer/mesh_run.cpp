@@ -8,7 +8,6 @@
 #include <cmath>
 
 #include "comm/run_ranks.h"
-#include "model/parameter.h"
 #include "trainer/optimizer.h"
 
 namespace phalanx::trainer {
@@ -19,21 +18,31 @@ constexpr double kTimeoutSeconds = 3600;
 /// One rank's part of a run; rank 0 fills `run`.
 void record(const MeshRank& rank, int64_t num_steps, MeshRun& run) {
   const bool is_main = rank.world.rank() == 0;
-  const auto collect_weights = [&](std::map<std::string, at::Tensor>& into) {
-    for (const std::string& name : rank.order) {
-      at::Tensor weight = rank.model.whole_weight(name).clone();
-      if (is_main) into.emplace(name, std::move(weight));
+  const auto for_all_trained = [&](const auto& body) {
+    for (const Trainer::Part& part : rank.trainer.parts()) {
+      for (const std::string& name : part.trained.model.trained_names())
+        body(part.trained.prefix + name, part.trained.model, name);
     }
   };
-  if (is_main) run.order = rank.order;
+  const auto collect_weights = [&](std::map<std::string, at::Tensor>& into) {
+    for_all_trained(
+        [&](const std::string& global, parallel::DistributedModel& model, const std::string& name) {
+          at::Tensor weight = model.whole_weight(name).clone();
+          if (is_main) into.emplace(global, std::move(weight));
+        });
+  };
+  for_all_trained([&](const std::string& global, const auto&, const auto&) {
+    if (is_main) run.order.push_back(global);
+  });
   collect_weights(run.initial_weights);
   for (int64_t step = 0; step < num_steps; ++step) {
     const StepStats stats = rank.trainer.train_step();
     std::map<std::string, at::Tensor> gradients;
-    for (const std::string& name : rank.order) {
-      at::Tensor gradient = rank.model.whole_gradient(name);
-      if (is_main) gradients.emplace(name, std::move(gradient));
-    }
+    for_all_trained(
+        [&](const std::string& global, parallel::DistributedModel& model, const std::string& name) {
+          at::Tensor gradient = model.whole_gradient(name);
+          if (is_main) gradients.emplace(global, std::move(gradient));
+        });
     if (!is_main) continue;
     run.losses.push_back(stats.loss);
     run.grad_norms.push_back(stats.grad_norm);
@@ -131,15 +140,13 @@ void on_mesh(const MeshRecipe& recipe, const MeshCase& mesh_case, at::ScalarType
     at::set_num_threads(1);
     const parallel::Mesh mesh(world, mesh_case.shape);
     const TrainedModel trained = recipe.build(compute);
-    std::vector<std::string> order;
-    for (const auto& [name, parameter] : model::trainable_parameters(*trained.model)) order.push_back(name);
     parallel::DistributedModel model(trained.model, mesh, mesh_case.options);
     recipe.fill(trained, compute);
     model.take_weights(compute);
     const auto optimizer = make_optimizer(recipe.trainer.optimizer, model.parameters());
     const auto method = recipe.task->start(trained, model, recipe.sizes);
     Trainer trainer(model, *method, *optimizer, recipe.trainer);
-    body({world, model, *optimizer, trainer, order});
+    body({world, model, *optimizer, trainer});
   };
   comm::run_ranks(static_cast<int>(mesh_case.shape.num_ranks()), run_rank, kTimeoutSeconds);
 }

@@ -53,7 +53,6 @@ struct MeshRank {
   parallel::DistributedModel& model;
   Optimizer& optimizer;
   Trainer& trainer;
-  const std::vector<std::string>& order;  ///< trained parameters of the whole model in execution order
 };
 /// Sets the recipe up on every rank of the mesh, one thread each (comm::run_ranks), and runs `body` there.
 void on_mesh(const MeshRecipe& recipe, const MeshCase& mesh_case, at::ScalarType compute,

@@ -1,6 +1,7 @@
 #pragma once
 #include <ATen/core/Tensor.h>
 
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -36,12 +37,23 @@ struct Evaluation {
   nlohmann::ordered_json row;  ///< for metrics.jsonl: "eval_loss", ...
 };
 
+/// A model that a method trains beside the one it was started on, on the same micro-batches and with the same
+/// optimizer: a critic.
+struct Companion {
+  std::string prefix;  ///< of its tensors' names in checkpoints: "critic."
+  parallel::DistributedModel& model;
+  /// As Method::loss, of this model's output.
+  std::function<at::Tensor(size_t micro_step, const data::Batch& local, const model::LayersOutput& output)>
+      loss;
+};
+
 /// A training method at work on one model: where the batches of a step come from and what is minimised on
 /// them. Each rank has one; the collective functions are called on all ranks of the mesh in the same order:
 ///
 ///     load(step)                      whole micro-batches of this data-parallel rank
 ///     begin_step(local, counts)       once, before the forwards; local: the rows of them on this rank
 ///     loss(i, local, output)          for each micro-batch, on the ranks that have the last layers
+///     companions' losses              the same for each further model that it trains
 ///     metrics()
 ///
 /// The loss of a step is the sum of the losses of all micro-batches over mesh.batch(), and must not depend on
@@ -56,6 +68,8 @@ class Method {
   virtual void begin_step(std::vector<data::Batch>& local, const TokenCounts& counts) = 0;
   /// The scalar that this micro-batch adds to the loss of the step.
   virtual at::Tensor loss(size_t micro_step, const data::Batch& local, const model::LayersOutput& output) = 0;
+  /// They live as long as the method.
+  virtual std::vector<Companion> companions() { return {}; }
   /// Figures of the last step over the global batch, besides the loss; the same on every rank. Collective.
   virtual std::vector<Metric> metrics() { return {}; }
   /// On data.eval; nothing where there is none. Collective.
@@ -66,6 +80,8 @@ class Method {
   /// Asked inside of long waits of load() and evaluate(): they leave with core::Stopped, on every rank and
   /// with nothing changed, when `stop` asks for it.
   virtual void stop_on(core::StopRequest stop) { (void)stop; }
+  /// Writes its companions into folders of their own below that of the final model. Collective.
+  virtual void write_companions(const std::filesystem::path& final_folder) { (void)final_folder; }
 };
 
 /// How samples make batches, on any mesh.
@@ -95,6 +111,9 @@ struct MethodKind {
       open;
   /// Of the score that it trains in place of an output matrix (model::TransformerConfig::num_labels).
   int64_t num_labels = 0;
+  /// Adds modules that it trains beside the model's own, with weights of this dtype; their names begin with
+  /// "critic.", by which checkpoints tell them from the model. Empty: there are none.
+  std::function<void(const core::Config&, model::CausalLm& model, at::ScalarType dtype)> extend = {};
 };
 
 /// All of them, each declared beside its code and listed once, in methods.cpp.

@@ -44,17 +44,27 @@ void ModelSetup::check_output(const core::Config& config) {
         config.position("model.path"), described_.files->path().string(), method.name);
   }
   if (method.num_labels == 0) return;
-  if (described_.files) {
-    described_.files = described_.files->as_scoring(method.num_labels);
-    described_.config = described_.files->config();
-  } else {
-    described_.config.num_labels = method.num_labels;
-  }
+  make_scoring(method.num_labels);
   if (described_.config.num_labels != method.num_labels) {
     core::fail(core::ExitCode::kBadConfig,
                "{}: error: model.path has num_labels {} but method.name: {} needs {}",
                config.position("model.path"), described_.config.num_labels, method.name, method.num_labels);
   }
+}
+
+void ModelSetup::make_scoring(int64_t num_labels) {
+  if (described_.files) {
+    described_.files = described_.files->as_scoring(num_labels);
+    described_.config = described_.files->config();
+  } else {
+    described_.config.num_labels = num_labels;
+  }
+}
+
+ModelSetup ModelSetup::as_scoring() const {
+  ModelSetup scoring = *this;
+  scoring.make_scoring(1);
+  return scoring;
 }
 
 std::vector<std::string> ModelSetup::notices() const {
@@ -137,6 +147,14 @@ TrainedModel build_trained_model(const core::Config& config, const ModelSetup& s
   trained.adapter = options.path
                         ? lora::load_adapter(*trained.model, lora::open_adapter(*options.path), masters)
                         : lora::apply(*trained.model, options, seed, masters);
+  return trained;
+}
+
+TrainedModel build_extended_model(const core::Config& config, const ModelSetup& setup,
+                                  at::ScalarType compute) {
+  TrainedModel trained = build_trained_model(config, setup, compute);
+  const MethodKind& method = find_method(config.get<MethodOptions>().name);
+  if (method.extend) method.extend(config, *trained.model, ops::sum_dtype(compute));
   return trained;
 }
 

@@ -26,6 +26,8 @@ class ModelSetup {
   core::DType saved_dtype() const;           ///< element type of saved weights: model.dtype, `auto` resolved
 
   const model::TransformerConfig& config() const { return described_.config; }
+  /// The same files for a model that scores with one label: their score, or a new one.
+  ModelSetup as_scoring() const;
   void check() const;  ///< names, shapes and types of all tensors, without reading one
   /// The model without weights, to be adapted and cut.
   std::shared_ptr<model::CausalLm> build() const;
@@ -37,6 +39,7 @@ class ModelSetup {
 
  private:
   void check_output(const core::Config& config);
+  void make_scoring(int64_t num_labels);
 
   generate::ModelDescription described_;
   std::string dtype_;
@@ -54,6 +57,9 @@ struct TrainedModel {
 
 /// Without weights, but for the adapter's, which are in the master dtype of `compute`.
 TrainedModel build_trained_model(const core::Config& config, const ModelSetup& setup, at::ScalarType compute);
+/// The same with the modules that method.name trains beside the model's own (MethodKind::extend).
+TrainedModel build_extended_model(const core::Config& config, const ModelSetup& setup,
+                                  at::ScalarType compute);
 /// Reads or makes the weights of what build_trained_model() made, cut or not. Collective over ranks that hold
 /// parts of one matrix.
 void fill_trained_model(const TrainedModel& trained, const ModelSetup& setup, at::ScalarType compute,

@@ -17,20 +17,6 @@
 namespace phalanx::trainer {
 namespace {
 
-/// A tied matrix gets both of its gradients in the backward here, so that stages, which have one of its uses
-/// each, could not add them in the order in which one rank does.
-void check_order_of_gradients(const parallel::DistributedModel& model) {
-  model::CausalLm& lm = model.model();
-  const bool is_tied = lm.config().tie_word_embeddings && lm.config().num_labels == 0;
-  if (!model.options().mesh_invariant || model.mesh().shape().pp == 1 || !is_tied) return;
-  if (!lm.output_weight().requires_grad()) return;
-  core::fail(core::ExitCode::kBadConfig,
-             "parallel.pp is {} but must be 1 with run.determinism: mesh_invariant where a method of "
-             "log-probabilities trains a tied embedding; use dp or zero, train an adapter, or turn "
-             "mesh_invariant off",
-             model.mesh().shape().pp);
-}
-
 /// A model of files, as it is.
 FrozenModel frozen_files(const std::shared_ptr<const ModelSetup>& setup, uint64_t seed) {
   return {[setup] { return setup->build(); },

@@ -64,11 +64,54 @@ void declare_online_keys(SectionBuilder<MethodOptions>& s) {
           {.help = "JSONL of recorded answers with rewards to learn from, in place of sampling."});
 }
 
+void declare_critic_keys(SectionBuilder<MethodOptions>& s) {
+  s.field(
+      "critic", &MethodOptions::critic,
+      {.help = "ppo: what estimates the value of an answer so far. head: a row on the policy's last hidden "
+               "states (default); separate: a model of its own.",
+       .one_of = {"head", "separate"}});
+  s.field("value_model", &MethodOptions::value_model,
+          {.help = "ppo, critic separate: folder that the critic begins with, a reward model or its adapter; "
+                   "without it a copy of model.path with a new score."});
+  s.field("vf_coef", &MethodOptions::vf_coef,
+          {.help = "ppo: weight of the value loss (default 0.1).", .min = 0});
+  s.field(
+      "cliprange_value", &MethodOptions::cliprange_value,
+      {.help = "ppo: values are clipped to this distance from those before the first update (default 0.2).",
+       .min = 0});
+  s.field("gamma", &MethodOptions::gamma,
+          {.help = "ppo: discount of a token's reward (default 1).", .min = 0, .max = 1});
+  s.field("lam", &MethodOptions::lam,
+          {.help = "ppo: lambda of generalised advantage estimation (default 0.95).", .min = 0, .max = 1});
+  s.field("whiten_rewards", &MethodOptions::whiten_rewards,
+          {.help = "ppo: rewards of tokens get standard deviation 1 (default false)."});
+  s.field("missing_eos_penalty", &MethodOptions::missing_eos_penalty,
+          {.help = "ppo: taken off the score of an answer that reached max_completion_length.", .min = 0});
+  s.field(
+      "kl_estimator", &MethodOptions::kl_estimator,
+      {.help = "ppo: a token's distance from the reference. k1: the log ratio (default); k3: never negative, "
+               "less variance.",
+       .one_of = {"k1", "k3"}});
+  s.field("adap_kl_ctrl", &MethodOptions::adap_kl_ctrl,
+          {.help = "ppo: beta follows the distance from the reference to `target` (default false)."});
+  s.field("target", &MethodOptions::target,
+          {.help = "ppo, adap_kl_ctrl: wanted distance of an answer from the reference (default 6).",
+           .unit = "nats",
+           .min = 0,
+           .above_min = true});
+  s.field("horizon", &MethodOptions::horizon,
+          {.help = "ppo, adap_kl_ctrl: answers over which beta changes by a distance that is off by its own "
+                   "size (default 10000).",
+           .min = 0,
+           .above_min = true});
+}
+
 const bool method_registered = core::register_section<MethodOptions>(
     "method", "What the model learns from the data.", [](SectionBuilder<MethodOptions>& s) {
       s.field("name", &MethodOptions::name, {.help = "Training method.", .one_of = method_names()});
       declare_alignment_keys(s);
       declare_online_keys(s);
+      declare_critic_keys(s);
     });
 
 const bool optimizer_registered = core::register_section<OptimizerOptions>(

@@ -30,6 +30,11 @@ struct MethodOptions {
   std::optional<double> temperature, top_p, min_p, repetition_penalty;
   std::optional<int64_t> top_k;
   std::optional<std::string> rollouts;
+
+  // With a critic.
+  std::optional<std::string> critic, value_model, kl_estimator;
+  std::optional<double> vf_coef, cliprange_value, gamma, lam, missing_eos_penalty, target, horizon;
+  std::optional<bool> whiten_rewards, adap_kl_ctrl;
 };
 
 struct OptimizerOptions {

@@ -5,8 +5,6 @@
 #include <algorithm>
 #include <limits>
 
-#include "ops/sum_dtype.h"
-#include "parallel/collective_ops.h"
 #include "trainer/options.h"
 #include "trainer/preference_losses.h"
 
@@ -88,10 +86,9 @@ void mark_last_rows(data::Sequence& sequence) {
 
 at::Tensor sample_scores(parallel::DistributedModel& model, const data::Batch& local,
                          const at::Tensor& hidden) {
-  // Behind the last norm tensor parallelism adds the gradients of its ranks, which here all have the whole.
-  const at::Tensor rows = parallel::count_once_in_group(hidden, model.mesh().tp());
-  const at::Tensor scores = model.model().head().scores(rows, model.model().output_weight()).select(1, 0);
-  const at::Tensor wide = scores.to(ops::sum_dtype(scores));
+  const at::Tensor wide = row_scores(hidden, model.mesh().tp(), [&](const at::Tensor& rows) {
+    return model.model().head().scores(rows, model.model().output_weight());
+  });
   return sum_by_sample(wide * row_values(local, kIsLast, wide.options().requires_grad(false)), local,
                        model.mesh().cp());
 }

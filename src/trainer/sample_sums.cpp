@@ -5,6 +5,7 @@
 #include <limits>
 #include <stdexcept>
 
+#include "core/error.h"
 #include "ops/sum_dtype.h"
 #include "parallel/collective_ops.h"
 
@@ -26,10 +27,29 @@ at::Tensor named_values(const data::Values& values, const std::string& name,
 
 }  // namespace
 
+void check_order_of_gradients(const parallel::DistributedModel& model) {
+  model::CausalLm& lm = model.model();
+  const bool is_tied = lm.config().tie_word_embeddings && lm.config().num_labels == 0;
+  if (!model.options().mesh_invariant || model.mesh().shape().pp == 1 || !is_tied) return;
+  if (!lm.output_weight().requires_grad()) return;
+  core::fail(core::ExitCode::kBadConfig,
+             "parallel.pp is {} but must be 1 with run.determinism: mesh_invariant where a method of "
+             "log-probabilities trains a tied embedding; use dp or zero, train an adapter, or turn "
+             "mesh_invariant off",
+             model.mesh().shape().pp);
+}
+
 at::Tensor row_logprobs(model::CausalLm& model, const data::Batch& local, const at::Tensor& hidden,
                         double temperature) {
   const at::Tensor scaled = temperature == 1.0 ? hidden : hidden / temperature;
   return model.head().logprobs(scaled, model.output_weight(), labels(local, hidden.device()));
+}
+
+at::Tensor row_scores(const at::Tensor& hidden, comm::Communicator& tp,
+                      const std::function<at::Tensor(const at::Tensor& hidden)>& score) {
+  // Behind the last norm tensor parallelism adds the gradients of its ranks, which here all have the whole.
+  const at::Tensor scores = score(parallel::count_once_in_group(hidden, tp)).select(1, 0);
+  return scores.to(ops::sum_dtype(scores));
 }
 
 at::Tensor sum_by_sample(const at::Tensor& rows, const data::Batch& local, comm::Communicator& cp) {

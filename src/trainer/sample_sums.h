@@ -1,6 +1,7 @@
 #pragma once
 #include <ATen/core/Tensor.h>
 
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -14,10 +15,20 @@
 /// also under context parallelism; samples are always whole.
 namespace phalanx::trainer {
 
+/// For methods of log-probabilities: a tied matrix gets both of its gradients in their backward, so that
+/// stages, which have one of its uses each, could not add them in the order in which one rank does.
+/// @throws core::Error (78) where stages of such a model should be mesh_invariant.
+void check_order_of_gradients(const parallel::DistributedModel& model);
+
 /// log p(label) of each row [N] in nats, 0 where ignored: differentiable. Logits are divided by
 /// `temperature`.
 at::Tensor row_logprobs(model::CausalLm& model, const data::Batch& local, const at::Tensor& hidden,
                         double temperature = 1.0);
+
+/// The score of each row [N] under score.weight [1, h], in the dtype of sums: differentiable. `score` makes
+/// it of hidden states.
+at::Tensor row_scores(const at::Tensor& hidden, comm::Communicator& tp,
+                      const std::function<at::Tensor(const at::Tensor& hidden)>& score);
 
 /// Sums of `rows` [N] over each sample: [S], on every rank of `cp` the whole sums. Forward sends S numbers
 /// over `cp`, the backward nothing: each rank computes the whole loss from them, and the gradients of the

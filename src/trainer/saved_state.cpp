@@ -29,28 +29,31 @@ void add_slices(const std::string& name, const OwnedPiece& piece, const at::Tens
   }
 }
 
+std::string weight_name(const std::string& name) {
+  return name.starts_with(kCriticPrefix) ? name : std::string(checkpoint::kWeightPrefix) + name;
+}
+
 }  // namespace
 
 std::vector<TensorSlice> owned_state(const FlatParameters& parameters, const Optimizer& optimizer,
-                                     bool with_copies) {
+                                     const std::string& prefix, bool with_copies) {
   std::vector<TensorSlice> slices;
   const auto pieces = parameters.owned_pieces();
   for (const OwnedPiece& piece : pieces) {
     if (with_copies || !piece.slot->traits.is_copy)
-      add_slices(std::string(checkpoint::kWeightPrefix) + piece.slot->name, piece, parameters.master(piece),
-                 slices);
+      add_slices(weight_name(prefix + piece.slot->name), piece, parameters.master(piece), slices);
   }
   for (const auto& [name, buffer] : optimizer.state()) {
     for (const OwnedPiece& piece : pieces) {
       if (with_copies || !piece.slot->traits.is_copy)
-        add_slices("optimizer." + name + "." + piece.slot->name, piece,
+        add_slices("optimizer." + name + "." + prefix + piece.slot->name, piece,
                    buffer.narrow(0, piece.owned_offset, piece.numel), slices);
     }
   }
   return slices;
 }
 
-void take_masters(FlatParameters& parameters, const std::vector<TensorSlice>& slices) {
+size_t take_masters(FlatParameters& parameters, std::span<const TensorSlice> slices) {
   const at::NoGradGuard no_grad;
   size_t next = 0;
   for (const OwnedPiece& piece : parameters.owned_pieces()) {
@@ -59,6 +62,7 @@ void take_masters(FlatParameters& parameters, const std::vector<TensorSlice>& sl
     for (size_t i = 0; i < count; ++i) parts.push_back(slices[next++].local.reshape(-1));
     parameters.set_master(piece, count == 1 ? parts[0] : at::cat(parts));
   }
+  return next;
 }
 
 }  // namespace phalanx::trainer

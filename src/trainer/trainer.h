@@ -32,15 +32,24 @@ struct TrainerOptions {
   int64_t max_steps = 1;
 };
 
-/// One optimizer step over all ranks of the mesh. Everything it works with is handed in and outlives it.
+/// One optimizer step over all ranks of the mesh, of a model and of its method's companions: one gradient
+/// norm, one learning rate. Everything it works with is handed in and outlives it.
 class Trainer {
  public:
+  /// A model with what moves it.
+  struct Part {
+    Companion trained;
+    Optimizer* optimizer;
+  };
+
   Trainer(parallel::DistributedModel& model, Method& method, Optimizer& optimizer,
           const TrainerOptions& options);
 
   /// @throws core::Error (76) on every rank, before any weight moved, if loss or gradient norm is not finite.
   StepStats train_step();
 
+  /// The model, then the companions.
+  const std::vector<Part>& parts() const { return parts_; }
   int64_t steps_done() const { return step_; }
   int64_t tokens_seen() const { return tokens_seen_; }
 
@@ -51,10 +60,13 @@ class Trainer {
   void restore(const checkpoint::State& loaded);
 
  private:
+  double forward_backward(const Part& part, const std::vector<data::Batch>& local);
+
   parallel::DistributedModel& model_;
   Method& method_;
-  Optimizer& optimizer_;
   TrainerOptions options_;
+  std::vector<std::unique_ptr<Optimizer>> of_companions_;
+  std::vector<Part> parts_;
   int64_t step_ = 0;
   int64_t tokens_seen_ = 0;
 };

@@ -62,7 +62,7 @@ class TrainingRun {
         model_setup_(config),
         mesh_(group, checked_shape()),
         compute_(compute_dtype(train_.precision)),
-        trained_(build_trained_model(config, model_setup_, compute_)),
+        trained_(build_extended_model(config, model_setup_, compute_)),
         distributed_(trained_.model, mesh_, distributed_options()),
         store_(group, run_.output_dir + "/checkpoints", config.get<checkpoint::CheckpointOptions>(),
                [](const std::string& line) { core::log_warning("{}", line); }),
@@ -91,6 +91,11 @@ class TrainingRun {
   }
   std::unique_ptr<Optimizer> take_weights();
   bool train_until_stopped(const core::StopRequest& stop);  ///< @throws core::Stopped
+  int64_t sum_over_parts(int64_t (parallel::DistributedModel::*count)() const) const {
+    int64_t sum = 0;
+    for (const Trainer::Part& part : trainer_.parts()) sum += (part.trained.model.*count)();
+    return sum;
+  }
   void announce() const;
   void resume();
   void write_row(const ordered_json& row) {
@@ -191,7 +196,8 @@ void TrainingRun::announce() const {
   core::log_note(
       "model: {} parameters, {} of them trained; compute {}; {} rank(s) x {} thread(s); {} steps of {} "
       "sequences",
-      distributed_.num_parameters(), distributed_.num_trained(), c10::toString(compute_), group_.size(),
+      sum_over_parts(&parallel::DistributedModel::num_parameters),
+      sum_over_parts(&parallel::DistributedModel::num_trained), c10::toString(compute_), group_.size(),
       at::get_num_threads(), max_steps_, train_.global_batch_size);
 }
 
@@ -201,7 +207,7 @@ ordered_json TrainingRun::fingerprint() const {
   return {{"run.seed", run_.seed},
           {"train.global_batch_size", train_.global_batch_size},
           {"samples per epoch", task_->epoch_size()},
-          {"trained parameters", distributed_.num_trained()},
+          {"trained parameters", sum_over_parts(&parallel::DistributedModel::num_trained)},
           {"optimizer.name", config_.get<OptimizerOptions>().name}};
 }
 
@@ -276,9 +282,12 @@ void TrainingRun::save_checkpoint(bool is_last) {
 }
 
 void TrainingRun::save_final() {
+  const std::string folder = run_.output_dir + "/final";
   distributed_.with_whole_weights([&](const model::WeightSource& weights) {
-    write_final_model(run_.output_dir + "/final", config_, model_setup_, weights, compute_);
+    const auto build = [&] { return build_trained_model(config_, model_setup_, compute_); };
+    write_final_model(folder, build, model_setup_, weights, compute_);
   });
+  method_->write_companions(folder);
   group_.barrier();
 }
 

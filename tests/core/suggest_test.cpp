@@ -25,6 +25,7 @@ TEST(OurNameOf, TranslatesThePeersKeys) {
   EXPECT_EQ(our_name_of("cutoff_len"), "data.sequence_length");
   EXPECT_EQ(our_name_of("tensor_parallel_degree"), "parallel.tp");
   EXPECT_EQ(our_name_of("lora_rank"), "lora.r");
+  EXPECT_EQ(our_name_of("kl_coef"), "method.beta");
   EXPECT_EQ(our_name_of("max_steps"), std::nullopt);  // ours already
 }
 

@@ -70,14 +70,26 @@ std::vector<double> leave_one_out_advantages(const Rewards& rewards, size_t grou
   return result;
 }
 
-void whiten(std::vector<double>& values) {
+void whiten(std::vector<double>& values, bool shifts_mean) {
   double mean = 0, squares = 0;
   for (const double value : values) mean += value;
   mean /= static_cast<double>(values.size());
   for (const double value : values) squares += (value - mean) * (value - mean);
-  const double spread =
-      values.size() < 2 ? 0.0 : std::sqrt(squares / (static_cast<double>(values.size()) - 1));
-  for (double& value : values) value = (value - mean) / (spread + 1e-8);
+  const double variance = values.size() < 2 ? 0.0 : squares / (static_cast<double>(values.size()) - 1);
+  for (double& value : values)
+    value = (value - mean) / std::sqrt(variance + 1e-8) + (shifts_mean ? 0.0 : mean);
+}
+
+std::vector<double> generalised_advantages(const std::vector<double>& rewards,
+                                           const std::vector<double>& values, double gamma, double lam) {
+  std::vector<double> advantages(rewards.size());
+  double next_value = 0, next_advantage = 0;
+  for (size_t t = rewards.size(); t-- > 0;) {
+    const double delta = rewards[t] + gamma * next_value - values[t];
+    advantages[t] = next_advantage = delta + gamma * lam * next_advantage;
+    next_value = values[t];
+  }
+  return advantages;
 }
 
 double share_without_spread(const Rewards& rewards, size_t group_size) {

@@ -18,9 +18,17 @@ std::vector<double> group_advantages(const Rewards& rewards, size_t group_size, 
 /// @param normalize  then (A - mean) / (std + 1e-4) over the batch.
 std::vector<double> leave_one_out_advantages(const Rewards& rewards, size_t group_size, bool normalize);
 
-/// (x - mean) / (std + 1e-8) over all numbers, std unbiased: REINFORCE++ (Hu 2025, arXiv:2501.03262)
+/// (x - mean) / sqrt(var + 1e-8) over all numbers, var unbiased: REINFORCE++ (Hu 2025, arXiv:2501.03262)
 /// normalises the advantages of all tokens of a batch; PPO implementations call it whitening.
-void whiten(std::vector<double>& values);
+/// @param shifts_mean  false: the mean stays as it is.
+void whiten(std::vector<double>& values, bool shifts_mean = true);
+
+/// Generalised advantage estimation (Schulman et al. 2015, arXiv:1506.02438) over the tokens of one answer,
+/// behind whose last one nothing is worth anything:
+///
+///     delta_t = r_t + gamma V_(t+1) - V_t,   A_t = delta_t + gamma lam A_(t+1)
+std::vector<double> generalised_advantages(const std::vector<double>& rewards,
+                                           const std::vector<double>& values, double gamma, double lam);
 
 /// Of the numbers that there are; NaN for fewer than one (mean) or two (std, unbiased).
 double mean_of(const Rewards& values);

@@ -72,14 +72,16 @@ std::vector<data::Batch> join_share(const Share& share, const LoaderOptions& siz
 
 }  // namespace
 
-std::vector<data::Batch> batches_of_rank(const Generation& generation, const TokenAdvantages& advantages,
-                                         int64_t first, const LoaderOptions& sizes, bool masks_truncated) {
+std::vector<data::Batch> batches_of_rank(const Generation& generation, const PolicyTargets& targets,
+                                         int64_t first, const LoaderOptions& sizes,
+                                         const std::function<bool(const Rollout&)>& counts) {
   const std::vector<Entry> entries = entries_of(generation);
   return join_share(share_of_rank(first, sizes.global_batch_size, sizes), sizes, [&](size_t i) {
     const Rollout& rollout = *entries[i].rollout;
-    const bool is_masked = masks_truncated && rollout.finish_reason == "length";
-    data::Sequence sequence = sequence_of(entries[i], !is_masked);
-    add_row_values(sequence, kAdvantages, advantages[i]);
+    data::Sequence sequence = sequence_of(entries[i], counts(rollout));
+    add_row_values(sequence, kAdvantages, targets.advantages[i]);
+    if (!targets.returns.empty()) add_row_values(sequence, kReturns, targets.returns[i]);
+    if (!rollout.values.empty()) add_row_values(sequence, kOldValues, rollout.values);
     if (!rollout.old_logprobs.empty()) add_row_values(sequence, kOldLogprobs, rollout.old_logprobs);
     if (!rollout.sampling_logprobs.empty())
       add_row_values(sequence, kSamplingLogprobs, rollout.sampling_logprobs);
@@ -87,9 +89,9 @@ std::vector<data::Batch> batches_of_rank(const Generation& generation, const Tok
   });
 }
 
-void fill_logprobs(Generation& generation, std::vector<double> Rollout::*member,
-                   parallel::DistributedModel& model, const LoaderOptions& sizes,
-                   const std::function<at::Tensor(const data::Batch& local)>& logprobs) {
+void fill_tokens(Generation& generation, std::vector<double> Rollout::*member,
+                 parallel::DistributedModel& model, const LoaderOptions& sizes,
+                 const std::function<at::Tensor(const data::Batch& local)>& of_rows) {
   const std::vector<Entry> entries = entries_of(generation);
   std::vector<double> begin = {0};  // of each rollout among all tokens
   for (const Entry& entry : entries)
@@ -106,7 +108,7 @@ void fill_logprobs(Generation& generation, std::vector<double> Rollout::*member,
   double* values = all.mutable_data_ptr<double>();
   for (const data::Batch& batch : batches) {
     const data::Batch local = model.local(batch);
-    const at::Tensor rows = logprobs(local);
+    const at::Tensor rows = of_rows(local);
     if (!rows.defined()) continue;
     const at::Tensor host = rows.to(at::kDouble).cpu().contiguous();
     for (size_t row = 0; row < local.labels.size(); ++row) {

@@ -16,17 +16,20 @@ namespace phalanx::trainer {
 inline constexpr const char* kAdvantages = "advantages";
 inline constexpr const char* kOldLogprobs = "old_logprobs";
 inline constexpr const char* kSamplingLogprobs = "sampling_logprobs";
+inline constexpr const char* kOldValues = "old_values";
+inline constexpr const char* kReturns = "returns";
 
 /// The micro-batches of this rank's part of rollouts [first, first + global batch) of a generation, an answer
-/// in each sequence. @param masks_truncated  answers with finish_reason "length" have no target.
-std::vector<data::Batch> batches_of_rank(const Generation& generation, const TokenAdvantages& advantages,
-                                         int64_t first, const LoaderOptions& sizes, bool masks_truncated);
+/// in each sequence. @param counts  whether an answer has targets.
+std::vector<data::Batch> batches_of_rank(const Generation& generation, const PolicyTargets& targets,
+                                         int64_t first, const LoaderOptions& sizes,
+                                         const std::function<bool(const Rollout&)>& counts);
 
-/// Fills `member` of every rollout, [tokens], with what `logprobs` gives for its rows: the ranks share out
-/// the rollouts, all get all. Collective over the mesh.
-void fill_logprobs(Generation& generation, std::vector<double> Rollout::*member,
-                   parallel::DistributedModel& model, const LoaderOptions& sizes,
-                   const std::function<at::Tensor(const data::Batch& local)>& logprobs);
+/// Fills `member` of every rollout, [tokens], with what `of_rows` gives for its rows [N] (undefined on ranks
+/// without the last layers): the ranks share out the rollouts, all get all. Collective over the mesh.
+void fill_tokens(Generation& generation, std::vector<double> Rollout::*member,
+                 parallel::DistributedModel& model, const LoaderOptions& sizes,
+                 const std::function<at::Tensor(const data::Batch& local)>& of_rows);
 
 /// Figures of a generation under TRL's names: reward, reward_std, frac_reward_zero_std, rewards/TERM/mean and
 /// /std, completions/mean_length ...

@@ -56,6 +56,8 @@ ordered_json to_row(const RolloutGroup& group) {
       row, "old_logprobs", group, [](const Rollout& r) -> auto& { return r.old_logprobs; });
   add_lists<Numbers>(
       row, "ref_logprobs", group, [](const Rollout& r) -> auto& { return r.ref_logprobs; });
+  add_lists<Numbers>(
+      row, "values", group, [](const Rollout& r) -> auto& { return r.values; });
   row["record_id"] = group.record_id;
   return row;
 }
@@ -107,6 +109,7 @@ RolloutGroup read_row(const json& row) {
   numbers("sampling_logprobs", &Rollout::sampling_logprobs);
   numbers("old_logprobs", &Rollout::old_logprobs);
   numbers("ref_logprobs", &Rollout::ref_logprobs);
+  numbers("values", &Rollout::values);
   if (row.contains("reward_terms")) {
     for (const auto& [name, values] : row["reward_terms"].items())
       read_list(row["reward_terms"], name.c_str(), group,

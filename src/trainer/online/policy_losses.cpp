@@ -64,6 +64,21 @@ void add_clip_metrics(const at::Tensor& ratio, const at::Tensor& advantages, con
   add("clip_ratio/region_mean", low.logical_or(high));
 }
 
+/// Adds means over counted rows.
+class RowMeans {
+ public:
+  RowMeans(const at::Tensor& mask, MetricSums& metrics)
+      : mask_(mask), count_(mask.sum().item<double>()), metrics_(metrics) {}
+  void add(const char* name, const at::Tensor& values) const {
+    metrics_.add_rows(name, (values * mask_).sum().item<double>(), count_);
+  }
+
+ private:
+  const at::Tensor& mask_;
+  double count_;
+  MetricSums& metrics_;
+};
+
 /// A sample's advantage: the same on all its counted rows, on every rank of `cp`.
 at::Tensor sample_advantages(const PolicyRows& rows, const at::Tensor& lengths, const data::Batch& local,
                              comm::Communicator& cp) {
@@ -123,6 +138,32 @@ at::Tensor rloo_loss(const PolicyRows& rows, const PolicyLossOptions& options, c
   add_clip_metrics(ratio.detach(), advantages, at::ones_like(ratio), options, metrics, kOfSamples);
   const at::Tensor losses = -at::minimum(ratio * advantages, clipped(ratio, options) * advantages);
   return count_value_once(losses.sum() / totals.samples, cp);
+}
+
+at::Tensor ppo_loss(const PolicyRows& rows, const PolicyLossOptions& options, const PolicyTotals& totals,
+                    const data::Batch& local, comm::Communicator& cp, MetricSums& metrics) {
+  const at::Tensor loss = policy_loss(rows, options, totals, local, cp, metrics);
+  const RowMeans means(rows.mask, metrics);
+  const at::Tensor log_ratio = (rows.logprobs - rows.old_logprobs).detach() * rows.mask,
+                   ratio = log_ratio.exp();
+  means.add("policy/approxkl_avg", log_ratio.square() / 2);
+  means.add("policy/clipfrac_avg",
+            (clipped(ratio, options) * rows.advantages < ratio * rows.advantages).to(ratio.scalar_type()));
+  means.add("val/ratio", ratio);
+  metrics.add_rows("loss/policy_avg", loss.item<double>() * totals.tokens, rows.mask.sum().item<double>());
+  return loss;
+}
+
+at::Tensor value_loss(const ValueRows& rows, double cliprange, const PolicyTotals& totals,
+                      MetricSums& metrics) {
+  const at::Tensor apart = (rows.values - rows.old_values).clamp(-cliprange, cliprange);
+  const at::Tensor free = (rows.values - rows.returns).square();
+  const at::Tensor held = (rows.old_values + apart - rows.returns).square();
+  const at::Tensor losses = at::maximum(free, held) / 2;
+  const RowMeans means(rows.mask, metrics);
+  means.add("loss/value_avg", losses.detach());
+  means.add("val/clipfrac_avg", (held > free).to(free.scalar_type()));
+  return (losses * rows.mask).sum() / std::max(1.0, totals.tokens);
 }
 
 }  // namespace phalanx::trainer

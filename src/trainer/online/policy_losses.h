@@ -24,7 +24,7 @@ struct PolicyLossOptions {
   std::string importance_sampling_level = "token";  // token | sequence (GSPO)
   double epsilon = 0.2, epsilon_high = 0.2;
   std::optional<double> delta;  // upper bound of the unclipped ratio (two-sided clipping)
-  double beta = 0;
+  double beta = 0;              ///< where it lowers rewards: of the first generation
   bool use_bias_correction_kl = true;
   double sapo_temperature_pos = 1.0, sapo_temperature_neg = 1.05;
   int64_t max_completion_length = 512;
@@ -60,5 +60,24 @@ at::Tensor policy_loss(const PolicyRows& rows, const PolicyLossOptions& options,
 /// exp(sum over the sample of log p - log p_old). A is that of the sample's first counted row.
 at::Tensor rloo_loss(const PolicyRows& rows, const PolicyLossOptions& options, const PolicyTotals& totals,
                      const data::Batch& local, comm::Communicator& cp, MetricSums& metrics);
+
+/// Proximal policy optimisation (Schulman et al. 2017, arXiv:1707.06347): policy_loss() of loss_type bnpo,
+/// the mean over all tokens of -min(ratio A, clip(ratio) A). Adds to `metrics` under TRL's names, too:
+/// policy/approxkl_avg (half the mean squared log ratio), policy/clipfrac_avg, loss/policy_avg, val/ratio.
+at::Tensor ppo_loss(const PolicyRows& rows, const PolicyLossOptions& options, const PolicyTotals& totals,
+                    const data::Batch& local, comm::Communicator& cp, MetricSums& metrics);
+
+/// The rows of one micro-batch as a critic sees them, [N] each.
+struct ValueRows {
+  at::Tensor values;      // of the critic, differentiable
+  at::Tensor old_values;  // before the first update
+  at::Tensor returns;
+  at::Tensor mask;  // 1 or 0
+};
+
+/// Half the mean over all tokens of max((V - R)^2, (clip(V, V_old - cliprange, V_old + cliprange) - R)^2), as
+/// PPO implementations clip values. Adds to `metrics` loss/value_avg, val/clipfrac_avg.
+at::Tensor value_loss(const ValueRows& rows, double cliprange, const PolicyTotals& totals,
+                      MetricSums& metrics);
 
 }  // namespace phalanx::trainer

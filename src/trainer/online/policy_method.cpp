@@ -10,10 +10,11 @@
 #include "core/run_options.h"
 #include "trainer/data_setup.h"
 #include "trainer/next_token.h"
-#include "trainer/online/advantages.h"
+#include "trainer/online/critic.h"
 #include "trainer/online/generation_batches.h"
 #include "trainer/online/policy_rule.h"
 #include "trainer/online/rollout_source.h"
+#include "trainer/online/separate_critic.h"
 #include "trainer/options.h"
 #include "trainer/reference.h"
 
@@ -27,9 +28,10 @@ class PolicyTask : public Task {
       : config_(config),
         setup_(setup),
         rule_(rule),
-        options_(policy_options(config.get<MethodOptions>(), rule.defaults)),
+        options_(policy_options(config, rule.defaults)),
         source_(config, setup, options_, group.rank() == 0) {
     check_sizes();
+    if (rule.has_critic && options_.critic.kind == "separate") separate_critic_.emplace(config, setup);
   }
 
   std::string report() const override { return source_.report(); }
@@ -46,6 +48,9 @@ class PolicyTask : public Task {
     const auto seed = static_cast<uint64_t>(config_.get<core::RunOptions>().seed);
     return {[this] { return setup_.build(); },
             [this, seed](model::CausalLm& model, at::ScalarType dtype) { setup_.fill(model, dtype, seed); }};
+  }
+  std::unique_ptr<Critic> make_critic(parallel::DistributedModel& policy) const {
+    return separate_critic_ ? separate_critic_->start(policy) : make_value_head(policy);
   }
   std::optional<int64_t> max_eval_prompts() const { return config_.get<EvalOptions>().max_sequences; }
 
@@ -66,6 +71,7 @@ class PolicyTask : public Task {
   const PolicyRule& rule_;
   PolicyOptions options_;
   RolloutSource source_;
+  std::optional<SeparateCritic> separate_critic_;
 };
 
 class PolicyMethod : public Method {
@@ -76,17 +82,20 @@ class PolicyMethod : public Method {
         options_(task.options()),
         model_(model),
         sizes_(loader_options(sizes, model)),
-        needs_old_(options_.steps_per_cycle() > 1 ||
-                   (task.rule().beta_is_in_reward && options_.loss.beta != 0)) {
+        needs_old_(options_.steps_per_cycle() > 1 || task.rule().has_critic ||
+                   (task.rule().beta_is_in_reward && options_.loss.beta != 0)),
+        kl_control_(options_.loss.beta, options_.kl_control) {
+    check_order_of_gradients(model);
     if (options_.loss.beta != 0) reference_ = make_reference(task.reference(), trained, model);
+    if (task.rule().has_critic) critic_ = task.make_critic(model);
   }
 
   std::vector<data::Batch> load(int64_t step) override {
     const int64_t number = step / options_.steps_per_cycle();
     if (number != number_) begin_generation(number, step % options_.steps_per_cycle() != 0);
     const int64_t slice = step % options_.steps_per_generation;
-    return batches_of_rank(generation_, advantages_, slice * sizes_.global_batch_size, sizes_,
-                           options_.mask_truncated_completions);
+    return batches_of_rank(generation_, targets_, slice * sizes_.global_batch_size, sizes_,
+                           [this](const Rollout& rollout) { return counts(rollout); });
   }
 
   void begin_step(std::vector<data::Batch>& local, const TokenCounts& counts) override {
@@ -103,7 +112,7 @@ class PolicyMethod : public Method {
     const auto values = [&](const char* name) {
       return local.row_values.contains(name) ? row_values(local, name, like) : at::Tensor();
     };
-    rows.mask = labels(local, output.hidden.device()).ne(data::kIgnoredLabel).to(like);
+    rows.mask = counted_rows(local, like);
     rows.advantages = row_values(local, kAdvantages, like);
     rows.old_logprobs = values(kOldLogprobs);
     if (!rows.old_logprobs.defined()) rows.old_logprobs = rows.logprobs.detach();
@@ -113,9 +122,28 @@ class PolicyMethod : public Method {
       metrics_.add_rows("sampling/sampling_logp_difference/mean", apart.sum().item<double>(),
                         rows.mask.sum().item<double>());
     }
-    const at::Tensor loss =
-        task_.rule().loss(rows, options_.loss, totals_, local, model_.mesh().cp(), metrics_);
+    at::Tensor loss = task_.rule().loss(rows, options_.loss, totals_, local, model_.mesh().cp(), metrics_);
+    const at::Tensor value = critic_ ? critic_->values_beside(output.hidden) : at::Tensor();
+    if (value.defined()) loss = loss + value_loss_(value, local);
     return with_auxiliary_loss(loss, model, output);
+  }
+
+  std::vector<Companion> companions() override {
+    return critic_ ? critic_->companions(value_loss_) : std::vector<Companion>();
+  }
+  void write_companions(const std::filesystem::path& final_folder) override {
+    if (critic_) critic_->write(final_folder);
+  }
+
+  /// Of the generation that is learned from, and what beta is after it.
+  nlohmann::ordered_json state() const override {
+    return {{"generation", known_}, {"beta", beta_}, {"next_beta", kl_control_.beta()}};
+  }
+  void restore(const nlohmann::ordered_json& state) override {
+    if (!state.contains("generation")) return;
+    known_ = state["generation"].get<int64_t>();
+    beta_ = state["beta"].get<double>();
+    kl_control_.set_beta(state["next_beta"].get<double>());
   }
 
   std::vector<Metric> metrics() override {
@@ -139,20 +167,53 @@ class PolicyMethod : public Method {
 
  private:
   void begin_generation(int64_t number, bool is_begun) {
-    generation_ = task_.source().generation(number, is_begun, model_, stop_, [&](Generation& fresh) {
-      const double temperature = options_.sampling.temperature;
-      if (needs_old_) {
-        fill_logprobs(fresh, &Rollout::old_logprobs, model_, sizes_,
-                      [&](const data::Batch& local) { return logprobs_of(model_, local, temperature); });
-      }
-      if (reference_ && task_.rule().beta_is_in_reward) {
-        fill_logprobs(fresh, &Rollout::ref_logprobs, model_, sizes_,
-                      [&](const data::Batch& local) { return reference_->logprobs(local, temperature); });
-      }
-    });
+    generation_ = task_.source().generation(number, is_begun, model_, stop_,
+                                            [&](Generation& fresh) { complete(fresh); });
     number_ = number;
-    advantages_ = task_.rule().advantages(generation_, options_);
+    const bool is_new = known_ != number;  // else the run goes on in the middle of it
+    known_ = number;
+    if (is_new) beta_ = kl_control_.beta();
+    targets_ = task_.rule().targets(generation_, options_, beta_);
+    if (is_new)
+      kl_control_.update(targets_.kl,
+                         static_cast<double>(generation_.size() * generation_[0].rollouts.size()));
     generation_metrics_ = generation_metrics(generation_);
+    generation_metrics_.insert(generation_metrics_.end(), targets_.metrics.begin(), targets_.metrics.end());
+  }
+
+  void complete(Generation& fresh) {
+    const double temperature = options_.sampling.temperature;
+    if (needs_old_) {
+      fill_tokens(fresh, &Rollout::old_logprobs, model_, sizes_,
+                  [&](const data::Batch& local) { return logprobs_of(model_, local, temperature); });
+    }
+    if (reference_ && task_.rule().beta_is_in_reward) {
+      fill_tokens(fresh, &Rollout::ref_logprobs, model_, sizes_,
+                  [&](const data::Batch& local) { return reference_->logprobs(local, temperature); });
+    }
+    if (critic_) {
+      fill_tokens(fresh, &Rollout::values, model_, sizes_,
+                  [&](const data::Batch& local) { return critic_->values(local); });
+    }
+    model_.drop_gathered();
+  }
+
+  /// A critic learns nothing from an answer that could not be judged.
+  bool counts(const Rollout& rollout) const {
+    const bool is_masked = options_.mask_truncated_completions && rollout.finish_reason == "length";
+    return !is_masked && (rollout.reward || !critic_);
+  }
+
+  static at::Tensor counted_rows(const data::Batch& local, const at::TensorOptions& like) {
+    return labels(local, like.device()).ne(data::kIgnoredLabel).to(like);
+  }
+
+  at::Tensor value_loss_of(const at::Tensor& values, const data::Batch& local) {
+    const at::TensorOptions like = values.options().requires_grad(false);
+    const ValueRows rows{values, row_values(local, kOldValues, like), row_values(local, kReturns, like),
+                         counted_rows(local, like)};
+    const CriticOptions& options = options_.critic;
+    return options.vf_coef * value_loss(rows, options.cliprange_value, totals_, metrics_);
   }
 
   const PolicyTask& task_;
@@ -162,9 +223,16 @@ class PolicyMethod : public Method {
   bool needs_old_;
   core::StopRequest stop_;
   std::unique_ptr<Reference> reference_;
+  std::unique_ptr<Critic> critic_;
+  const ValueLoss value_loss_ = [this](const at::Tensor& values, const data::Batch& local) {
+    return value_loss_of(values, local);
+  };
   int64_t number_ = -1;  // of the generation that is learned from
+  int64_t known_ = -1;   // that of beta_
+  double beta_ = 0;
+  KlControl kl_control_;
   Generation generation_;
-  TokenAdvantages advantages_;
+  PolicyTargets targets_;
   PolicyTotals totals_;
   MetricSums metrics_;
   std::vector<Metric> generation_metrics_;
@@ -175,11 +243,25 @@ std::unique_ptr<Method> PolicyTask::start(const TrainedModel& trained, parallel:
   return std::make_unique<PolicyMethod>(*this, trained, model, sizes);
 }
 
+void extend_with_critic(const core::Config& config, model::CausalLm& model, at::ScalarType dtype) {
+  if (config.get<MethodOptions>().critic.value_or(CriticOptions().kind) == "head")
+    add_value_head(model, dtype, static_cast<uint64_t>(config.get<core::RunOptions>().seed));
+}
+
 MethodKind kind_of(const PolicyRule& rule, std::string help, const std::vector<std::string>& keys) {
   return {rule.name, std::move(help), policy_keys(keys),
           [&rule](const core::Config& config, const ModelSetup& setup, comm::Communicator& group) {
             return std::make_unique<PolicyTask>(config, setup, group, rule);
           }};
+}
+
+MethodKind ppo_kind() {
+  MethodKind kind =
+      kind_of(ppo_rule(), "Proximal policy optimisation: advantages over the values that a critic learns.",
+              {"critic", "vf_coef", "cliprange_value", "gamma", "lam", "whiten_rewards",
+               "missing_eos_penalty", "kl_estimator", "adap_kl_ctrl", "target", "horizon", "value_model"});
+  kind.extend = extend_with_critic;
+  return kind;
 }
 
 }  // namespace
@@ -193,7 +275,8 @@ std::vector<MethodKind> policy_methods() {
           {"loss_type", "delta", "importance_sampling_level", "use_bias_correction_kl", "scale_rewards"}),
       kind_of(rloo_rule(), "REINFORCE with the other answers to the prompt as baseline.",
               {"normalize_advantages"}),
-      kind_of(reinforce_pp_rule(), "REINFORCE++: advantages normalised over all tokens of a batch.", {})};
+      kind_of(reinforce_pp_rule(), "REINFORCE++: advantages normalised over all tokens of a batch.", {}),
+      ppo_kind()};
 }
 
 }  // namespace phalanx::trainer

@@ -5,7 +5,7 @@
 
 namespace phalanx::trainer {
 
-/// grpo, rloo, reinforce_pp.
+/// grpo, rloo, reinforce_pp, ppo.
 std::vector<MethodKind> policy_methods();
 
 }  // namespace phalanx::trainer

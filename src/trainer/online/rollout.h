@@ -13,6 +13,7 @@ struct Rollout {
   std::vector<double> sampling_logprobs;  ///< as the sampler saw them; empty where they were not recorded
   std::vector<double> old_logprobs;       ///< of the trainer before the first update; empty where not needed
   std::vector<double> ref_logprobs;       ///< of the reference, where the reward needs them
+  std::vector<double> values;             ///< of the critic before the first update, where there is one
   std::string text;                       ///< without special tokens
   std::string finish_reason;              ///< "stop" or "length"
   std::optional<double> reward;           ///< nothing: it could not be judged
