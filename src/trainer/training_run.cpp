@@ -22,6 +22,7 @@
 #include "parallel/parallel_options.h"
 #include "trainer/final_model.h"
 #include "trainer/metrics.h"
+#include "trainer/outage.h"
 #include "trainer/trainer.h"
 
 namespace phalanx::trainer {
@@ -96,6 +97,7 @@ class TrainingRun {
     for (const Trainer::Part& part : trainer_.parts()) sum += (part.trained.model.*count)();
     return sum;
   }
+  StepStats step_when_possible(const core::StopRequest& stop);
   void announce() const;
   void resume();
   void write_row(const ordered_json& row) {
@@ -174,7 +176,7 @@ bool TrainingRun::train_until_stopped(const core::StopRequest& stop) {
   if (due(eval.every_steps)) evaluate_now();  // of step 0, or one that a stop had interrupted
   while (trainer_.steps_done() < max_steps_) {
     const Clock::time_point start = Clock::now();
-    const StepStats stats = trainer_.train_step();
+    const StepStats stats = step_when_possible(stop);
     log_step(stats, seconds_since(start));
     const bool last = trainer_.steps_done() == max_steps_;
     if (due(eval.every_steps) || (last && eval.every_steps > 0))
@@ -187,6 +189,18 @@ bool TrainingRun::train_until_stopped(const core::StopRequest& stop) {
   }
   if (eval.every_steps > 0) evaluate_now();  // where it was turned on after the last step
   return false;
+}
+
+/// @throws core::Stopped where it had to be put off until the run was stopped or patience had ended.
+StepStats TrainingRun::step_when_possible(const core::StopRequest& stop) {
+  Outage outage(group_, stop);
+  while (true) {
+    try {
+      return trainer_.train_step();
+    } catch (const Postponed& postponed) {
+      if (!outage.wait(postponed)) throw core::Stopped();
+    }
+  }
 }
 
 void TrainingRun::announce() const {
