@@ -72,6 +72,7 @@ std::vector<float> floats(const formats::GgufFile& file, const formats::TensorIn
          file.metadata().path().string(), printable(tensor.name), core::name(tensor.dtype));
   std::vector<float> values(formats::count_elements(tensor.shape).value());
   formats::to_float(tensor.dtype, file.bytes(tensor).data(), int64_t(values.size()), values.data());
+  file.check_unchanged();
   return values;
 }
 

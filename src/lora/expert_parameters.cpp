@@ -160,6 +160,7 @@ class Splitter {
     at::Tensor tensor = at::empty(info.shape, at::kFloat);
     formats::to_float(info.dtype, files_.weights->bytes(info).data(), tensor.numel(),
                       tensor.mutable_data_ptr<float>());
+    files_.weights->check_unchanged();
     return tensor;
   }
 
