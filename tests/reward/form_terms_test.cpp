@@ -80,7 +80,7 @@ TEST(WeightedRewards, AddUpWhatCouldBeJudged) {
 /// Fails on answers of "x" until it has been asked twice.
 class SlowToAnswer : public Reward {
  public:
-  std::vector<Judgement> score(std::span<const Sample> samples) override {
+  std::vector<Judgement> score(std::span<const Sample> samples, const core::StopRequest&) override {
     std::vector<Judgement> judgements;
     ++calls;
     for (const Sample& sample : samples) {
@@ -114,7 +114,7 @@ TEST(WeightedRewards, AskAgainAboutWhatFailedAlone) {
 
 TEST(WeightedRewards, TakeNoNumberThatIsNotFinite) {
   class Infinite : public Reward {
-    std::vector<Judgement> score(std::span<const Sample> samples) override {
+    std::vector<Judgement> score(std::span<const Sample> samples, const core::StopRequest&) override {
       return std::vector<Judgement>(samples.size(), {std::numeric_limits<double>::infinity(), {}});
     }
   };

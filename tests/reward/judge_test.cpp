@@ -189,7 +189,7 @@ TEST_F(JudgeOf, IsAskedAgainAsOftenAsAllowed) {
   test::Samples samples;
   samples.add(kQuestion, "7");
   EXPECT_EQ(
-      judge_with(options, {.first_wait_s = 0.001, .max_wait_s = 0.001, .rest_s = 0.001})->score(samples)[0],
+      judge_with(options, {.first_wait_s = 0.001, .max_wait_s = 0.001, .rest_s = 0.001})->score(samples)[0].score,
       6.0);
   EXPECT_EQ(server.requests().size(), 101U);
 }
@@ -204,7 +204,7 @@ TEST_F(JudgeOf, AServerThatIsGoneForAWhileIsWaitedFor) {
   options.num_attempts = 50;
   test::Samples samples;
   for (int i = 0; i < 16; ++i) samples.add(kQuestion, "7");
-  EXPECT_EQ(judge_with(options, kImpatient)->score(samples), std::vector<Score>(16, 6.0));
+  EXPECT_EQ(test::scores_of(judge_with(options, kImpatient)->score(samples)), std::vector<Score>(16, 6.0));
 }
 
 TEST_F(JudgeOf, ASlowServerIsGivenUp) {

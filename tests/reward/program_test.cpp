@@ -205,9 +205,10 @@ TEST_F(Program, CannotSeeThisProcessItsFilesOrItsEnvironment) {
 TEST_F(Program, SeesOneSampleAndLeavesNoCore) {
   test::Samples two;
   two.add(R"({"prompt":"?"})", "a").add(R"({"prompt":"?"})", "b");
-  EXPECT_EQ(make_reward(options("import resource\n"
-                                "answer(sample, len(samples) + resource.getrlimit(resource.RLIMIT_CORE)[1])"))
-                ->score(two),
+  EXPECT_EQ(test::scores_of(make_reward(options("import resource\n"
+                                                "answer(sample, len(samples) + "
+                                                "resource.getrlimit(resource.RLIMIT_CORE)[1])"))
+                                ->score(two)),
             (std::vector<Score>{1.0, 1.0}));
 }
 

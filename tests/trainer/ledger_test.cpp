@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "core/files.h"
+#include "core/log.h"
 #include "error_of.h"
 
 namespace phalanx::trainer {
@@ -61,6 +62,7 @@ TEST(RolloutLedger, ReadsBackTheSameBits) {
 class LedgerOnDisk : public testing::Test {
  protected:
   LedgerOnDisk() {
+    core::set_up_log({.is_quiet = true});  // of a note for each torn byte
     std::filesystem::remove_all(folder_);
     for (int64_t i = 0; i < 3; ++i) {
       generation_.push_back(small_generation()[0]);
@@ -69,7 +71,10 @@ class LedgerOnDisk : public testing::Test {
     ledger_.write(4, generation_);
     text_ = core::read_file(ledger_.file(4).string(), 1 << 20);
   }
-  ~LedgerOnDisk() override { std::filesystem::remove_all(folder_); }
+  ~LedgerOnDisk() override {
+    core::set_up_log({});
+    std::filesystem::remove_all(folder_);
+  }
 
   /// Generation 4 with other bytes.
   std::optional<Generation> find_in(const std::string& text) const {
