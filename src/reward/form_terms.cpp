@@ -51,7 +51,7 @@ double repetition_score(std::string_view text, size_t n) {
 
 std::unique_ptr<Reward> format_match(const TermOptions& options) {
   const auto pattern = std::make_shared<Pattern>(options.pattern, 0, "reward.terms: format_match: pattern");
-  return std::make_unique<EachSample>("format_match", [pattern](const Sample& sample) -> Judgement {
+  return std::make_unique<EachSample>([pattern](const Sample& sample) -> Judgement {
     const Pattern::Outcome outcome = pattern->match_whole(sample.completion);
     if (outcome == Pattern::Outcome::kTooCostly) return too_costly(sample.completion);
     return {outcome == Pattern::Outcome::kYes ? 1.0 : 0.0, {}};
@@ -67,7 +67,7 @@ std::unique_ptr<Reward> length(const TermOptions& options) {
     core::fail(core::ExitCode::kBadConfig,
                "reward.terms: length: max_tokens is {} but must be at least min_tokens = {}", *most, least);
   }
-  return std::make_unique<EachSample>("length", [least, most](const Sample& sample) {
+  return std::make_unique<EachSample>([least, most](const Sample& sample) {
     return Judgement{length_score(sample.num_tokens, least, most), {}};
   });
 }
@@ -83,16 +83,15 @@ std::unique_ptr<Reward> overlong(const TermOptions& options) {
                "reward.terms: overlong: cache_tokens is {} but must be at most max_tokens = {}", cache,
                *limit);
   }
-  return std::make_unique<EachSample>("overlong", [cache, limit](const Sample& sample) {
+  return std::make_unique<EachSample>([cache, limit](const Sample& sample) {
     return Judgement{overlong_score(sample.num_tokens, limit.value_or(sample.max_tokens), cache), {}};
   });
 }
 
 std::unique_ptr<Reward> repetition(const TermOptions& options) {
-  return std::make_unique<EachSample>("repetition",
-                                      [n = static_cast<size_t>(options.ngram_size)](const Sample& sample) {
-                                        return Judgement{repetition_score(sample.completion, n), {}};
-                                      });
+  return std::make_unique<EachSample>([n = static_cast<size_t>(options.ngram_size)](const Sample& sample) {
+    return Judgement{repetition_score(sample.completion, n), {}};
+  });
 }
 
 }  // namespace phalanx::reward

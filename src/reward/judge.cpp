@@ -107,11 +107,11 @@ class Judge : public Reward {
                  "reward.terms: judge: range must be two numbers, the lower one first");
   }
 
-  std::vector<Score> score(std::span<const Sample> samples) override {
+  std::vector<Judgement> score(std::span<const Sample> samples) override {
     std::vector<Judgement> judgements(samples.size());
     run_in_parallel(samples.size(), static_cast<size_t>(options_.num_parallel),
                     [&](size_t i) { judgements[i] = ask(samples[i]); });
-    return scores_of("judge", judgements);
+    return judgements;
   }
 
  private:

@@ -68,7 +68,7 @@ class ProgramReward : public Reward {
                              .memory_bytes = options.memory_mb << 20,
                              .max_output_bytes = kMaxResultBytes * options.samples_per_run}}) {}
 
-  std::vector<Score> score(std::span<const Sample> samples) override {
+  std::vector<Judgement> score(std::span<const Sample> samples) override {
     const auto size = static_cast<size_t>(options_.samples_per_run);
     std::vector<Judgement> judgements(samples.size());
     run_in_parallel((samples.size() + size - 1) / size, static_cast<size_t>(options_.num_parallel),
@@ -76,7 +76,7 @@ class ProgramReward : public Reward {
                       const size_t begin = i * size, count = std::min(size, samples.size() - begin);
                       judge(samples.subspan(begin, count), std::span(judgements).subspan(begin, count));
                     });
-    return scores_of("program", judgements);
+    return judgements;
   }
 
  private:

@@ -19,16 +19,24 @@ struct Sample {
   int64_t num_tokens = 0;      ///< of the completion
   bool is_truncated = false;   ///< ended by its length, not by the model
   int64_t max_tokens = 0;      ///< what it was allowed
+  std::span<const int32_t> prompt_ids = {}, completion_ids = {};  ///< of the model that answered
 };
 
 using Score = std::optional<double>;
 
-/// Judges answers. One number each, or nothing where an answer cannot be judged (no ground truth, a program
-/// that failed): such an answer counts in no mean and moves no weight; it is never worth 0.
+/// What was said of one answer: a number, or why there is none. Where there is nothing to judge by (no ground
+/// truth, a program's null), neither.
+struct Judgement {
+  Score score = {};
+  std::string problem = {};
+};
+
+/// Judges answers, one judgement each. An answer without a score counts in no mean and moves no weight; it is
+/// never worth 0.
 class Reward {
  public:
   virtual ~Reward() = default;
-  virtual std::vector<Score> score(std::span<const Sample> samples) = 0;
+  virtual std::vector<Judgement> score(std::span<const Sample> samples) = 0;
 };
 
 /// One entry of `reward.terms`. All but name and weight belong to some terms: RewardKind::keys.
@@ -53,11 +61,14 @@ struct TermOptions {
   std::vector<double> range = {0, 10};
   std::string api_key_env = {};
   int64_t num_attempts = 8;
+  std::string path = {};
 };
 
 /// Section `reward`.
 struct RewardOptions {
   std::vector<TermOptions> terms;
+  double max_unscorable = 0.2;
+  double max_outage_s = 3600;
 };
 
 /// A name for reward.terms[].name.
@@ -66,30 +77,46 @@ struct RewardKind {
   std::string help;
   std::vector<std::string>
       keys;  ///< of TermOptions that it reads, besides name and weight; others are refused
-  std::function<std::unique_ptr<Reward>(const TermOptions&)> make;  ///< @throws core::Error (78)
+  /// @throws core::Error (78). Empty: needs a model, which those make who know ranks and tensors
+  /// (trainer/online/reward_terms.h).
+  std::function<std::unique_ptr<Reward>(const TermOptions&)> make;
 };
 const std::vector<RewardKind>& reward_kinds();
 /// @throws core::Error (78) listing the known ones.
-std::unique_ptr<Reward> make_reward(const TermOptions& options);
+const RewardKind& find_reward_kind(const std::string& name);
+
+/// A term that is open.
+struct WeightedReward {
+  std::string name;
+  double weight;
+  std::shared_ptr<Reward> reward;
+};
 
 /// What all terms say of some answers.
 struct Scores {
-  std::vector<std::string> names;         ///< of the terms; a second one of a name is "NAME_2", and so on
-  std::vector<std::vector<Score>> terms;  ///< [term][sample]
+  std::vector<std::string> names;             ///< of the terms; a second one of a name is "NAME_2", and so on
+  std::vector<std::vector<Judgement>> terms;  ///< [term][sample]
   /// Sum of weight x term over the terms that could judge; nothing where none could.
   std::vector<Score> totals;
+
+  /// Whether a term failed on this answer, also where others could judge it.
+  bool has_failed(size_t sample) const;
+  int64_t num_failed() const;
+  /// A sentence for each term that failed: how often, and what was wrong first.
+  std::vector<std::string> problems() const;
 };
 
-/// All terms with their weights.
+/// All terms with their weights, wherever each is computed. Where one of them is collective, so is this.
 class WeightedRewards {
  public:
-  explicit WeightedRewards(const std::vector<TermOptions>& terms);
+  explicit WeightedRewards(std::vector<WeightedReward> terms);
   Scores score(std::span<const Sample> samples);
+  /// Asks each term once more for the answers that it failed on. @param samples  those of score().
+  void ask_again(Scores& scores, std::span<const Sample> samples);
 
  private:
-  std::vector<TermOptions> options_;
-  std::vector<std::string> names_;
-  std::vector<std::unique_ptr<Reward>> terms_;
+  void add_up(Scores& scores) const;
+  std::vector<WeightedReward> terms_;
 };
 
 }  // namespace phalanx::reward

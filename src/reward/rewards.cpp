@@ -1,7 +1,6 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <map>
 
 #include "core/config.h"
 #include "core/error.h"
@@ -90,6 +89,9 @@ void declare_term(core::SectionBuilder<TermOptions>& s) {
           {.help = "overlong: L_cache, over how many tokens before L_max the punishment grows to -1.",
            .unit = "tokens",
            .min = 1});
+  s.field("path", &TermOptions::path,
+          {.help = "reward_model: its folder (class *ForSequenceClassification with one label), an adapter "
+                   "of the method reward, or a run."});
   s.field("ngram_size", &TermOptions::ngram_size,
           {.help = "repetition: words in a row that count as one.", .min = 1, .max = 100});
   declare_program_keys(s);
@@ -122,6 +124,16 @@ const bool registered = core::register_section<RewardOptions>(
     "reward", "What sampled answers are worth.", [](core::SectionBuilder<RewardOptions>& s) {
       s.list("terms", &RewardOptions::terms, {.help = "The reward is the weighted sum of these."},
              std::function(declare_term));
+      s.field("max_unscorable", &RewardOptions::max_unscorable,
+              {.help = "Share of the answers of a generation on which a term may fail; with more nothing is "
+                       "learned from them, and the terms that failed are asked again.",
+               .min = 0,
+               .max = 1});
+      s.field("max_outage_s", &RewardOptions::max_outage_s,
+              {.help = "How long to go on asking, with growing pauses; then the run saves a checkpoint and "
+                       "ends with exit code 75.",
+               .unit = "s",
+               .min = 0});
     });
 const bool constraint_added = core::add_constraint("reward term keys", check_term_keys);
 
@@ -150,38 +162,16 @@ const std::vector<RewardKind>& reward_kinds() {
        {"urls", "model", "prompt", "pattern", "range", "api_key_env", "timeout_s", "num_attempts",
         "num_parallel"},
        judge},
+      {"reward_model", "The score of a reward model, on the mesh that trains.", {"path"}, {}},
       {"repetition", "Below 0 for words that come again in the same order.", {"ngram_size"}, repetition},
   };
   return kinds;
 }
 
-std::unique_ptr<Reward> make_reward(const TermOptions& options) {
-  if (const RewardKind* kind = find_reward(options.name)) return kind->make(options);
-  core::fail(core::ExitCode::kBadConfig, "reward.terms: {} is not known; known are {}",
-             core::printable(options.name), fmt::join(reward_names(), ", "));
-}
-
-WeightedRewards::WeightedRewards(const std::vector<TermOptions>& terms) : options_(terms) {
-  std::map<std::string, int> seen;
-  for (const TermOptions& term : terms) {
-    terms_.push_back(make_reward(term));
-    const int count = ++seen[term.name];
-    names_.push_back(count == 1 ? term.name : fmt::format("{}_{}", term.name, count));
-  }
-}
-
-Scores WeightedRewards::score(std::span<const Sample> samples) {
-  Scores scores;
-  scores.names = names_;
-  scores.totals.resize(samples.size());
-  for (size_t t = 0; t < terms_.size(); ++t) {
-    scores.terms.push_back(terms_[t]->score(samples));
-    for (size_t i = 0; i < samples.size(); ++i) {
-      if (const auto& value = scores.terms[t][i])
-        scores.totals[i] = scores.totals[i].value_or(0.0) + options_[t].weight * *value;
-    }
-  }
-  return scores;
+const RewardKind& find_reward_kind(const std::string& name) {
+  if (const RewardKind* kind = find_reward(name)) return *kind;
+  core::fail(core::ExitCode::kBadConfig, "reward.terms: {} is not known; known are {}", core::printable(name),
+             fmt::join(reward_names(), ", "));
 }
 
 }  // namespace phalanx::reward

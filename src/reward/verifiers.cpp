@@ -48,7 +48,7 @@ std::unique_ptr<Reward> verifier(const TermOptions& options, Compare compare) {
         return {compare("", *sample.record) ? Score(0.0) : std::nullopt, {}};
     }
   };
-  return std::make_unique<EachSample>(options.name, judge);
+  return std::make_unique<EachSample>(judge);
 }
 
 /// The last line that is not blank.

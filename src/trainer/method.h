@@ -49,6 +49,7 @@ class Method {
  public:
   virtual ~Method() = default;
   /// @param step  from 0. The same number of micro-batches on every rank. Collective.
+  /// @throws Postponed (postponed.h).
   virtual std::vector<data::Batch> load(int64_t step) = 0;
   /// Finds what needs the whole batch (divisors) or other forwards (a reference's log-probabilities), and may
   /// add values to the rows. Collective.

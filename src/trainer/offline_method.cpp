@@ -5,12 +5,10 @@
 #include <fmt/format.h>
 
 #include <cmath>
-#include <mutex>
 
 #include "core/error.h"
 #include "core/run_options.h"
 #include "lora/lora_options.h"
-#include "model/parameter.h"
 #include "trainer/next_token.h"
 #include "trainer/options.h"
 
@@ -35,36 +33,6 @@ void check_order_of_gradients(const parallel::DistributedModel& model) {
 FrozenModel frozen_files(const std::shared_ptr<const ModelSetup>& setup, uint64_t seed) {
   return {[setup] { return setup->build(); },
           [setup, seed](model::CausalLm& model, at::ScalarType dtype) { setup->fill(model, dtype, seed); }};
-}
-
-/// A base with a stored adapter on it. Ranks that are threads build theirs at the same time.
-FrozenModel frozen_with_adapter(const std::shared_ptr<const ModelSetup>& base, const std::string& path,
-                                uint64_t seed) {
-  struct Built {
-    std::mutex guard;
-    std::map<const model::CausalLm*, lora::Adapter> adapters;
-  };
-  const auto built = std::make_shared<Built>();
-  const auto build = [base, path, built] {
-    auto model = base->build();
-    lora::Adapter adapter =
-        lora::load_adapter(*model, lora::open_adapter(path), at::kFloat, /*trainable=*/false);
-    const std::lock_guard lock(built->guard);
-    built->adapters.insert_or_assign(model.get(), std::move(adapter));
-    return model;
-  };
-  const auto fill = [base, built, seed](model::CausalLm& model, at::ScalarType dtype) {
-    base->fill(model, dtype, seed);
-    const lora::Adapter adapter = [&] {
-      const std::lock_guard lock(built->guard);
-      return built->adapters.at(&model);
-    }();
-    adapter.settle(model);
-    for (auto& [name, parameter] : model::all_parameters(model)) {  // the adapter's
-      if (parameter.scalar_type() != dtype) parameter.set_data(parameter.to(dtype));
-    }
-  };
-  return {build, fill};
 }
 
 std::shared_ptr<const ModelSetup> open_reference_model(const core::Config& config, const ModelSetup& policy,
@@ -95,7 +63,8 @@ ReferenceSettings reference_settings(const core::Config& config, const ModelSetu
   if (!config.has("lora") || !config.get<lora::LoraOptions>().path) return settings;
   // An adapter that was trained before is part of the model that this run begins with.
   settings.is_copy = true;
-  settings.frozen = frozen_with_adapter(own, *config.get<lora::LoraOptions>().path, seed);
+  settings.frozen =
+      with_adapter(std::move(settings.frozen), lora::open_adapter(*config.get<lora::LoraOptions>().path));
   return settings;
 }
 
@@ -173,11 +142,7 @@ at::Tensor OfflineMethod::loss(size_t, const data::Batch& local, const model::La
 }
 
 std::vector<Metric> OfflineMethod::metrics() {
-  std::vector<Metric> known;
-  for (const Metric& metric : finished(sums_.take(model_.mesh()))) {
-    if (!std::isnan(metric.value)) known.push_back(metric);  // of a kind of answer that the batch has none of
-  }
-  return known;
+  return without_nan(finished(sums_.take(model_.mesh())));  // of answers of a kind that the batch may lack
 }
 
 std::optional<Evaluation> OfflineMethod::evaluate() {

@@ -60,6 +60,14 @@ void declare_online_keys(SectionBuilder<MethodOptions>& s) {
           {.help = "Sample from tokens with this share of the highest probability.", .min = 0, .max = 1});
   s.field("repetition_penalty", &MethodOptions::repetition_penalty,
           {.help = "Above 1: tokens seen before become less likely.", .min = 0, .above_min = true});
+  s.field("dynamic_sampling", &MethodOptions::dynamic_sampling,
+          {.help = "Prompts whose answers all have one reward are replaced by the next prompts of the data "
+                   "(DAPO; default false)."});
+  s.field("max_resampling", &MethodOptions::max_resampling,
+          {.help = "dynamic_sampling: so often at most for one generation; what comes then is kept (default "
+                   "10).",
+           .unit = "rounds",
+           .min = 1});
   s.field("rollouts", &MethodOptions::rollouts,
           {.help = "JSONL of recorded answers with rewards to learn from, in place of sampling."});
 }

@@ -26,9 +26,10 @@ struct MethodOptions {
   std::optional<int64_t> num_generations, max_completion_length, steps_per_generation, num_iterations;
   std::optional<double> epsilon, epsilon_high, delta;
   std::optional<std::string> importance_sampling_level, scale_rewards;
-  std::optional<bool> use_bias_correction_kl, normalize_advantages, mask_truncated_completions;
+  std::optional<bool> use_bias_correction_kl, normalize_advantages, mask_truncated_completions,
+      dynamic_sampling;
   std::optional<double> temperature, top_p, min_p, repetition_penalty;
-  std::optional<int64_t> top_k;
+  std::optional<int64_t> top_k, max_resampling;
   std::optional<std::string> rollouts;
 };
 

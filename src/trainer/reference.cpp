@@ -3,7 +3,6 @@
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 
-#include "model/parameter.h"
 #include "trainer/sample_sums.h"
 
 namespace phalanx::trainer {
@@ -27,28 +26,19 @@ class BaseUnderAdapter : public Reference {
   parallel::DistributedModel& model_;
 };
 
-class FrozenCopy : public Reference {
+class FrozenReference : public Reference {
  public:
-  FrozenCopy(const FrozenModel& frozen, const parallel::DistributedModel& like, at::ScalarType dtype)
-      : model_(without_gradients(frozen.build())), distributed_(model_, like.mesh(), like.options()) {
-    frozen.fill(*model_, dtype);
-    distributed_.take_weights(dtype);
-  }
+  FrozenReference(const FrozenModel& frozen, parallel::DistributedModel& like)
+      : copy_(frozen, like.mesh(), like.options(), like.parameters().compute_dtype()) {}
 
   at::Tensor logprobs(const data::Batch& local, double temperature) override {
-    at::Tensor rows = logprobs_of(distributed_, local, temperature);
-    distributed_.drop_gathered();
+    at::Tensor rows = logprobs_of(copy_.model(), local, temperature);
+    copy_.model().drop_gathered();
     return rows;
   }
 
  private:
-  static std::shared_ptr<model::CausalLm> without_gradients(std::shared_ptr<model::CausalLm> model) {
-    for (const auto& [name, parameter] : model::all_parameters(*model)) parameter.set_requires_grad(false);
-    return model;
-  }
-
-  std::shared_ptr<model::CausalLm> model_;
-  parallel::DistributedModel distributed_;
+  FrozenCopy copy_;
 };
 
 }  // namespace
@@ -70,7 +60,7 @@ std::unique_ptr<Reference> make_reference(const FrozenModel& frozen, const Train
 }
 
 std::unique_ptr<Reference> make_frozen_copy(const FrozenModel& frozen, parallel::DistributedModel& model) {
-  return std::make_unique<FrozenCopy>(frozen, model, model.parameters().compute_dtype());
+  return std::make_unique<FrozenReference>(frozen, model);
 }
 
 void attach_reference(Reference& reference, std::vector<data::Batch>& local, double temperature) {

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "data/batch.h"
+#include "trainer/frozen_model.h"
 #include "trainer/method.h"
 
 namespace phalanx::trainer {
@@ -17,12 +18,6 @@ class Reference {
   /// log p(label) of each row [N] of a micro-batch, 0 where ignored; undefined on ranks without the last
   /// layers. Collective over the mesh.
   virtual at::Tensor logprobs(const data::Batch& local, double temperature = 1.0) = 0;
-};
-
-/// How to get the weights of a model that is not trained: unallocated, then filled in some dtype.
-struct FrozenModel {
-  std::function<std::shared_ptr<model::CausalLm>()> build;
-  std::function<void(model::CausalLm&, at::ScalarType)> fill;
 };
 
 /// Under an adapter that leaves the base as it was: the base, with the adapter off for one forward; no second

@@ -2,9 +2,6 @@
 
 #include <ATen/ATen.h>
 
-#include <algorithm>
-#include <limits>
-
 #include "ops/sum_dtype.h"
 #include "parallel/collective_ops.h"
 #include "trainer/options.h"
@@ -12,8 +9,6 @@
 
 namespace phalanx::trainer {
 namespace {
-
-constexpr double kInfinite = std::numeric_limits<double>::infinity();
 
 class Reward : public OfflineMethod {
  public:
@@ -38,15 +33,6 @@ class Reward : public OfflineMethod {
     return (reward_loss(reward.chosen, reward.rejected, margin, center_) * weight).sum() / num_rows();
   }
 
-  std::vector<Metric> finished(std::vector<Metric> metrics) override {
-    comm::Communicator& world = model().mesh().world();
-    metrics.push_back({"min_reward", -world.all_reduce_scalar(-lowest_, comm::ReduceOp::kMax)});
-    metrics.push_back({"max_reward", world.all_reduce_scalar(highest_, comm::ReduceOp::kMax)});
-    lowest_ = kInfinite;
-    highest_ = -kInfinite;
-    return metrics;
-  }
-
  private:
   void add_metrics(const ByAnswer& reward, const at::Tensor& weight) {
     const double count = weight.sum().item<double>();
@@ -58,14 +44,12 @@ class Reward : public OfflineMethod {
     add("mean_reward", (reward.chosen + reward.rejected) / 2);
     for (const at::Tensor& scores : {reward.chosen, reward.rejected}) {
       const at::Tensor real = scores.masked_select(weight > 0);
-      if (real.numel() == 0) continue;
-      lowest_ = std::min(lowest_, real.min().item<double>());
-      highest_ = std::max(highest_, real.max().item<double>());
+      sums().add_lowest("min_reward", real);
+      sums().add_highest("max_reward", real);
     }
   }
 
   double center_;
-  double lowest_ = kInfinite, highest_ = -kInfinite;
 };
 
 std::unique_ptr<Task> open_reward(const core::Config& config, const ModelSetup& setup,

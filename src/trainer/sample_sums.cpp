@@ -2,7 +2,10 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+#include <cmath>
 #include <limits>
+#include <sstream>
 #include <stdexcept>
 
 #include "ops/sum_dtype.h"
@@ -10,6 +13,8 @@
 
 namespace phalanx::trainer {
 namespace {
+
+constexpr double kInfinite = std::numeric_limits<double>::infinity();
 
 at::Tensor sum_rows(const at::Tensor& rows, const data::Batch& local) {
   const auto num_samples = static_cast<int64_t>(local.cu_seqlens.size()) - 1;
@@ -72,37 +77,67 @@ void MetricSums::add(const std::string& name, const at::Tensor& values) {
   add(name, values.detach().sum(at::kDouble).item<double>(), static_cast<double>(values.numel()));
 }
 
+void MetricSums::add_extreme(const std::string& name, Kind kind, const at::Tensor& values) {
+  Sum& all = sums_.try_emplace(name, Sum{.kind = kind, .total = -kInfinite}).first->second;
+  if (values.numel() == 0) return;
+  const at::Tensor signed_values = kind == Kind::kLowest ? values.detach().neg() : values.detach();
+  all.total = std::max(all.total, signed_values.max().item<double>());
+  all.count = 1;
+}
+
+void MetricSums::add_lowest(const std::string& name, const at::Tensor& values) {
+  add_extreme(name, Kind::kLowest, values);
+}
+
+void MetricSums::add_highest(const std::string& name, const at::Tensor& values) {
+  add_extreme(name, Kind::kHighest, values);
+}
+
 std::vector<Metric> MetricSums::take(const parallel::Mesh& mesh) {
   // Stages without the last layers have added nothing: the names come from those that have.
   std::string names;
-  for (const auto& [name, sum] : sums_) names += name + "\n";
+  for (const auto& [name, sum] : sums_) names += std::to_string(static_cast<int>(sum.kind)) + name + "\n";
   for (const std::string& others : mesh.pp().all_gather_strings(names)) {
     if (!others.empty()) names = others;
   }
-  std::vector<double> mine;
-  std::vector<std::string> order;
-  for (size_t begin = 0; begin < names.size();) {
-    const size_t end = names.find('\n', begin);
-    order.push_back(names.substr(begin, end - begin));
-    const auto found = sums_.find(order.back());
+  std::vector<std::pair<Kind, std::string>> order;
+  std::vector<double> sums, extremes;
+  std::istringstream lines(names);
+  for (std::string line; std::getline(lines, line);) {
+    const auto kind = static_cast<Kind>(line[0] - '0');
+    order.emplace_back(kind, line.substr(1));
+    const auto found = sums_.find(order.back().second);
     const bool counts = found != sums_.end() && (found->second.is_of_rows || mesh.cp().rank() == 0);
-    mine.push_back(counts ? found->second.total : 0.0);
-    mine.push_back(counts ? found->second.count : 0.0);
-    begin = end + 1;
+    const bool is_mean = kind == Kind::kMean;
+    sums.push_back(counts && is_mean ? found->second.total : 0.0);
+    sums.push_back(counts ? found->second.count : 0.0);
+    extremes.push_back(counts && !is_mean ? found->second.total : -kInfinite);
   }
-  at::Tensor sums = at::tensor(mine, at::kDouble).to(mesh.world().device());
-  if (!mine.empty()) {
-    mesh.batch().all_reduce(sums);
-    mesh.pp().all_reduce(sums);
-  }
-  sums = sums.cpu();
+  const auto over_ranks = [&](const std::vector<double>& mine, comm::ReduceOp op) {
+    at::Tensor all = at::tensor(mine, at::kDouble).to(mesh.world().device());
+    if (!mine.empty()) {
+      mesh.batch().all_reduce(all, op);
+      mesh.pp().all_reduce(all, op);
+    }
+    all = all.cpu();
+    return std::vector<double>(all.const_data_ptr<double>(), all.const_data_ptr<double>() + all.numel());
+  };
+  sums = over_ranks(sums, comm::ReduceOp::kSum);
+  extremes = over_ranks(extremes, comm::ReduceOp::kMax);
   std::vector<Metric> metrics;
   for (size_t i = 0; i < order.size(); ++i) {
-    const double count = sums[static_cast<int64_t>(2 * i + 1)].item<double>();
-    const double sum = sums[static_cast<int64_t>(2 * i)].item<double>();
-    metrics.push_back({order[i], count == 0 ? std::numeric_limits<double>::quiet_NaN() : sum / count});
+    const auto& [kind, name] = order[i];
+    const double value = kind == Kind::kMean      ? sums[2 * i] / sums[2 * i + 1]
+                         : kind == Kind::kHighest ? extremes[i]
+                                                  : -extremes[i];
+    metrics.push_back({name, sums[2 * i + 1] == 0 ? std::numeric_limits<double>::quiet_NaN() : value});
   }
   sums_.clear();
+  return metrics;
+}
+
+std::vector<Metric> without_nan(std::vector<Metric> metrics) {
+  std::erase_if(metrics, [](const Metric& metric) { return std::isnan(metric.value); });
   return metrics;
 }
 

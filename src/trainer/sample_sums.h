@@ -35,7 +35,7 @@ at::Tensor count_value_once(const at::Tensor& loss, comm::Communicator& cp);
 at::Tensor row_values(const data::Batch& local, const std::string& name, const at::TensorOptions& options);
 at::Tensor sample_values(const data::Batch& local, const std::string& name, const at::TensorOptions& options);
 
-/// Means over the global batch from the addends of micro-batches.
+/// Means, least and greatest values over the global batch from those of micro-batches.
 class MetricSums {
  public:
   /// `sum` of `count` numbers of whole samples: what every rank of a context-parallel group adds alike.
@@ -43,16 +43,25 @@ class MetricSums {
   void add(const std::string& name, const at::Tensor& values);  ///< all elements of them
   /// The same of this rank's own rows.
   void add_rows(const std::string& name, double sum, double count);
-  /// sum / count over all ranks, in the order of the names; nothing is left. NaN where count is 0.
-  /// Collective.
+  /// The least or greatest element of `values`, which may have none.
+  void add_lowest(const std::string& name, const at::Tensor& values);
+  void add_highest(const std::string& name, const at::Tensor& values);
+  /// sum / count over all ranks or the extreme value, in the order of the names; nothing is left. NaN where
+  /// there was no number. Collective.
   std::vector<Metric> take(const parallel::Mesh& mesh);
 
  private:
+  enum class Kind { kMean, kLowest, kHighest };
   struct Sum {
-    double total = 0, count = 0;
+    Kind kind = Kind::kMean;
+    double total = 0, count = 0;  // of an extreme value: itself (of the lowest with its sign turned), and 1
     bool is_of_rows = false;
   };
+  void add_extreme(const std::string& name, Kind kind, const at::Tensor& values);
   std::map<std::string, Sum> sums_;
 };
+
+/// Without those that are NaN: means of nothing.
+std::vector<Metric> without_nan(std::vector<Metric> metrics);
 
 }  // namespace phalanx::trainer

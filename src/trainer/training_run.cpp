@@ -22,6 +22,7 @@
 #include "parallel/parallel_options.h"
 #include "trainer/final_model.h"
 #include "trainer/metrics.h"
+#include "trainer/outage.h"
 #include "trainer/trainer.h"
 
 namespace phalanx::trainer {
@@ -90,6 +91,8 @@ class TrainingRun {
     return config_.get<parallel::ParallelOptions>().mesh_shape();
   }
   std::unique_ptr<Optimizer> take_weights();
+  std::optional<StepStats> step_when_possible(const std::function<bool()>& stop_requested);
+  core::ExitCode stop_here();
   void announce() const;
   void resume();
   void write_row(const ordered_json& row) {
@@ -149,8 +152,9 @@ core::ExitCode TrainingRun::run(const std::function<bool()>& stop_requested) {
   if (eval.every_steps > 0 && trainer_.steps_done() == 0) evaluate_now();
   while (trainer_.steps_done() < max_steps_) {
     const Clock::time_point start = Clock::now();
-    const StepStats stats = trainer_.train_step();
-    log_step(stats, seconds_since(start));
+    const std::optional<StepStats> stats = step_when_possible(stop_requested);
+    if (!stats) return stop_here();
+    log_step(*stats, seconds_since(start));
     const bool last = trainer_.steps_done() == max_steps_;
     if (due(eval.every_steps) || (last && eval.every_steps > 0))
       evaluate_now();  // before the checkpoint, which remembers it
@@ -158,18 +162,33 @@ core::ExitCode TrainingRun::run(const std::function<bool()>& stop_requested) {
         group_.all_reduce_scalar(static_cast<int64_t>(stop_requested()), comm::ReduceOp::kMax) > 0;
     if (due(checkpoint.every_steps) || stop || (last && checkpoint.every_steps > 0))
       save_checkpoint(stop || last);
-    if (stop && !last) {
-      progress_.reset();
-      if (is_main())
-        core::log_note("stopped after step {}; the same command goes on from there", trainer_.steps_done());
-      return core::ExitCode::kStopped;
-    }
+    if (stop && !last) return stop_here();
   }
   progress_.reset();
   if (eval.every_steps > 0 && evaluated_step_ != trainer_.steps_done())
     evaluate_now();  // evaluation was turned on after the last step
   if (checkpoint.save_final) save_final();
   return core::ExitCode::kDone;
+}
+
+/// Nothing where it had to be put off until the run was stopped or patience had ended.
+std::optional<StepStats> TrainingRun::step_when_possible(const std::function<bool()>& stop_requested) {
+  Outage outage(group_, stop_requested);
+  while (true) {
+    try {
+      return trainer_.train_step();
+    } catch (const Postponed& postponed) {
+      if (!outage.wait(postponed)) return std::nullopt;
+    }
+  }
+}
+
+core::ExitCode TrainingRun::stop_here() {
+  save_checkpoint(true);
+  progress_.reset();
+  if (is_main())
+    core::log_note("stopped after step {}; the same command goes on from there", trainer_.steps_done());
+  return core::ExitCode::kStopped;
 }
 
 void TrainingRun::announce() const {

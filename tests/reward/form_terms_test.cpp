@@ -1,13 +1,17 @@
 #include "reward/form_terms.h"
 
+#include <limits>
+
 #include "core/config.h"
 #include "reward_test_util.h"
 
 namespace phalanx::reward {
 namespace {
 
+using test::make_reward;
 using test::refusal;
 using test::score_one;
+using test::scores_of;
 
 const std::string kPromptOnly = R"({"prompt":"?"})";
 
@@ -62,15 +66,64 @@ TEST(Repetition, IsTheShareOfNgramsThatCameBefore) {
 }
 
 TEST(WeightedRewards, AddUpWhatCouldBeJudged) {
-  WeightedRewards rewards({{.name = "exact_match", .weight = 2},
-                           {.name = "format_match", .weight = 0.5, .pattern = "\\d+"},
-                           {.name = "format_match", .weight = 0.25, .pattern = ".*"}});
+  WeightedRewards rewards({{"exact_match", 2, make_reward({.name = "exact_match"})},
+                           {"format_match", 0.5, make_reward({.name = "format_match", .pattern = "\\d+"})},
+                           {"format_match", 0.25, make_reward({.name = "format_match", .pattern = ".*"})}});
   test::Samples samples;
   samples.add(R"({"prompt":"?","ground_truth":"7"})", "7").add(kPromptOnly, "x");
   const Scores scores = rewards.score(samples);
   EXPECT_EQ(scores.names, (std::vector<std::string>{"exact_match", "format_match", "format_match_2"}));
   EXPECT_EQ(scores.totals, (std::vector<Score>{2.75, 0.25}));
-  EXPECT_EQ(scores.terms[0], (std::vector<Score>{1.0, std::nullopt}));
+  EXPECT_EQ(scores_of(scores.terms[0]), (std::vector<Score>{1.0, std::nullopt}));
+}
+
+/// Fails on answers of "x" until it has been asked twice.
+class SlowToAnswer : public Reward {
+ public:
+  std::vector<Judgement> score(std::span<const Sample> samples) override {
+    std::vector<Judgement> judgements;
+    ++calls;
+    for (const Sample& sample : samples) {
+      asked.push_back(sample.completion);
+      const bool fails = sample.completion == "x" && calls < 3;
+      judgements.push_back(fails ? Judgement{std::nullopt, "busy"} : Judgement{1.0, {}});
+    }
+    return judgements;
+  }
+  int calls = 0;
+  std::vector<std::string> asked;
+};
+
+TEST(WeightedRewards, AskAgainAboutWhatFailedAlone) {
+  const auto slow = std::make_shared<SlowToAnswer>();
+  WeightedRewards rewards({{"exact_match", 1, make_reward({.name = "exact_match"})}, {"slow", 2, slow}});
+  test::Samples samples;
+  samples.add(kPromptOnly, "x").add(R"({"prompt":"?","ground_truth":"y"})", "y");
+  Scores scores = rewards.score(samples);
+  EXPECT_EQ(scores.totals, (std::vector<Score>{std::nullopt, 3.0}));
+  EXPECT_EQ(scores.num_failed(), 1);
+  EXPECT_EQ(scores.problems(),
+            std::vector<std::string>{"reward.terms: slow: 1 of 2 answers have no score; the first: busy"});
+  rewards.ask_again(scores, samples);
+  EXPECT_EQ(scores.num_failed(), 1);
+  rewards.ask_again(scores, samples);
+  EXPECT_EQ(scores.num_failed(), 0);
+  EXPECT_EQ(scores.totals, (std::vector<Score>{2.0, 3.0}));
+  EXPECT_EQ(slow->asked, (std::vector<std::string>{"x", "y", "x", "x"}));
+}
+
+TEST(WeightedRewards, TakeNoNumberThatIsNotFinite) {
+  class Infinite : public Reward {
+    std::vector<Judgement> score(std::span<const Sample> samples) override {
+      return std::vector<Judgement>(samples.size(), {std::numeric_limits<double>::infinity(), {}});
+    }
+  };
+  WeightedRewards rewards({{"infinite", 1, std::make_shared<Infinite>()}});
+  test::Samples samples;
+  samples.add(kPromptOnly, "x");
+  const Scores scores = rewards.score(samples);
+  EXPECT_EQ(scores.totals[0], std::nullopt);
+  EXPECT_EQ(scores.terms[0][0].problem, "its score is inf");
 }
 
 std::string config_refusal(const std::string& terms) {

@@ -53,7 +53,7 @@ class JudgeOf : public ::testing::Test {
   Score ask(const TermOptions& options, const std::string& completion = "It is 7") {
     test::Samples samples;
     samples.add(kQuestion, completion);
-    return judge_with(options, kImpatient)->score(samples)[0];
+    return test::judged("judge", judge_with(options, kImpatient), samples)[0];
   }
   Score ask_one(ScriptedServer::Act act) {
     ScriptedServer server(std::move(act));
@@ -97,7 +97,7 @@ TEST_F(JudgeOf, ManySamplesGivesEachItsOwn) {
   });
   test::Samples samples;
   for (int i = 0; i < 10; ++i) samples.add(kQuestion, std::to_string(i));
-  EXPECT_EQ(judge_with(judge_options({server.url()}), kImpatient)->score(samples),
+  EXPECT_EQ(test::judged("judge", judge_with(judge_options({server.url()}), kImpatient), samples),
             (std::vector<Score>{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}));
 }
 
@@ -197,7 +197,7 @@ TEST_F(JudgeOf, OneBadEndpointOfTwoDoesNotMatter) {
   for (int i = 0; i < 20; ++i) samples.add(kQuestion, "7");
   JudgePatience patience = kImpatient;
   patience.rest_s = 100;
-  EXPECT_EQ(judge_with(options, patience)->score(samples), std::vector<Score>(20, 6.0));
+  EXPECT_EQ(test::judged("judge", judge_with(options, patience), samples), std::vector<Score>(20, 6.0));
   EXPECT_EQ(bad.requests().size(), 3u) << "then it was left alone";
   EXPECT_EQ(good.requests().size(), 20u);
 }

@@ -65,7 +65,7 @@ class Program : public ::testing::Test {
     return {.name = "program", .command = {"python3", "-S", path}, .timeout_s = timeout_s};
   }
   Score score(const std::string& body, double timeout_s = 5) {
-    return make_reward(options(body, timeout_s))->score(prompts_)[0];
+    return test::judged("program", test::make_reward(options(body, timeout_s)), prompts_)[0];
   }
   std::string log() const {
     std::ifstream file(log_);
@@ -90,15 +90,17 @@ TEST_F(Program, JudgesManyAtOnceInAnyOrder) {
   TermOptions options =
       this->options("for s in reversed(samples): answer(s, int(s['completion']) + len(samples))");
   options.samples_per_run = 4;
-  EXPECT_EQ(make_reward(options)->score(many), (std::vector<Score>{4, 5, 6, 7, 8, 9, 10, 11, 10, 11}));
+  EXPECT_EQ(test::judged("program", test::make_reward(options), many),
+            (std::vector<Score>{4, 5, 6, 7, 8, 9, 10, 11, 10, 11}));
 }
 
 TEST_F(Program, OneFailureLeavesTheOthersAlone) {
   test::Samples two;
   two.add(R"({"prompt":"?"})", "bad").add(R"({"prompt":"?"})", "good");
-  const auto scores =
-      make_reward(options("if sample['completion'] == 'bad': sys.exit('no idea')\nanswer(sample, 1)"))
-          ->score(two);
+  const auto scores = test::judged(
+      "program",
+      test::make_reward(options("if sample['completion'] == 'bad': sys.exit('no idea')\nanswer(sample, 1)")),
+      two);
   EXPECT_EQ(scores, (std::vector<Score>{std::nullopt, 1.0}));
   EXPECT_NE(
       log().find("1 of 2 answers have no score; the first: the program ended with exit code 1, and said: no "
@@ -110,7 +112,9 @@ TEST_F(Program, OneFailureLeavesTheOthersAlone) {
 TEST_F(Program, TakesTextThatIsNoUtf8) {
   test::Samples cut;
   cut.add(R"({"prompt":"?"})", "a\xE2\x82");
-  EXPECT_EQ(make_reward(options("answer(sample, len(sample['completion']))"))->score(cut)[0], 3.0);
+  EXPECT_EQ(test::judged("program", test::make_reward(options("answer(sample, len(sample['completion']))")),
+                         cut)[0],
+            3.0);
 }
 
 struct Abuse {

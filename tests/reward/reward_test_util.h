@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/log.h"
 #include "data/record.h"
 #include "reward/reward.h"
 
@@ -29,11 +30,29 @@ class Samples {
   std::vector<Sample> samples_;
 };
 
+inline std::vector<Score> scores_of(const std::vector<Judgement>& judgements) {
+  std::vector<Score> scores;
+  for (const Judgement& judgement : judgements) scores.push_back(judgement.score);
+  return scores;
+}
+
+/// What one term says; what is wrong with it goes to the log, as in a run.
+inline std::vector<Score> judged(const std::string& term, std::unique_ptr<Reward> reward,
+                                 std::span<const Sample> samples) {
+  const Scores scores = WeightedRewards({{term, 1, std::move(reward)}}).score(samples);
+  for (const std::string& problem : scores.problems()) core::log_warning("{}", problem);
+  return scores_of(scores.terms[0]);
+}
+
+inline std::unique_ptr<Reward> make_reward(const TermOptions& options) {
+  return find_reward_kind(options.name).make(options);
+}
+
 inline Score score_one(const TermOptions& options, const std::string& record, const std::string& completion,
                        int64_t num_tokens = 10, int64_t max_tokens = 100) {
   Samples samples;
   samples.add(record, completion, num_tokens, max_tokens);
-  return make_reward(options)->score(samples)[0];
+  return judged(options.name, make_reward(options), samples)[0];
 }
 
 inline std::string refusal(const TermOptions& options) {

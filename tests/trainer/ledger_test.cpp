@@ -21,7 +21,7 @@ Generation small_generation() {
   Rollout unjudged = judged;
   unjudged.reward = std::nullopt;
   unjudged.ids = {7, 8, 9};
-  return {{3, "how many?", {1, 4}, {judged, unjudged}}};
+  return {{3, "how many?", {1, 4}, {judged, unjudged}, 17}};
 }
 
 void expect_same_rollout(const Rollout& a, const Rollout& b) {
@@ -49,6 +49,7 @@ TEST(RolloutLedger, ReadsBackTheSameBits) {
   const Generation read = generation_from_jsonl(to_jsonl(written), "file.jsonl");
   ASSERT_EQ(read.size(), 1U);
   EXPECT_EQ(read[0].record_id, 3);
+  EXPECT_EQ(read[0].place, 17);
   EXPECT_EQ(read[0].prompt_ids, written[0].prompt_ids);
   for (size_t i = 0; i < 2; ++i) expect_same_rollout(read[0].rollouts[i], written[0].rollouts[i]);
 }

@@ -80,12 +80,16 @@ void whiten(std::vector<double>& values) {
   for (double& value : values) value = (value - mean) / (spread + 1e-8);
 }
 
+bool has_spread(const Rewards& rewards) {
+  const double spread = std_of(rewards);
+  return !std::isnan(spread) && spread >= 1e-8;
+}
+
 double share_without_spread(const Rewards& rewards, size_t group_size) {
   double without = 0;
   const size_t groups = rewards.size() / group_size;
   for (size_t g = 0; g < groups; ++g) {
-    const double spread = std_of(group_of(rewards, g, group_size));
-    without += std::isnan(spread) || spread < 1e-8;
+    without += !has_spread(group_of(rewards, g, group_size));
   }
   return without / static_cast<double>(groups);
 }

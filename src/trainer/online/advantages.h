@@ -26,6 +26,9 @@ void whiten(std::vector<double>& values);
 double mean_of(const Rewards& values);
 double std_of(const Rewards& values);
 
+/// Whether there are two that differ.
+bool has_spread(const Rewards& rewards);
+
 /// Shares of groups whose rewards are all the same (TRL's frac_reward_zero_std): they teach nothing.
 double share_without_spread(const Rewards& rewards, size_t group_size);
 

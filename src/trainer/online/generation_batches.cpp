@@ -48,6 +48,18 @@ void add_row_values(data::Sequence& sequence, const char* name, const std::vecto
   sequence.row_values[name] = std::move(rows);
 }
 
+/// Of answers; 0 where there is none, as TRL has it.
+struct Lengths {
+  double total = 0, count = 0, shortest = 0, longest = 0;
+  void add(double length) {
+    shortest = count == 0 ? length : std::min(shortest, length);
+    longest = std::max(longest, length);
+    total += length;
+    ++count;
+  }
+  double mean() const { return count == 0 ? 0 : total / count; }
+};
+
 struct Share {
   int64_t begin, end;
 };
@@ -131,24 +143,28 @@ void fill_logprobs(Generation& generation, std::vector<double> Rollout::*member,
 std::vector<Metric> generation_metrics(const Generation& generation) {
   Rewards rewards;
   std::map<std::string, Rewards> terms;
-  double tokens = 0, truncated = 0, shortest = 1e18, longest = 0;
+  Lengths all, terminated;
+  double truncated = 0;
   for (const Entry& entry : entries_of(generation)) {
     rewards.push_back(entry.rollout->reward);
     for (const auto& [name, value] : entry.rollout->terms) terms[name].push_back(value);
     const auto length = static_cast<double>(entry.rollout->ids.size());
-    tokens += length;
-    shortest = std::min(shortest, length);
-    longest = std::max(longest, length);
-    truncated += entry.rollout->finish_reason == "length";
+    const bool is_truncated = entry.rollout->finish_reason == "length";
+    all.add(length);
+    if (!is_truncated) terminated.add(length);
+    truncated += is_truncated;
   }
   const auto count = static_cast<double>(rewards.size());
   std::vector<Metric> metrics = {
       {"reward", mean_of(rewards)},
       {"reward_std", std_of(rewards)},
       {"frac_reward_zero_std", share_without_spread(rewards, generation.front().rollouts.size())},
-      {"completions/mean_length", tokens / count},
-      {"completions/min_length", shortest},
-      {"completions/max_length", longest},
+      {"completions/mean_length", all.mean()},
+      {"completions/min_length", all.shortest},
+      {"completions/max_length", all.longest},
+      {"completions/mean_terminated_length", terminated.mean()},
+      {"completions/min_terminated_length", terminated.shortest},
+      {"completions/max_terminated_length", terminated.longest},
       {"completions/clipped_ratio", truncated / count}};
   for (const auto& [name, values] : terms) {
     metrics.push_back({"rewards/" + name + "/mean", mean_of(values)});

@@ -28,8 +28,8 @@ void fill_logprobs(Generation& generation, std::vector<double> Rollout::*member,
                    parallel::DistributedModel& model, const LoaderOptions& sizes,
                    const std::function<at::Tensor(const data::Batch& local)>& logprobs);
 
-/// Figures of a generation under TRL's names: reward, reward_std, frac_reward_zero_std, rewards/TERM/mean and
-/// /std, completions/mean_length ...
+/// Figures of a generation (NaN for those of nothing) under TRL's names: reward, reward_std,
+/// frac_reward_zero_std, rewards/TERM/mean and /std, completions/mean_length ...
 std::vector<Metric> generation_metrics(const Generation& generation);
 
 }  // namespace phalanx::trainer

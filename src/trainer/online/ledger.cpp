@@ -55,6 +55,7 @@ ordered_json to_row(const RolloutGroup& group) {
   add_lists<Numbers>(
       row, "ref_logprobs", group, [](const Rollout& r) -> auto& { return r.ref_logprobs; });
   row["record_id"] = group.record_id;
+  row["place"] = group.place;
   return row;
 }
 
@@ -87,6 +88,7 @@ RolloutGroup read_row(const json& row) {
   group.prompt = row.value("prompt", "");
   group.prompt_ids = row["prompt_ids"].get<std::vector<int32_t>>();
   group.record_id = row.value("record_id", int64_t{0});
+  group.place = row.value("place", int64_t{0});
   group.rollouts.resize(row["completion_ids"].size());
   if (group.prompt_ids.empty() || group.rollouts.empty())
     core::fail(core::ExitCode::kBadInput, "prompt_ids and completion_ids must not be empty");

@@ -11,7 +11,7 @@ namespace phalanx::trainer {
 ///
 ///     {"prompt", "prompt_ids", "completions": [text], "completion_ids": [[id]], "rewards": [number or null],
 ///      "finish_reasons": [...], "reward_terms": {name: [...]}, "sampling_logprobs": [[...]],
-///      "old_logprobs": [[...]], "ref_logprobs": [[...]], "record_id"}
+///      "old_logprobs": [[...]], "ref_logprobs": [[...]], "record_id", "place"}
 ///
 /// Everything but prompt_ids, completion_ids and rewards may be missing. Numbers are written so that they
 /// read back to the same bits.

@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <functional>
+
 namespace phalanx::trainer {
 namespace {
 
@@ -47,8 +49,10 @@ using AddMetric = void (MetricSums::*)(const std::string&, double, double);
 constexpr AddMetric kOfSamples = &MetricSums::add;
 
 /// One number per counted row (add_rows), or per sample of this data-parallel rank (add).
+/// @param sample_means  of such numbers: [S]
 void add_clip_metrics(const at::Tensor& ratio, const at::Tensor& advantages, const at::Tensor& mask,
-                      const PolicyLossOptions& options, MetricSums& metrics, AddMetric add_metric) {
+                      const PolicyLossOptions& options, MetricSums& metrics, AddMetric add_metric,
+                      const std::function<at::Tensor(const at::Tensor&)>& sample_means) {
   const double count = mask.sum().item<double>();
   const auto add = [&](const char* name, const at::Tensor& is_clipped) {
     (metrics.*add_metric)(name, (is_clipped.to(mask.scalar_type()) * mask).sum().item<double>(), count);
@@ -62,6 +66,12 @@ void add_clip_metrics(const at::Tensor& ratio, const at::Tensor& advantages, con
   add("clip_ratio/low_mean", low);
   add("clip_ratio/high_mean", high);
   add("clip_ratio/region_mean", low.logical_or(high));
+  metrics.add_lowest("clip_ratio/low_min", sample_means(low.to(mask.scalar_type())));
+  metrics.add_highest("clip_ratio/high_max", sample_means(high.to(mask.scalar_type())));
+}
+
+at::Tensor as_they_are(const at::Tensor& of_samples) {
+  return of_samples;
 }
 
 /// A sample's advantage: the same on all its counted rows, on every rank of `cp`.
@@ -85,7 +95,11 @@ at::Tensor policy_loss(const PolicyRows& rows, const PolicyLossOptions& options,
   };
   if (options.importance_sampling_level == "token") {
     const at::Tensor ratio = log_ratio.exp();
-    add_clip_metrics(ratio.detach(), rows.advantages, rows.mask, options, metrics, &MetricSums::add_rows);
+    add_clip_metrics(ratio.detach(), rows.advantages, rows.mask, options, metrics, &MetricSums::add_rows,
+                     [&](const at::Tensor& flags) {
+                       const at::Tensor means = sum_by_sample(flags * rows.mask, local, cp) / lengths;
+                       return means.masked_select(lengths > 0);
+                     });
     at::Tensor losses = surrogate(ratio, rows.advantages, rows.logprobs, options);
     if (kl.defined()) {
       if (options.use_bias_correction_kl) kl = kl * ratio;
@@ -96,7 +110,8 @@ at::Tensor policy_loss(const PolicyRows& rows, const PolicyLossOptions& options,
   }
   const at::Tensor ratio = (sum_by_sample(log_ratio, local, cp) / lengths.clamp_min(1.0)).exp();  // [S]
   const at::Tensor advantages = sample_advantages(rows, lengths, local, cp);
-  add_clip_metrics(ratio.detach(), advantages, at::ones_like(ratio), options, metrics, kOfSamples);
+  add_clip_metrics(ratio.detach(), advantages, at::ones_like(ratio), options, metrics, kOfSamples,
+                   as_they_are);
   // What all rows of a sample have in common is theirs together: each rank of cp forms it whole.
   const at::Tensor sample_weights = sum_by_sample(weights, local, cp);
   at::Tensor of_rows = at::zeros({}, rows.logprobs.options()), of_samples = of_rows;
@@ -120,7 +135,8 @@ at::Tensor rloo_loss(const PolicyRows& rows, const PolicyLossOptions& options, c
   const at::Tensor lengths = sum_by_sample(rows.mask, local, cp);
   const at::Tensor ratio = sum_by_sample((rows.logprobs - rows.old_logprobs) * rows.mask, local, cp).exp();
   const at::Tensor advantages = sample_advantages(rows, lengths, local, cp);
-  add_clip_metrics(ratio.detach(), advantages, at::ones_like(ratio), options, metrics, kOfSamples);
+  add_clip_metrics(ratio.detach(), advantages, at::ones_like(ratio), options, metrics, kOfSamples,
+                   as_they_are);
   const at::Tensor losses = -at::minimum(ratio * advantages, clipped(ratio, options) * advantages);
   return count_value_once(losses.sum() / totals.samples, cp);
 }

@@ -52,7 +52,7 @@ struct PolicyTotals {
 ///     luspo             1 / samples
 ///
 /// Sends a few numbers a sample over `cp` with sequence level. Adds to `metrics`: kl, clip_ratio/low_mean,
-/// high_mean, region_mean (cispo: cispo_clip_ratio).
+/// high_mean, region_mean, low_min, high_max (cispo: cispo_clip_ratio).
 at::Tensor policy_loss(const PolicyRows& rows, const PolicyLossOptions& options, const PolicyTotals& totals,
                        const data::Batch& local, comm::Communicator& cp, MetricSums& metrics);
 

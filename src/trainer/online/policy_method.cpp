@@ -13,12 +13,37 @@
 #include "trainer/online/advantages.h"
 #include "trainer/online/generation_batches.h"
 #include "trainer/online/policy_rule.h"
+#include "trainer/online/rollout_setup.h"
 #include "trainer/online/rollout_source.h"
 #include "trainer/options.h"
 #include "trainer/reference.h"
 
 namespace phalanx::trainer {
 namespace {
+
+[[noreturn]] void refuse_key(const core::Config& config, const std::string& key, const std::string& why) {
+  throw core::ConfigErrors({fmt::format("{}: error: {} {}", config.position(key), key, why)});
+}
+
+/// @throws core::ConfigErrors for keys that do not go together.
+PolicyOptions checked_options(const core::Config& config, const PolicyRule& rule) {
+  PolicyOptions options = policy_options(config.get<MethodOptions>(), rule.defaults);
+  const int64_t batch = config.get<TrainOptions>().global_batch_size, group = options.num_generations;
+  if (batch % group != 0) {
+    refuse_key(config, "train.global_batch_size",
+               fmt::format("is {} answers but must be a multiple of method.num_generations = {}; try {}",
+                           batch, group, (batch / group + 1) * group));
+  }
+  if (!options.dynamic_sampling) return options;
+  if (group < 2)
+    refuse_key(config, "method.num_generations",
+               "is 1 but must be at least 2 with method.dynamic_sampling, which looks for groups whose "
+               "rewards differ");
+  if (options.rollouts)
+    refuse_key(config, "method.dynamic_sampling",
+               "is true but method.rollouts has recorded answers, which nothing replaces; keep one of them");
+  return options;
+}
 
 class PolicyTask : public Task {
  public:
@@ -27,21 +52,19 @@ class PolicyTask : public Task {
       : config_(config),
         setup_(setup),
         rule_(rule),
-        options_(policy_options(config.get<MethodOptions>(), rule.defaults)),
-        source_(config, setup, options_, group.rank() == 0) {
-    check_sizes();
-  }
+        options_(checked_options(config, rule)),
+        rollouts_(config, setup, options_, group) {}
 
-  std::string report() const override { return source_.report(); }
+  std::string report() const override { return rollouts_.report(); }
   int64_t epoch_size() const override {
-    return source_.num_prompts() * options_.num_generations * options_.num_iterations;
+    return rollouts_.num_prompts() * options_.num_generations * options_.num_iterations;
   }
   std::unique_ptr<Method> start(const TrainedModel& trained, parallel::DistributedModel& model,
                                 const BatchSizes& sizes) const override;
 
   const PolicyRule& rule() const { return rule_; }
   const PolicyOptions& options() const { return options_; }
-  const RolloutSource& source() const { return source_; }
+  const RolloutSetup& rollouts() const { return rollouts_; }
   FrozenModel reference() const {
     const auto seed = static_cast<uint64_t>(config_.get<core::RunOptions>().seed);
     return {[this] { return setup_.build(); },
@@ -50,22 +73,11 @@ class PolicyTask : public Task {
   std::optional<int64_t> max_eval_prompts() const { return config_.get<EvalOptions>().max_sequences; }
 
  private:
-  void check_sizes() const {
-    const int64_t batch = config_.get<TrainOptions>().global_batch_size;
-    if (batch % options_.num_generations == 0) return;
-    throw core::ConfigErrors(
-        {fmt::format("{}: error: train.global_batch_size is {} answers but must be a multiple of "
-                     "method.num_generations = {}; "
-                     "try {}",
-                     config_.position("train.global_batch_size"), batch, options_.num_generations,
-                     (batch / options_.num_generations + 1) * options_.num_generations)});
-  }
-
   const core::Config& config_;
   const ModelSetup& setup_;
   const PolicyRule& rule_;
   PolicyOptions options_;
-  RolloutSource source_;
+  RolloutSetup rollouts_;
 };
 
 class PolicyMethod : public Method {
@@ -75,6 +87,7 @@ class PolicyMethod : public Method {
       : task_(task),
         options_(task.options()),
         model_(model),
+        source_(task.rollouts(), model),
         sizes_(loader_options(sizes, model)),
         needs_old_(options_.steps_per_cycle() > 1 ||
                    (task.rule().beta_is_in_reward && options_.loss.beta != 0)) {
@@ -108,11 +121,8 @@ class PolicyMethod : public Method {
     rows.old_logprobs = values(kOldLogprobs);
     if (!rows.old_logprobs.defined()) rows.old_logprobs = rows.logprobs.detach();
     rows.ref_logprobs = values(kReferenceLogprobs);
-    if (const at::Tensor sampled = values(kSamplingLogprobs); sampled.defined()) {
-      const at::Tensor apart = (rows.old_logprobs - sampled).abs() * rows.mask;
-      metrics_.add_rows("sampling/sampling_logp_difference/mean", apart.sum().item<double>(),
-                        rows.mask.sum().item<double>());
-    }
+    if (const at::Tensor sampled = values(kSamplingLogprobs); sampled.defined())
+      add_sampling_metrics(rows.old_logprobs - sampled, rows.mask);
     const at::Tensor loss =
         task_.rule().loss(rows, options_.loss, totals_, local, model_.mesh().cp(), metrics_);
     return with_auxiliary_loss(loss, model, output);
@@ -120,24 +130,43 @@ class PolicyMethod : public Method {
 
   std::vector<Metric> metrics() override {
     std::vector<Metric> all = generation_metrics_;
+    for (Metric& metric : source_.metrics()) all.push_back(std::move(metric));
     for (Metric& metric : metrics_.take(model_.mesh())) all.push_back(std::move(metric));
-    return all;
+    return without_nan(std::move(all));
   }
 
+  nlohmann::ordered_json state() const override { return source_.state(); }
+  void restore(const nlohmann::ordered_json& state) override { source_.restore(state); }
+
   std::optional<Evaluation> evaluate() override {
-    const auto found = task_.source().evaluate(model_, task_.max_eval_prompts());
+    const auto found = source_.evaluate(task_.max_eval_prompts());
     if (!found) return std::nullopt;
     Evaluation evaluation;
-    for (const Metric& metric : generation_metrics(*found))
+    for (const Metric& metric : without_nan(generation_metrics(*found)))
       evaluation.row["eval_" + metric.name] = metric.value;
-    evaluation.summary = fmt::format("eval_reward {:.4f} on {} prompts",
-                                     evaluation.row.value("eval_reward", 0.0), found->size());
+    evaluation.summary = evaluation.row.contains("eval_reward")
+                             ? fmt::format("eval_reward {:.4f} on {} prompts",
+                                           evaluation.row["eval_reward"].get<double>(), found->size())
+                             : fmt::format("no answer to {} prompts could be judged", found->size());
     return evaluation;
   }
 
  private:
+  /// @param apart  [N] log p of the trainer - log p of the sampler
+  void add_sampling_metrics(const at::Tensor& apart, const at::Tensor& mask) {
+    const at::Tensor counted = apart.masked_select(mask > 0), ratio = counted.exp();
+    const auto count = static_cast<double>(counted.numel());
+    const auto add = [&](const std::string& name, const at::Tensor& values) {
+      metrics_.add_rows(name + "/mean", values.sum(at::kDouble).item<double>(), count);
+      metrics_.add_highest(name + "/max", values);
+    };
+    add("sampling/sampling_logp_difference", counted.abs());
+    add("sampling/importance_sampling_ratio", ratio);
+    metrics_.add_lowest("sampling/importance_sampling_ratio/min", ratio);
+  }
+
   void begin_generation(int64_t number) {
-    generation_ = task_.source().generation(number, model_, [&](Generation& fresh) {
+    generation_ = source_.generation(number, [&](Generation& fresh) {
       const double temperature = options_.sampling.temperature;
       if (needs_old_) {
         fill_logprobs(fresh, &Rollout::old_logprobs, model_, sizes_,
@@ -156,6 +185,7 @@ class PolicyMethod : public Method {
   const PolicyTask& task_;
   const PolicyOptions& options_;
   parallel::DistributedModel& model_;
+  RolloutSource source_;
   LoaderOptions sizes_;
   bool needs_old_;
   std::unique_ptr<Reference> reference_;

@@ -32,6 +32,8 @@ PolicyOptions policy_options(const MethodOptions& m, PolicyOptions o) {
   take(m.scale_rewards, o.scale_rewards);
   take(m.normalize_advantages, o.normalize_advantages);
   take(m.mask_truncated_completions, o.mask_truncated_completions);
+  take(m.dynamic_sampling, o.dynamic_sampling);
+  take(m.max_resampling, o.max_resampling);
   o.rollouts = m.rollouts;
   return o;
 }
@@ -50,6 +52,8 @@ std::vector<std::string> policy_keys(const std::vector<std::string>& more) {
                                    "min_p",
                                    "repetition_penalty",
                                    "mask_truncated_completions",
+                                   "dynamic_sampling",
+                                   "max_resampling",
                                    "rollouts"};
   keys.insert(keys.end(), more.begin(), more.end());
   return keys;

@@ -21,6 +21,8 @@ struct PolicyOptions {
   std::string scale_rewards = "group";
   bool normalize_advantages = false;
   bool mask_truncated_completions = false;
+  bool dynamic_sampling = false;
+  int64_t max_resampling = 10;          ///< rounds for one generation
   std::optional<std::string> rollouts;  ///< recorded answers in place of sampled ones
 
   int64_t steps_per_cycle() const { return steps_per_generation * num_iterations; }

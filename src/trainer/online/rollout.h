@@ -25,6 +25,7 @@ struct RolloutGroup {
   std::string prompt;
   std::vector<int32_t> prompt_ids;
   std::vector<Rollout> rollouts;
+  int64_t place = 0;  ///< of the prompt in the order in which the data is drawn, from 0
 };
 
 /// What one generation made, in the order of the global batch.
