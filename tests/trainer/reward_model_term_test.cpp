@@ -35,7 +35,6 @@ class RewardModelTerm : public testing::Test {
   ~RewardModelTerm() override { fs::remove_all(folder_); }
 
   void add(const std::string& question, const std::string& answer, bool is_finished) {
-    using data::jinja::Value;
     records_.push_back(
         data::parse_record(R"({"prompt":[{"role":"user","content":")" + question + "\"}]}", "prompt"));
     answers_.push_back(answer);

@@ -32,8 +32,8 @@ PolicyOptions checked_options(const core::Config& config, const PolicyRule& rule
   const int64_t batch = config.get<TrainOptions>().global_batch_size, group = options.num_generations;
   if (batch % group != 0) {
     refuse_key(config, "train.global_batch_size",
-               fmt::format("is {} answers but must be a multiple of method.num_generations = {}; try {}", batch,
-                           group, (batch / group + 1) * group));
+               fmt::format("is {} answers but must be a multiple of method.num_generations = {}; try {}",
+                           batch, group, (batch / group + 1) * group));
   }
   if (!options.dynamic_sampling) return options;
   if (group < 2)
