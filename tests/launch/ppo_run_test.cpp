@@ -103,9 +103,13 @@ TEST_F(PpoRun, WithASeparateCriticItGoesOnWithTheSameBits) {
 }
 
 TEST_F(PpoRun, ACriticBeginsAsARewardModelOrItsAdapter) {
-  place_.write("pairs.jsonl", R"({"prompt": "1 + 1", "chosen": "even", "rejected": "odd"})");
+  std::string pairs;
+  for (int i = 0; i < 32; ++i)
+    pairs += fmt::format("{{\"prompt\": \"{} + 1\", \"chosen\": \"more\", \"rejected\": \"less\"}}\n", i);
+  place_.write("pairs.jsonl", pairs);
   const auto reward = [&](const std::string& folder, const Sets& more) {
-    Sets sets = {"method=null", "method.name=reward", "data.train=[{path: pairs.jsonl}]", "train.max_steps=1"};
+    Sets sets = {"method=null", "method.name=reward", "data.train=[{path: pairs.jsonl}]",
+                 "train.max_steps=1"};
     sets.insert(sets.end(), more.begin(), more.end());
     return train(folder, sets);
   };
@@ -114,7 +118,8 @@ TEST_F(PpoRun, ACriticBeginsAsARewardModelOrItsAdapter) {
   ASSERT_EQ(reward("whole", {}).exit_code, 0);
   ASSERT_EQ(reward("adapter", adapted).exit_code, 0);
   const auto begin_with = [&](const std::string& value_model, Sets sets) {
-    sets.insert(sets.end(), {"train.max_steps=1", "method.critic=separate", "method.value_model=" + value_model});
+    sets.insert(sets.end(),
+                {"train.max_steps=1", "method.critic=separate", "method.value_model=" + value_model});
     return train("from", sets);
   };
   for (const auto& [model, sets] : {std::pair{"whole/final", Sets()}, std::pair{"whole/final", adapted},
