@@ -61,7 +61,8 @@ void declare_online_keys(SectionBuilder<MethodOptions>& s) {
   s.field("repetition_penalty", &MethodOptions::repetition_penalty,
           {.help = "Above 1: tokens seen before become less likely.", .min = 0, .above_min = true});
   s.field("rollouts", &MethodOptions::rollouts,
-          {.help = "JSONL of recorded answers with rewards to learn from, in place of sampling."});
+          {.help = "JSONL of recorded answers with rewards to learn from, in place of sampling.",
+           .path = core::PathOf::kRecords});
 }
 
 const bool method_registered = core::register_section<MethodOptions>(
