@@ -53,6 +53,15 @@ void tidy(std::vector<Problem>& problems) {
   problems.erase(std::unique(problems.begin(), problems.end(), is_same), problems.end());
 }
 
+std::string place_of(const Position& position, const std::string& file,
+                     const std::vector<std::string>& sets) {
+  if (position.set >= 0) {  // without the value, which may be a secret
+    const std::string& assignment = sets[static_cast<size_t>(position.set)];
+    return fmt::format("--set {}", printable(assignment.substr(0, assignment.find('='))));
+  }
+  return fmt::format("{}:{}:{}", file.empty() ? "(defaults)" : printable(file), position.line, position.column);
+}
+
 }  // namespace
 
 const std::vector<Section>& sections() {
@@ -80,17 +89,19 @@ bool add_constraint(std::string, Constraint constraint) {
 ConfigErrors::ConfigErrors(std::vector<std::string> lines)
     : Error(ExitCode::kBadConfig, fmt::format("{}", fmt::join(lines, "\n"))), lines_(std::move(lines)) {}
 
-Config Config::load(const std::string& path, const std::vector<std::string>& sets) {
-  std::string text;
+std::string Config::read(const std::string& path) {
   try {
-    text = read_file(path, YamlLimits::kMaxBytes);
+    return read_file(path, YamlLimits::kMaxBytes);
   } catch (const Error& error) {
     std::string reason = error.what();  // "path: reason"
     const std::string prefix = printable(path) + ": ";
     if (reason.starts_with(prefix)) reason.erase(0, prefix.size());
     throw ConfigErrors({fmt::format("{}:1:1: error: {}", printable(path), reason)});
   }
-  return parse(text, path, sets);
+}
+
+Config Config::load(const std::string& path, const std::vector<std::string>& sets) {
+  return parse(read(path), path, sets);
 }
 
 Config Config::parse(const std::string& text, const std::string& name, const std::vector<std::string>& sets) {
@@ -105,32 +116,44 @@ Config Config::defaults(const std::vector<std::string>& sets) {
 
 Config Config::build(YamlNode root, std::string file, const std::vector<std::string>& sets,
                      std::vector<Problem> problems) {
+  if (root.kind == Kind::kNull) root = empty_map();
+  YamlNode unreadable = empty_map();
+  YamlNode& target = root.kind == Kind::kMap ? root : unreadable;
+  for (size_t i = 0; i < sets.size(); ++i) apply_set(target, sets[i], int(i), problems);
+  Config config = from_tree(std::move(root), file, sets, problems);
+  if (!problems.empty()) throw errors_of(std::move(problems), file, sets);
+  return config;
+}
+
+Config Config::from_tree(YamlNode root, std::string file, std::vector<std::string> sets,
+                         std::vector<Problem>& problems) {
   Config config;
   config.file_ = std::move(file);
-  config.sets_ = sets;
+  config.sets_ = std::move(sets);
   const bool is_readable = root.kind == Kind::kMap || root.kind == Kind::kNull;
   if (!is_readable && root.kind != Kind::kInvalid) {
     problems.push_back({root.position, "a config is a map of sections, such as 'train: {max_steps: 100}'"});
   }
   if (root.kind != Kind::kMap) root = empty_map();
-  for (size_t i = 0; i < sets.size(); ++i) apply_set(root, sets[i], int(i), problems);
   config.root_ = std::make_shared<const YamlNode>(std::move(root));
-
   const std::vector<std::string> wrong_sections = config.bind_sections(problems);
   if (is_readable) config.check_constraints(wrong_sections, problems);
-  if (problems.empty()) return config;
+  return config;
+}
 
+ConfigErrors errors_of(std::vector<Problem> problems, const std::string& file,
+                       const std::vector<std::string>& sets) {
   tidy(problems);
   std::vector<std::string> lines;
   for (const Problem& problem : problems) {
     if (lines.size() == kMaxLines) {
-      lines.push_back(fmt::format("{}: error: {} more errors follow", config.place(problem.position),
+      lines.push_back(fmt::format("{}: error: {} more errors follow", place_of(problem.position, file, sets),
                                   problems.size() - kMaxLines));
       break;
     }
-    lines.push_back(fmt::format("{}: error: {}", config.place(problem.position), problem.message));
+    lines.push_back(fmt::format("{}: error: {}", place_of(problem.position, file, sets), problem.message));
   }
-  throw ConfigErrors(std::move(lines));
+  return ConfigErrors(std::move(lines));
 }
 
 std::vector<std::string> Config::bind_sections(std::vector<Problem>& problems) {
@@ -207,12 +230,7 @@ std::string Config::position(std::string_view key) const {
 }
 
 std::string Config::place(const Position& position) const {
-  if (position.set >= 0) {  // without the value, which may be a secret
-    const std::string& assignment = sets_[position.set];
-    return fmt::format("--set {}", printable(assignment.substr(0, assignment.find('='))));
-  }
-  return fmt::format("{}:{}:{}", file_.empty() ? "(defaults)" : printable(file_), position.line,
-                     position.column);
+  return place_of(position, file_, sets_);
 }
 
 }  // namespace phalanx::core

@@ -62,6 +62,23 @@ struct YamlNode;
 struct Position;
 struct Problem;
 
+/// @param problems  not empty. @param sets  what positions with Position::set >= 0 refer to.
+ConfigErrors errors_of(std::vector<Problem> problems, const std::string& file,
+                       const std::vector<std::string>& sets);
+
+/// A path that a config names and a run of it reads.
+struct NamedPath {
+  std::string key;  ///< "data.train[0].path"
+  std::string path;
+  PathOf of = PathOf::kFile;
+};
+/// Those of one Options object; `prefix` "data" makes "data.train[0].path".
+std::vector<NamedPath> named_paths(const std::vector<Field>& fields, const std::string& prefix,
+                                   const void* options);
+/// Every key of one Options object, "method.beta" -> "0.1"; a secret is there as a hash.
+std::map<std::string, std::string> values_by_key(const std::vector<Field>& fields, const std::string& prefix,
+                                                 const void* options);
+
 /// A checked run config: one Options object for each registered section, and where each value came from.
 class Config {
  public:
@@ -70,9 +87,15 @@ class Config {
   ///              key the text goes as it is. "section=null" removes a section.
   /// @throws ConfigErrors (78) with all errors at once.
   static Config load(const std::string& path, const std::vector<std::string>& sets = {});
+  /// The text of a config file. @throws ConfigErrors (78).
+  static std::string read(const std::string& path);
   static Config parse(const std::string& text, const std::string& name,
                       const std::vector<std::string>& sets = {});
   static Config defaults(const std::vector<std::string>& sets = {});
+  /// From a tree that was cut out of a larger file, whose positions and --sets it has. What is wrong is added to
+  /// `problems`; the config may be used only if nothing was.
+  static Config from_tree(YamlNode root, std::string file, std::vector<std::string> sets,
+                          std::vector<Problem>& problems);
 
   template <typename Options>
   const Options& get() const {
@@ -87,12 +110,15 @@ class Config {
   /// The resolved config as YAML that loads to the same values; with_origins adds a comment with the origin
   /// to every value. Secrets are masked.
   std::string print(bool with_origins) const;
+  std::map<std::string, std::string> values() const;  ///< values_by_key() of all sections, secrets as hashes
+  std::vector<NamedPath> named_paths() const;         ///< of all sections
   const std::string& file() const { return file_; }  ///< empty for defaults()
 
  private:
   Config() = default;
   static Config build(YamlNode root, std::string file, const std::vector<std::string>& sets,
                       std::vector<Problem> problems);
+  bool is_present(const Section& section) const { return !section.is_optional || has(section.name); }
   std::vector<std::string> bind_sections(
       std::vector<Problem>& problems);  ///< returns the sections with a wrong value
   void check_constraints(const std::vector<std::string>& wrong_sections,

@@ -5,11 +5,20 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <variant>
 #include <vector>
 
 namespace phalanx::core {
+
+/// What a text names, where it is a path that a run reads. A stage of a pipeline takes the result of another one
+/// there, and runs again when the content behind the path changes.
+/// kModel: all weights; kAdapter: an adapter alone; kAnyModel: either; kFile: anything, and it need not be there.
+enum class PathOf { kNone, kModel, kAdapter, kAnyModel, kRecords, kFile };
+/// Does a key that names `wanted` take what is `given`?
+bool takes(PathOf wanted, PathOf given);
+std::string_view name(PathOf of);  ///< "a model", for messages
 
 /// Everything that parsing, errors, --help, docs/config.md and the JSON schema need to know about one key.
 /// The default is the member's own initialiser.
@@ -24,6 +33,7 @@ struct FieldSpec {
   bool one_or_many = false;            ///< of a list of strings: a single string stands for a list of one
   bool required_in_item = false;       ///< of a key in a list of maps: every map must have it
   bool secret = false;                 ///< never printed
+  PathOf path = PathOf::kNone;         ///< of text or a list of texts
 };
 
 /// The value of one key, without its C++ type. std::monostate is null: an optional that is not set.
@@ -167,5 +177,15 @@ class SectionBuilder {
   static Options& at(void* options) { return *static_cast<Options*>(options); }
   static const Options& at(const void* options) { return *static_cast<const Options*>(options); }
 };
+
+/// A key of `Part` (not a list of maps) as one of `Whole`, which has a Part in `member`.
+template <typename Whole, typename Part>
+Field within(Field field, Part Whole::*member) {
+  const auto set = field.set;
+  const auto get = field.get;
+  field.set = [set, member](void* o, const Value& v) { set(&(static_cast<Whole*>(o)->*member), v); };
+  field.get = [get, member](const void* o) { return get(&(static_cast<const Whole*>(o)->*member)); };
+  return field;
+}
 
 }  // namespace phalanx::core

@@ -3,6 +3,7 @@
 
 #include "core/config.h"
 #include "core/config_value.h"
+#include "core/hash.h"
 #include "core/scalar.h"
 
 namespace phalanx::core {
@@ -91,16 +92,91 @@ class Printer {
   std::string text_;
 };
 
+std::string joined(const std::string& prefix, const std::string& name) {
+  return prefix.empty() ? name : prefix + "." + name;
+}
+
 }  // namespace
+
+bool takes(PathOf wanted, PathOf given) {
+  const bool is_model = given == PathOf::kModel || given == PathOf::kAdapter;
+  return wanted == given || wanted == PathOf::kFile || (wanted == PathOf::kAnyModel && is_model);
+}
+
+std::string_view name(PathOf of) {
+  if (of == PathOf::kModel) return "a model with all weights";
+  if (of == PathOf::kAdapter) return "an adapter";
+  if (of == PathOf::kAnyModel) return "a model or adapter";
+  return of == PathOf::kRecords ? "records" : "a file";
+}
 
 std::string format_value(const Value& value) {
   return std::visit(Formatter{}, value);
 }
 
+std::map<std::string, std::string> values_by_key(const std::vector<Field>& fields, const std::string& prefix,
+                                                 const void* options) {
+  std::map<std::string, std::string> values;
+  for (const Field& field : fields) {
+    const std::string key = joined(prefix, field.name);
+    if (field.kind != FieldKind::kMaps) {
+      const std::string value = format_value(field.get(options));
+      values[key] = field.spec.secret ? xxh3_128(value).hex() : value;
+      continue;
+    }
+    const std::vector<const void*> items = field.items(options);
+    for (size_t i = 0; i < items.size(); ++i)
+      values.merge(values_by_key(field.item_fields, fmt::format("{}[{}]", key, i), items[i]));
+  }
+  return values;
+}
+
+std::vector<NamedPath> named_paths(const std::vector<Field>& fields, const std::string& prefix,
+                                   const void* options) {
+  std::vector<NamedPath> paths;
+  for (const Field& field : fields) {
+    const std::string key = joined(prefix, field.name);
+    if (field.kind == FieldKind::kMaps) {
+      const std::vector<const void*> items = field.items(options);
+      for (size_t i = 0; i < items.size(); ++i) {
+        for (NamedPath& path : named_paths(field.item_fields, fmt::format("{}[{}]", key, i), items[i]))
+          paths.push_back(std::move(path));
+      }
+    } else if (field.spec.path != PathOf::kNone) {
+      const Value value = field.get(options);
+      if (const auto* text = std::get_if<std::string>(&value)) paths.push_back({key, *text, field.spec.path});
+      if (const auto* texts = std::get_if<std::vector<std::string>>(&value)) {
+        for (const std::string& text : *texts) paths.push_back({key, text, field.spec.path});
+      }
+    }
+  }
+  return paths;
+}
+
+std::map<std::string, std::string> Config::values() const {
+  std::map<std::string, std::string> values;
+  for (const Section& section : sections()) {
+    if (is_present(section))
+      values.merge(values_by_key(section.fields, section.name, options_.at(section.name).get()));
+  }
+  return values;
+}
+
+std::vector<NamedPath> Config::named_paths() const {
+  std::vector<NamedPath> paths;
+  for (const Section& section : sections()) {
+    if (!is_present(section)) continue;
+    for (NamedPath& path :
+         core::named_paths(section.fields, section.name, options_.at(section.name).get()))
+      paths.push_back(std::move(path));
+  }
+  return paths;
+}
+
 std::string Config::print(bool with_origins) const {
   Printer printer(*this, with_origins);
   for (const Section& section : sections()) {
-    if (!section.is_optional || has(section.name)) printer.print(section, options_.at(section.name).get());
+    if (is_present(section)) printer.print(section, options_.at(section.name).get());
   }
   return printer.take_text();
 }

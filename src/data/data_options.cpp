@@ -18,7 +18,8 @@ void declare_source(SectionBuilder<SourceOptions>& s) {
   s.field("path", &SourceOptions::path,
           {.help = "File of records: .jsonl, .json, .csv, .tsv or .txt, also with .gz or .zst behind it; "
                    ".parquet or .arrow.",
-           .required_in_item = true});
+           .required_in_item = true,
+           .path = core::PathOf::kRecords});
   s.field("format", &SourceOptions::format,
           {.help = "Kind of record; auto decides by the keys of the first record and says so.",
            .one_of = format_names()});

@@ -91,9 +91,22 @@ void add_security_headers(Response& response) {
 }  // namespace
 
 LabelService::LabelService(std::vector<AnswerPair> pairs, OrderOptions order, LabelStore& store,
-                           serve::Access access)
-    : pairs_(std::move(pairs)), order_(std::move(order)), store_(store), access_(std::move(access)) {
+                           serve::Access access, std::optional<int64_t> goal)
+    : pairs_(std::move(pairs)),
+      order_(std::move(order)),
+      store_(store),
+      access_(std::move(access)),
+      goal_(goal) {
   for (size_t i = 0; i < pairs_.size(); ++i) place_of_.emplace(pairs_[i].id, i);
+  is_finished_ = goal_ && num_preferences() >= *goal_;
+}
+
+int64_t LabelService::num_preferences() const {
+  int64_t count = 0;
+  const StandingAnswers standing = store_.standing();
+  for (const auto& [time, answer] : standing.by_time())
+    count += is_choice(answer.verdict) && place_of_.contains(answer.pair);
+  return count;
 }
 
 Response LabelService::handle(const Request& request) {
@@ -102,6 +115,7 @@ Response LabelService::handle(const Request& request) {
       {"/label.css", {"GET", &LabelService::page}},  {"/label.js", {"GET", &LabelService::page}},
       {"/api/state", {"GET", &LabelService::state}}, {"/api/answer", {"POST", &LabelService::answer}},
       {"/api/undo", {"POST", &LabelService::undo}},  {"/api/agreement", {"GET", &LabelService::agreement}},
+      {"/api/finish", {"POST", &LabelService::finish}},
   };
   std::optional<Response> response = access_.check(request);
   if (!response) {
@@ -152,6 +166,7 @@ Response LabelService::answer(const Request& request) {
     }
   }
   store_.record(answer);
+  if (goal_ && num_preferences() >= *goal_) is_finished_ = true;
   return json_response(state_of(answer.labeller));
 }
 
@@ -170,6 +185,13 @@ Response LabelService::agreement(const Request&) {
   return json_response(to_json(measure_agreement(store_.standing())));
 }
 
+Response LabelService::finish(const Request& request) {
+  const std::string labeller = checked_labeller(text_field(parse_body(request), "labeller"));
+  if (!goal_) throw HttpError(409, "nothing waits for these answers; labelling ends with the program");
+  is_finished_ = true;
+  return json_response(state_of(labeller));
+}
+
 Json LabelService::state_of(const std::string& labeller) {
   const AnswerPair* next = nullptr;
   int64_t num_answered = 0;
@@ -184,6 +206,9 @@ Json LabelService::state_of(const std::string& labeller) {
   return {{"labeller", labeller},
           {"answered", num_answered},
           {"total", pairs_.size()},
+          {"goal", goal_ ? Json(*goal_) : Json()},
+          {"preferences", goal_ ? Json(num_preferences()) : Json()},
+          {"finished", is_finished_.load()},
           {"last", place_of_.contains(last) ? Json(last) : Json()},
           {"question", next == nullptr ? Json() : question(*next, labeller)}};
 }

@@ -1,3 +1,5 @@
+#include "launch/eval.h"
+
 #include <iostream>
 
 #include "launch/command.h"
@@ -12,24 +14,9 @@ namespace phalanx::launch {
 namespace {
 
 int evaluate(const std::string& path, const std::string& config_path, const std::vector<std::string>& sets) {
-  const core::Config config = core::Config::load(config_path, sets);
-  const auto& data = config.get<data::DataOptions>();
-  if (data.eval.empty())
-    core::fail(core::ExitCode::kBadConfig, "data.eval is empty; name at least one file to evaluate on");
-  return on_ranks(config, [&](comm::Communicator& group) {
-    // model.path of the config is the base under an adapter; PATH is what is evaluated.
-    SpreadModel spread(path, config, group);
-    const data::Dataset dataset = trainer::prepare_on_ranks(config, data.eval, spread.source().chat_template,
-                                                            spread.tokenizer(), group);
-    const trainer::EvalResult result =
-        trainer::evaluate(spread.model(), dataset, config.get<trainer::EvalOptions>().max_sequences);
-    if (group.rank() != 0) return 0;
-    print_row({{"eval_loss", result.loss},
-               {"eval_perplexity", result.perplexity()},
-               {"eval_target_tokens", result.target_tokens},
-               {"eval_sequences", result.num_sequences}});
+  return evaluate_model(path, core::Config::load(config_path, sets), [](const nlohmann::ordered_json& row) {
+    print_row(row);
     std::cout << std::flush;
-    return 0;
   });
 }
 
@@ -45,4 +32,26 @@ const bool eval_registered = register_command(
      }});
 
 }  // namespace
+
+int evaluate_model(const std::string& path, const core::Config& config,
+                   const std::function<void(const nlohmann::ordered_json& row)>& report) {
+  const auto& data = config.get<data::DataOptions>();
+  if (data.eval.empty())
+    core::fail(core::ExitCode::kBadConfig, "data.eval is empty; name at least one file to evaluate on");
+  return on_ranks(config, [&](comm::Communicator& group) {
+    // model.path of the config is the base under an adapter; PATH is what is evaluated.
+    SpreadModel spread(path, config, group);
+    const data::Dataset dataset = trainer::prepare_on_ranks(config, data.eval, spread.source().chat_template,
+                                                            spread.tokenizer(), group);
+    const trainer::EvalResult result =
+        trainer::evaluate(spread.model(), dataset, config.get<trainer::EvalOptions>().max_sequences);
+    if (group.rank() != 0) return 0;
+    report({{"eval_loss", result.loss},
+            {"eval_perplexity", result.perplexity()},
+            {"eval_target_tokens", result.target_tokens},
+            {"eval_sequences", result.num_sequences}});
+    return 0;
+  });
+}
+
 }  // namespace phalanx::launch

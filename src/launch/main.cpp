@@ -28,7 +28,7 @@ int report(std::exception_ptr exception) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  phalanx::launch::set_command_line(argc, argv);
+  phalanx::launch::set_command_line(argc, argv, PHALANX_VERSION);
   phalanx::ops::cpu::use_tensor_arena();
   CLI::App app{"Trains large language models over MPI ranks and exports them, verified.", "phalanx"};
   app.require_subcommand(1);

@@ -1,4 +1,6 @@
 // phalanx merge BASE ADAPTER[=WEIGHT]... DST: adapters into their base, or several into one.
+#include "launch/merge.h"
+
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -21,16 +23,9 @@ namespace fs = std::filesystem;
 using core::ExitCode;
 
 struct MergeArguments {
-  ExportArguments convert;
+  MergeJob job;
   std::string base, majority_sign = "total";
   std::vector<std::string> paths;  // adapters, then the destination
-  lora::CombineOptions combine;
-  bool has_options = false;  // of those that say how adapters are combined
-};
-
-struct NamedAdapter {
-  std::string path;
-  double weight = 1;
 };
 
 /// "runs/a=0.5": the weight stands behind the last "=" unless there is a file of that whole name.
@@ -79,23 +74,13 @@ std::string described(const std::vector<NamedAdapter>& adapters, const std::stri
 }
 
 int merge(MergeArguments arguments) {
-  arguments.convert.destination = arguments.paths.back();
+  MergeJob& job = arguments.job;
+  job.writing.destination = arguments.paths.back();
   arguments.paths.pop_back();
-  std::vector<NamedAdapter> adapters;
-  for (const std::string& path : arguments.paths) adapters.push_back(parse_adapter(path));
-  arguments.convert.sets.push_back("model.path=" + arguments.base);
-  arguments.combine.majority = parse_majority(arguments.majority_sign);
-  const core::Config config = core::Config::defaults(arguments.convert.sets);
-  const bool is_plain = adapters.size() == 1 && adapters[0].weight == 1 && !arguments.has_options;
-  arguments.convert.source = is_plain ? adapters[0].path : described(adapters, arguments.combine.method);
-  return on_any_ranks(config, [&](comm::Communicator& group) {
-    check_arguments(arguments.convert);
-    generate::ModelSource source =
-        is_plain ? open_model(adapters[0].path, config) : combined_model(adapters, arguments.combine, config);
-    adapter_of(source, adapters[0]);
-    export_source(std::move(source), arguments.convert, group);
-    return 0;
-  });
+  for (const std::string& path : arguments.paths) job.adapters.push_back(parse_adapter(path));
+  job.writing.sets.push_back("model.path=" + arguments.base);
+  job.combine.majority = parse_majority(arguments.majority_sign);
+  return merge_adapters(job, core::Config::defaults(job.writing.sets));
 }
 
 [[maybe_unused]] const bool merge_registered = register_command(
@@ -110,25 +95,40 @@ int merge(MergeArguments arguments) {
               "file (gguf) to write, which must not exist")
            ->required()
            ->expected(2, 1000);
-       app.add_option("--to", arguments->convert.to, "hf, gguf or peft (one adapter made of all)");
-       app.add_option("--outtype", arguments->convert.outtype, outtype_help("base's"));
+       app.add_option("--to", arguments->job.writing.to, "hf, gguf or peft (one adapter made of all)");
+       app.add_option("--outtype", arguments->job.writing.outtype, outtype_help("base's"));
        const std::vector<CLI::Option*> options = {
-           app.add_option("--method", arguments->combine.method,
+           app.add_option("--method", arguments->job.combine.method,
                           fmt::format("How several adapters become one: {}; cat is the exact weighted sum",
                                       fmt::join(lora::combine_methods(), ", "))),
-           app.add_option("--density", arguments->combine.density,
+           app.add_option("--density", arguments->job.combine.density,
                           "(ties, dare, magnitude_prune) Share of elements kept"),
-           app.add_option("--seed", arguments->combine.seed, "(dare) Which elements are kept"),
-           app.add_option("--svd-rank", arguments->combine.svd_rank,
+           app.add_option("--seed", arguments->job.combine.seed, "(dare) Which elements are kept"),
+           app.add_option("--svd-rank", arguments->job.combine.svd_rank,
                           "(svd) Rank of the result; default: the largest"),
            app.add_option("--majority-sign", arguments->majority_sign, "(ties) total or frequency")};
-       add_writer_options(app, arguments->convert);
-       add_set_option(app, arguments->convert.sets);
+       add_writer_options(app, arguments->job.writing);
+       add_set_option(app, arguments->job.writing.sets);
        return [arguments, options] {
-         for (const CLI::Option* option : options) arguments->has_options |= option->count() > 0;
+         for (const CLI::Option* option : options) arguments->job.has_options |= option->count() > 0;
          return merge(*arguments);
        };
      }});
 
 }  // namespace
+
+int merge_adapters(MergeJob job, const core::Config& config) {
+  const std::vector<NamedAdapter>& adapters = job.adapters;
+  const bool is_plain = adapters.size() == 1 && adapters[0].weight == 1 && !job.has_options;
+  job.writing.source = is_plain ? adapters[0].path : described(adapters, job.combine.method);
+  return on_any_ranks(config, [&](comm::Communicator& group) {
+    check_arguments(job.writing);
+    generate::ModelSource source =
+        is_plain ? open_model(adapters[0].path, config) : combined_model(adapters, job.combine, config);
+    adapter_of(source, adapters[0]);
+    export_source(std::move(source), job.writing, group);
+    return 0;
+  });
+}
+
 }  // namespace phalanx::launch

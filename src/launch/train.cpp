@@ -9,6 +9,7 @@
 #include "launch/command_line.h"
 #include "launch/ranks.h"
 #include "launch/stop_signal.h"
+#include "launch/train.h"
 #include "parallel/parallel_options.h"
 #include "reward/judge.h"
 #include "trainer/data_setup.h"
@@ -57,19 +58,7 @@ int train(const TrainArguments& arguments) {
     std::cout << config.print(/*with_origins=*/true);
     return 0;
   }
-  if (arguments.dry_run) return dry_run(config);
-  if (!started_by_launcher()) {
-    const auto& parallel = config.get<parallel::ParallelOptions>();
-    // Before any rank is started, where more than the number of ranks has to fit.
-    if (parallel.tp * parallel.pp * parallel.cp > 1)
-      trainer::check_mesh(config, trainer::ModelSetup(config).config());
-  }
-  install_stop_signals();
-  reward::set_environment(environment);
-  return on_ranks(config, [&](comm::Communicator& group) {
-    set_up_log(config, group.rank());
-    return static_cast<int>(trainer::run_training(config, group, stop_requested));
-  });
+  return arguments.dry_run ? dry_run(config) : train_as(config);
 }
 
 const bool train_registered = register_command(
@@ -103,4 +92,20 @@ const bool prepare_registered = register_command(
      }});
 
 }  // namespace
+
+int train_as(const core::Config& config) {
+  if (!started_by_launcher()) {
+    const auto& parallel = config.get<parallel::ParallelOptions>();
+    // Before any rank is started, where more than the number of ranks has to fit.
+    if (parallel.tp * parallel.pp * parallel.cp > 1)
+      trainer::check_mesh(config, trainer::ModelSetup(config).config());
+  }
+  install_stop_signals();
+  reward::set_environment(environment);
+  return on_ranks(config, [&](comm::Communicator& group) {
+    set_up_log(config, group.rank());
+    return static_cast<int>(trainer::run_training(config, group, stop_requested));
+  });
+}
+
 }  // namespace phalanx::launch

@@ -32,7 +32,8 @@ void declare(core::SectionBuilder<LoraOptions>& s) {
            .min = 0,
            .above_min = true});
   s.field("path", &O::path,
-          {.help = "Start from this PEFT adapter folder; its own r, alpha and targets hold."});
+          {.help = "Start from this PEFT adapter folder; its own r, alpha and targets hold.",
+           .path = core::PathOf::kAdapter});
 }
 
 [[maybe_unused]] const bool registered = core::register_section<LoraOptions>(

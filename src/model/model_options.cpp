@@ -13,7 +13,8 @@ using core::ExitCode;
 void declare(core::SectionBuilder<ModelOptions>& s) {
   using O = ModelOptions;
   s.field("path", &O::path,
-          {.help = "Hugging Face folder, .gguf file or checkpoint that the weights come from."});
+          {.help = "Hugging Face folder, .gguf file or checkpoint that the weights come from.",
+           .path = core::PathOf::kModel});
   s.field("family", &O::family,
           {.help = "Instead of path: train a new model of this family.",
            .one_of = {"gemma2", "gemma3_text", "gpt2", "llama", "mistral", "mixtral", "olmo2", "phi3",
@@ -52,9 +53,11 @@ void declare(core::SectionBuilder<ModelOptions>& s) {
                    "model new).",
            .one_of = {"auto", "fp64", "fp32", "fp16", "bf16"}});
   s.field("tokenizer", &O::tokenizer,
-          {.help = "Folder or .gguf file of the tokenizer; model.path unless set."});
+          {.help = "Folder or .gguf file of the tokenizer; model.path unless set.",
+           .path = core::PathOf::kAnyModel});
   s.field("chat_template", &O::chat_template,
-          {.help = "File with a Jinja chat template in place of the tokenizer's."});
+          {.help = "File with a Jinja chat template in place of the tokenizer's.",
+           .path = core::PathOf::kFile});
 }
 
 /// Those that are set.

@@ -31,9 +31,11 @@ void declare_program_keys(core::SectionBuilder<TermOptions>& s) {
   s.field(
       "command", &TermOptions::command,
       {.help = "program: what is started, with its arguments, without a shell. Files that are named here are "
-               "shown to it."});
+               "shown to it.",
+       .path = core::PathOf::kFile});
   s.field("readable", &TermOptions::readable,
-          {.help = "program: more files and folders that it may read; besides these there is /usr."});
+          {.help = "program: more files and folders that it may read; besides these there is /usr.",
+           .path = core::PathOf::kFile});
   s.field("sandbox", &TermOptions::sandbox,
           {.help = "program: \"none\" lets it see and do what you can.", .one_of = {"namespaces", "none"}});
   s.field("timeout_s", &TermOptions::timeout_s,

@@ -56,7 +56,8 @@ void declare_reference(Section& s) {
   s.field(
       "ref_model", &O::ref_model,
       {.help = "dpo, kto, bco: another model as the reference; without it the model as the run begins with "
-               "it."});
+               "it.",
+       .path = core::PathOf::kModel});
   s.field(
       "precompute_ref_log_probs", &O::precompute_ref_log_probs,
       {.help = "dpo, bco: asks the reference once for all records, before the training (default false)."});

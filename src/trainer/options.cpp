@@ -69,7 +69,8 @@ void declare_online_keys(SectionBuilder<MethodOptions>& s) {
            .unit = "rounds",
            .min = 1});
   s.field("rollouts", &MethodOptions::rollouts,
-          {.help = "JSONL of recorded answers with rewards to learn from, in place of sampling."});
+          {.help = "JSONL of recorded answers with rewards to learn from, in place of sampling.",
+           .path = core::PathOf::kRecords});
 }
 
 void declare_critic_keys(SectionBuilder<MethodOptions>& s) {

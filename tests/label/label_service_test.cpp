@@ -137,6 +137,28 @@ TEST_F(LabelServiceTest, WrongRequestsAreRefusedAndSaveNothing) {
   EXPECT_EQ(folder.read("prefs.jsonl.journal"), journal);
 }
 
+TEST_F(LabelServiceTest, EndsWhenTheGoalIsReachedOrSomebodySaysSo) {
+  EXPECT_EQ(status_of([&] { send("POST", "/api/finish", R"({"labeller": "ann"})"); }), 409);
+  const auto with_goal = [&](int64_t goal) {
+    PairFile file = read_pairs(folder.path("data.jsonl"), {});
+    service = std::make_unique<LabelService>(std::move(file.pairs), OrderOptions{}, store, serve::Access({}), goal);
+  };
+  with_goal(2);
+  EXPECT_EQ(state("ann")["goal"], 2);
+  answer("ann", state("ann")["question"]["pair"], "tie");  // no preference
+  Json ann = answer("ann", state("ann")["question"]["pair"], "left");
+  EXPECT_EQ(ann["preferences"], 1);
+  EXPECT_FALSE(ann["finished"]);
+  EXPECT_TRUE(answer("bob", state("bob")["question"]["pair"], "right")["finished"]);
+  EXPECT_TRUE(service->is_finished());
+  with_goal(2);
+  EXPECT_TRUE(service->is_finished()) << "also after a restart";
+  with_goal(3);
+  EXPECT_FALSE(service->is_finished());
+  EXPECT_TRUE(Json::parse(send("POST", "/api/finish", R"({"labeller": "ann"})").body)["finished"]);
+  EXPECT_TRUE(service->is_finished());
+}
+
 TEST_F(LabelServiceTest, ThePageIsWholeAndLoadsNothingFromElsewhere) {
   const auto header = [](const serve::Response& response, const std::string& name) {
     for (const auto& [known, value] : response.headers) {

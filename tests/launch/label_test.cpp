@@ -40,6 +40,10 @@ TEST_F(LabelProgram, WrongUseIsOneLineWithItsWayOut) {
   expect_refused({"pairs.jsonl", "--out", "o.jsonl", "--order", "clever"}, 78, "--order");
   expect_refused({"pairs.jsonl", "--out", "o.jsonl", "--order", "uncertain"}, 65, "--score names another");
   expect_refused({"pairs.jsonl", "--out", "o.jsonl", "--answers", "a"}, 78, "--answers");
+  expect_refused({"pairs.jsonl", "--out", "o.jsonl", "--preferences", "0"}, 78, "--preferences");
+  expect_refused({"pairs.jsonl", "--out", "o.jsonl", "--reward-model", "m", "--order", "file"}, 78,
+                 "--order uncertain, but --order is file");
+  expect_refused({"pairs.jsonl", "--out", "o.jsonl", "--reward-model", "no-model"}, 65, "no-model");
   expect_refused({"pairs.jsonl", "--out", "o.jsonl", "--host", "example.com"}, 78, "IP address");
   expect_refused({"--stats", "o.jsonl"}, 65, "o.jsonl.journal: no such file");
 }

@@ -1,8 +1,10 @@
 // Methods of judged answers through the whole program.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "launch/program.h"
@@ -10,6 +12,7 @@
 namespace phalanx::launch {
 namespace {
 
+namespace fs = std::filesystem;
 using test::Outcome;
 using test::Workplace;
 
@@ -144,6 +147,35 @@ TEST_F(PreferenceRun, RewardModelsUnderAnAdapterBringTheirScore) {
   const auto config = nlohmann::json::parse(place_.read("adapter/final/adapter_config.json"));
   EXPECT_EQ(config["modules_to_save"], nlohmann::json({"score"}));
   EXPECT_EQ(config["task_type"], "SEQ_CLS");
+}
+
+TEST_F(PreferenceRun, ARewardModelSaysWhichPairsAreAskedFirst) {
+  ASSERT_EQ(train("reward", "reward", {"train.max_steps=12"}).exit_code, 0);
+  ASSERT_EQ(train("dpo", "base", {"train.max_steps=2"}).exit_code, 0);
+  ASSERT_EQ(train("reward", "adapter", {"model=null", "model.path=base/final", "lora.r=4"}).exit_code, 0);
+  for (const std::string model : {"reward", "reward/final", "adapter/final"}) {
+    fs::remove_all(place_.path("prefs.jsonl.scores"));
+    const std::vector<std::string> words = {"label",  "pairs.jsonl",    "--out", "prefs.jsonl", "--port",
+                                            "0", "--reward-model", model,   "--preferences", "1"};
+    // It scores before it serves; nobody comes, and the program is told to stop.
+    const Outcome outcome = place_.run_command(
+        {"sh", "-c",
+         fmt::format("{} {} & until [ -e prefs.jsonl.journal ]; do sleep 0.02; done; sleep 0.3; kill -TERM $!; "
+                     "wait $!",
+                     PHALANX_PROGRAM, fmt::join(words, " "))});
+    EXPECT_EQ(outcome.exit_code, 75) << outcome.err;
+    EXPECT_NE(outcome.err.find("has scored 40 pairs, 40 of them now"), std::string::npos) << outcome.err;
+    const auto scores = nlohmann::json::parse(place_.read("prefs.jsonl.scores"))["margins"];
+    ASSERT_EQ(scores.size(), 40U);
+    int num_right = 0;
+    for (const auto& margin : scores) num_right += margin > 0;
+    if (model != "adapter/final") EXPECT_GE(num_right, 36) << "chosen stands first in every pair";
+    fs::remove(place_.path("prefs.jsonl.journal"));
+  }
+  place_.write("one.jsonl", R"({"prompt": "p", "chosen": "a", "rejected": "b"})");
+  const Outcome refused = place_.run({"label", "one.jsonl", "--out", "o.jsonl", "--reward-model", "base"});
+  EXPECT_EQ(refused.exit_code, 65) << refused.err;
+  EXPECT_NE(refused.err.find("is no reward model"), std::string::npos) << refused.err;
 }
 
 TEST_F(PreferenceRun, KeysThatDoNotFitAreRefusedWithAWayOut) {

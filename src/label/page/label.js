@@ -108,12 +108,13 @@ function drawMessages(box, messages, named) {
 }
 
 function show() {
-  const question = state.question;
+  const question = state.finished ? null : state.question;
   editing = false;
   document.body.classList.remove("editing");
   $("edit").classList.remove("active");
   $("who").textContent = labeller;
-  $("count").textContent = `${state.answered} of ${state.total}`;
+  $("count").textContent = `${state.answered} of ${state.total}`
+    + (state.goal === null ? "" : `, ${state.preferences} of ${state.goal} preferences`);
   $("fill").style.width = `${100 * state.answered / state.total}%`;
   $("fill").parentElement.setAttribute("aria-valuenow", state.answered);
   $("fill").parentElement.setAttribute("aria-valuemax", state.total);
@@ -121,7 +122,8 @@ function show() {
   $("question").hidden = !question;
   $("message").hidden = Boolean(question);
   for (const button of document.querySelectorAll("#verdicts button")) button.disabled = !question;
-  $("undo").disabled = !state.last;
+  $("undo").disabled = !state.last || state.finished;
+  $("finish").hidden = state.goal === null || state.finished;
   if (!question) return finished();
   drawMessages($("prompt"), question.prompt, question.prompt.length > 1);
   for (const side of ["left", "right"]) {
@@ -139,6 +141,10 @@ function show() {
 function finished() {
   delete document.body.dataset.pair;
   const box = make("div");
+  if (state.finished) {
+    box.append(make("h1", "", "Enough"), make("p", "", "That was all that is needed. Every answer is saved; this page can be closed."));
+    return $("message").replaceChildren(box);
+  }
   box.append(make("h1", "", "All done"), make("p", "", `You have answered all ${state.total} questions. Every answer is saved.`));
   const more = make("p");
   more.append("Press ", make("kbd", "", "u"), " to take the last one back.");
@@ -152,7 +158,7 @@ function finished() {
 const secondsTaken = () => Math.max(0, Math.round((performance.now() - shownAt - hiddenFor) / 10) / 100);
 
 function choose(choice, edit) {
-  if (!state?.question || busy) return;
+  if (!state?.question || state.finished || busy) return;
   if (editing && edit === undefined && (choice === "left" || choice === "right")) return openEditor(choice);
   if (choice === "left" || choice === "right") $(choice).classList.add("chosen");
   const body = { labeller, pair: state.question.pair, choice, seconds: secondsTaken() };
@@ -161,7 +167,7 @@ function choose(choice, edit) {
 }
 
 function undo() {
-  if (state?.last) return act("/api/undo", { labeller, pair: state.last });
+  if (state?.last && !state.finished) return act("/api/undo", { labeller, pair: state.last });
 }
 
 function toggleEditing() {
@@ -209,6 +215,7 @@ for (const button of document.querySelectorAll("[data-choice]")) button.addEvent
 for (const side of ["left", "right"]) $(side).querySelector(".side").addEventListener("click", () => choose(side));
 $("edit").addEventListener("click", () => { $("edit").blur(); toggleEditing(); });
 $("undo").addEventListener("click", () => { $("undo").blur(); undo(); });
+$("finish").addEventListener("click", () => { $("finish").blur(); act("/api/finish", { labeller }); });
 $("help-button").addEventListener("click", () => $("help-dialog").showModal());
 $("edit-cancel").addEventListener("click", () => $("edit-dialog").close());
 $("edit-save").addEventListener("click", saveEdit);
