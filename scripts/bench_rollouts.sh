@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Speed of rollouts against transformers' generate, interleaved (A B A B ...) in one run, what sharing a prompt
-# saves, and what batch invariance costs: SmolLM2-135M, a group of 8, 128 new tokens, 2 threads. Writes
-# docs/rollouts_benchmark.md. A few minutes on a quiet machine.
+# saves, and what batch invariance costs; then a GRPO step against TRL's: SmolLM2-135M, a group of 8, 128 new tokens,
+# 2 threads. Writes docs/rollouts_benchmark.md. A quarter of an hour on a quiet machine.
 #   scripts/bench_rollouts.sh [--rounds N]
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 ORACLES=${PHALANX_ORACLES:-$THIRD_PARTY/oracles}
@@ -9,4 +9,6 @@ if [ ! -x "$ORACLES/bin/python" ]; then
   python3 -m venv "$ORACLES"
   "$ORACLES/bin/pip" install -q --disable-pip-version-check -r scripts/oracles/requirements.txt
 fi
-HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false "$ORACLES/bin/python" scripts/bench/rollouts.py "$@"
+export HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
+"$ORACLES/bin/python" scripts/bench/rollouts.py "$@"
+"$ORACLES/bin/python" scripts/bench/grpo_step.py "$@"

@@ -25,6 +25,19 @@ void penalise_repetition(std::span<float> logits, std::span<const int32_t> histo
   }
 }
 
+// In lanes, so that the loop becomes vectors.
+PHX_VECTOR_CLONES float largest_of(const float* values, size_t count) {
+  constexpr size_t kLanes = 32;
+  float lanes[kLanes];
+  for (float& lane : lanes) lane = values[0];
+  const size_t whole = count - count % kLanes;
+  for (size_t i = 0; i < whole; i += kLanes) {
+    for (size_t j = 0; j < kLanes; ++j) lanes[j] = values[i + j] > lanes[j] ? values[i + j] : lanes[j];
+  }
+  for (size_t i = whole; i < count; ++i) lanes[0] = values[i] > lanes[0] ? values[i] : lanes[0];
+  return *std::max_element(lanes, lanes + kLanes);
+}
+
 // logits[i] = e^((logits[i] - max) / temperature); returns the sum of each block of kBlock in `sums`. e^x is
 // 2^n times a polynomial of the rest, so that the loop becomes vectors.
 PHX_VECTOR_CLONES void exponentials(float* logits, size_t count, float max, float per_temperature,
@@ -163,12 +176,15 @@ void SamplingOptions::validate() const {
 int32_t sample_token(std::span<float> logits, std::span<const int32_t> history,
                      const SamplingOptions& options, const SampleKey& key) {
   penalise_repetition(logits, history, options.repetition_penalty);
-  const auto best = std::max_element(logits.begin(), logits.end());  // the first one among equals
-  if (options.temperature == 0 || options.top_k == 1) return static_cast<int32_t>(best - logits.begin());
+  const float largest = largest_of(logits.data(), logits.size());
+  if (options.temperature == 0 || options.top_k == 1) {
+    const auto best = std::find(logits.begin(), logits.end(), largest);  // the first one among equals
+    return best == logits.end() ? 0 : static_cast<int32_t>(best - logits.begin());  // none: no number at all
+  }
   const uint64_t stream = core::substream(
       core::substream(core::substream(core::stream_id("sampling"), key.step), key.prompt), key.sample);
   const double uniform = core::random_uniform(options.seed, stream, history.size());
-  const Weights weights = token_weights(logits, *best, options.temperature);
+  const Weights weights = token_weights(logits, largest, options.temperature);
   if (options.top_k == 0 && options.top_p == 1.0 && options.min_p == 0.0)
     return draw_from_all(weights, uniform * weights.total);
   const std::vector<Candidate> choice = filtered(weights, options);

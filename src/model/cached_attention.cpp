@@ -17,6 +17,7 @@ namespace {
 constexpr int64_t kPiece = 512;   // cached tokens that one task looks at
 constexpr int64_t kMaxSteps = 8;  // head sizes up to 256
 constexpr int64_t kBlock = 64;    // scores that are held at a time
+constexpr int64_t kLanes = wide::kStep / 2;
 
 // One new token, one key/value head with the `group` query heads that share it, one piece of the context.
 struct Task {
@@ -51,24 +52,57 @@ template <typename T>
                              : wide::load_tail(row + step * wide::kStep, left);
 }
 
-// scores[i] = scale * q . k_i for one query head.
+// q . k of one key, one sum for each lane.
+template <typename T>
+[[gnu::always_inline]] inline wide::Floats key_products(const Run<T>& run, const wide::Pair* query, const T* key) {
+  wide::Floats first = {}, second = {};
+  for (int64_t s = 0; s < run.shapes.steps; ++s) {
+    const wide::Pair part = load_step(key, s, run.shapes.head_dim);
+    first += query[s].first * part.first;
+    second += query[s].second * part.second;
+  }
+  return first + second;
+}
+
+// scores[i] = scale * q . k_i for one query head; -inf up to whole vectors.
 template <typename T>
 [[gnu::always_inline]] inline void block_scores(const Run<T>& run, const T* q, const T* keys, int64_t count,
                                                 float* scores) {
   const int64_t steps = run.shapes.steps, d = run.shapes.head_dim;
   wide::Pair query[kMaxSteps];
   for (int64_t s = 0; s < steps; ++s) query[s] = load_step(q, s, d);
-  for (int64_t i = 0; i < count; ++i) {
-    wide::Floats first = {}, second = {};
-    for (int64_t s = 0; s < steps; ++s) {
-      const wide::Pair key = load_step(keys + i * d, s, d);
-      first += query[s].first * key.first;
-      second += query[s].second * key.second;
-    }
-    scores[i] = run.scale * wide::sum(first + second);
+  int64_t i = 0;
+  for (; i + 4 <= count; i += 4) {
+    wide::Floats products[4];
+#pragma GCC unroll 4
+    for (int64_t j = 0; j < 4; ++j) products[j] = key_products(run, query, keys + (i + j) * d);
+    wide::sum_four(products, scores + i);
   }
-  if (run.softcap == 0) return;
-  for (int64_t i = 0; i < count; ++i) scores[i] = run.softcap * std::tanh(scores[i] / run.softcap);
+  for (; i < count; ++i) scores[i] = wide::sum(key_products(run, query, keys + i * d));
+  for (int64_t j = 0; j < count; ++j) scores[j] *= run.scale;
+  if (run.softcap > 0) {
+    for (int64_t j = 0; j < count; ++j) scores[j] = run.softcap * std::tanh(scores[j] / run.softcap);
+  }
+  for (int64_t j = count; j % kLanes != 0; ++j) scores[j] = -std::numeric_limits<float>::infinity();
+}
+
+// scores become exp(score - new maximum), and join `total`; returns what earlier sums must be multiplied by.
+[[gnu::always_inline]] inline float exponentials(float* scores, int64_t count, Partial& total) {
+  wide::Floats largest = wide::Floats{} + total.max, sums = {};
+  const auto vector = [&](int64_t i) __attribute__((always_inline)) {
+    wide::Floats v;
+    std::memcpy(&v, scores + i, sizeof(v));
+    return v;
+  };
+  for (int64_t i = 0; i < count; i += kLanes) largest = wide::larger(largest, vector(i));
+  const float max = wide::largest(largest), rescale = std::exp(total.max - max);
+  for (int64_t i = 0; i < count; i += kLanes) {
+    const wide::Floats weights = wide::exponential(vector(i) - max);
+    sums += weights;
+    std::memcpy(scores + i, &weights, sizeof(weights));
+  }
+  total = {max, total.sum * rescale + wide::sum(sums)};
+  return rescale;
 }
 
 template <typename T>
@@ -107,12 +141,8 @@ template <typename T>
       count = std::min({kBlock, task.end - begin, page_tokens - slot});
       float scores[kBlock];
       block_scores(run, q, run.keys[slab] + offset, count, scores);
-      const float max = std::max(total.max, *std::max_element(scores, scores + count));
-      const float rescale = std::exp(total.max - max);
-      total.sum *= rescale;
-      for (int64_t i = 0; i < count; ++i) total.sum += scores[i] = std::exp(scores[i] - max);
+      const float rescale = exponentials(scores, count, total);
       add_values(run, run.values[slab] + offset, count, scores, rescale, output);
-      total.max = max;
     }
     run.partials[index * shapes.group + g] = total;
   }
@@ -144,11 +174,11 @@ template <typename T>
 void merge(const Run<T>& run, const std::vector<Task>& tasks, size_t first, size_t last, T* out) {
   const Shapes& shapes = run.shapes;
   const int64_t padded = shapes.steps * wide::kStep;
-  std::vector<float> sums(padded), ordered(padded);
+  float sums[kMaxSteps * wide::kStep], ordered[kMaxSteps * wide::kStep];
   for (int64_t g = 0; g < shapes.group; ++g) {
     float max = -std::numeric_limits<float>::infinity(), total = 0;
     for (size_t t = first; t < last; ++t) max = std::max(max, run.partials[t * shapes.group + g].max);
-    std::fill(sums.begin(), sums.end(), 0.0F);
+    std::fill(sums, sums + padded, 0.0F);
     for (size_t t = first; t < last; ++t) {
       const Partial& partial = run.partials[t * shapes.group + g];
       const float weight = std::exp(partial.max - max);
@@ -157,7 +187,7 @@ void merge(const Run<T>& run, const std::vector<Task>& tasks, size_t first, size
       for (int64_t i = 0; i < padded; ++i) sums[i] += weight * piece[i];
     }
     for (int64_t s = 0; s < shapes.steps; ++s) {
-      wide::unstage(wide::load(sums.data() + s * wide::kStep), ordered.data() + s * wide::kStep,
+      wide::unstage(wide::load(sums + s * wide::kStep), ordered + s * wide::kStep,
                     static_cast<T*>(nullptr));
     }
     T* row = out + (tasks[first].row * shapes.num_heads + tasks[first].kv_head * shapes.group + g) *

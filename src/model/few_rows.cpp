@@ -9,6 +9,7 @@
 
 #include "model/wide.h"
 #include "ops/batch_invariant.h"
+#include "ops/tile_product.h"
 #include "ops/training_forward.h"
 
 namespace phalanx::model {
@@ -120,6 +121,10 @@ at::Tensor few_rows_linear(const at::Tensor& x, const at::Tensor& weight, const 
                            at::ScalarType out_dtype) {
   TORCH_CHECK(x.size(1) == weight.size(1), "few_rows_linear: x has ", x.size(1), " columns, weight ",
               weight.size(1));
+  if (ops::few_rows_fit_tiles(x, weight)) {
+    at::Tensor y = ops::tile_product_nt(x, weight, bias.defined() ? at::kFloat : out_dtype);
+    return bias.defined() ? y.add_(bias).to(out_dtype) : y;
+  }
   at::Tensor y = at::empty({x.size(0), weight.size(0)}, at::kFloat);
   if (weight.scalar_type() == at::kBFloat16) {
     run<at::BFloat16>(x.contiguous(), weight, y.mutable_data_ptr<float>());

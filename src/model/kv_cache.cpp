@@ -6,6 +6,7 @@
 
 #include "ops/attention.h"
 #include "ops/batch_invariant.h"
+#include "ops/last_queries.h"
 #include "ops/training_forward.h"
 
 namespace phalanx::model {
@@ -109,8 +110,8 @@ at::Tensor KvCache::attend(int64_t layer, const at::Tensor& q, const at::Tensor&
     first_rows(out).copy_(ops::varlen_attention(first_rows(queries), first_rows(keys), first_rows(values),
                                                 first_tokens, options));
   }
-  const bool wants_training =
-      ops::TrainingForward::is_active() && attends_as_training(queries, continued, options);
+  const bool wants_training = ops::TrainingForward::is_active() && !ops::attention_widens(queries) &&
+                              attends_as_training(queries, continued, options);
   if (ops::BatchInvariant::is_active() || wants_training) {
     attend_as_training(queries, pages, continued, options, out);
   } else {

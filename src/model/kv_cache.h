@@ -44,7 +44,7 @@ class KvCache {
   /// them. q [N, H, d], k and v [N, K, d]; rows cu_seqlens[e] .. cu_seqlens[e+1]-1 are the next tokens of
   /// entry e. Returns softmax(scale q k^T) v, with what the options do to scores, as [N, H, d]. No gradient.
   /// Under ops::BatchInvariant a row has the bits that ops::varlen_attention gives it, under
-  /// ops::TrainingForward where its kernel knows the options.
+  /// ops::TrainingForward where its kernel knows the options and rounds on its way.
   /// @throws std::length_error if there are not enough pages.
   at::Tensor attend(int64_t layer, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                     const std::vector<int32_t>& cu_seqlens, const ops::AttentionOptions& options);

@@ -59,6 +59,60 @@ struct Pair {
   return (q[0] + q[2]) + (q[1] + q[3]);
 }
 
+/// Four of them at once, with the bits of sum().
+[[gnu::always_inline]] inline void sum_four(const Floats (&v)[4], float* sums) {
+  using Half = float __attribute__((vector_size(32)));
+  using Quarter = float __attribute__((vector_size(16)));
+  using Lanes = int32_t __attribute__((vector_size(16)));
+  Quarter q[4];
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    Half halves[2];
+    std::memcpy(halves, &v[i], sizeof(v[i]));
+    const Half h = halves[0] + halves[1];
+    Quarter quarters[2];
+    std::memcpy(quarters, &h, sizeof(h));
+    q[i] = quarters[0] + quarters[1];
+  }
+  const Lanes low = {0, 1, 4, 5}, high = {2, 3, 6, 7}, even = {0, 2, 4, 6}, odd = {1, 3, 5, 7};
+  const Quarter first = __builtin_shuffle(q[0], q[1], low) + __builtin_shuffle(q[0], q[1], high);
+  const Quarter second = __builtin_shuffle(q[2], q[3], low) + __builtin_shuffle(q[2], q[3], high);
+  const Quarter all = __builtin_shuffle(first, second, even) + __builtin_shuffle(first, second, odd);
+  std::memcpy(sums, &all, sizeof(all));
+}
+
+[[gnu::always_inline]] inline Floats larger(const Floats& a, const Floats& b) {
+  return a > b ? a : b;
+}
+[[gnu::always_inline]] inline float largest(const Floats& v) {
+  float lanes[16], largest = v[0];
+  std::memcpy(lanes, &v, sizeof(v));
+  for (const float lane : lanes) largest = largest > lane ? largest : lane;
+  return largest;
+}
+
+/// e^x for x <= 0: 2^n times a polynomial of the rest; 0 below e^-69 (also of -inf).
+[[gnu::always_inline]] inline Floats exponential(const Floats& x) {
+  using Integers = int32_t __attribute__((vector_size(64)));
+  const Floats least = Floats{} - 100.0F, scaled = x * 1.44269504088896341F;
+  const Floats t = scaled < least ? least : scaled;
+  const Floats shifted = t + 12582912.0F, n = shifted - 12582912.0F, f = t - n;  // 1.5 x 2^23: rounds to integers
+  Floats p = Floats{} + 1.54035304e-4F;
+  p = p * f + 1.33335581e-3F;
+  p = p * f + 9.61812911e-3F;
+  p = p * f + 5.55041087e-2F;
+  p = p * f + 2.40226507e-1F;
+  p = p * f + 6.93147182e-1F;
+  p = p * f + 1.0F;
+  Integers bits, exponent;
+  std::memcpy(&bits, &p, sizeof(p));
+  std::memcpy(&exponent, &shifted, sizeof(shifted));
+  bits += exponent << 23;  // the low bits of `shifted` are n
+  Floats power;
+  std::memcpy(&power, &bits, sizeof(bits));
+  return scaled < least ? Floats{} : power;
+}
+
 /// At most kStep elements, the rest zero.
 template <typename T>
 [[gnu::always_inline]] inline Pair load_tail(const T* source, int64_t count) {

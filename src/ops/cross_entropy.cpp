@@ -15,6 +15,7 @@
 #include "ops/grad_sink.h"
 #include "ops/matmul.h"
 #include "ops/sum_dtype.h"
+#include "ops/tile_product.h"
 
 namespace phalanx::ops {
 namespace {
@@ -104,6 +105,18 @@ void run_packed(const CrossEntropyRows& c, const at::Tensor& weight) {
                    true});
 }
 
+// The same with the machine's tiles: bf16 operands, and logits that are not rounded.
+void run_on_tiles(const CrossEntropyRows& c, const at::Tensor& weight) {
+  const int64_t n = c.hidden.size(0), vocab = weight.size(0);
+  void* buffer = cpu::scratch(cpu::Scratch::kLogits, static_cast<size_t>(n * vocab) * 4);
+  const at::TensorOptions like = weight.options().requires_grad(false);
+  tile_product_nt(at::from_blob(buffer, {n, vocab}, like.dtype(at::kFloat)), c.hidden, weight);
+  differentiate_rows<uint16_t>(c, static_cast<float*>(buffer), vocab, cpu::row_kernels<uint16_t>().cross_entropy_f32);
+  const at::Tensor gradient = at::from_blob(buffer, {n, vocab}, {2 * vocab, 1}, like);
+  if (c.hidden_grad.defined()) at::Tensor(c.hidden_grad).copy_(at::mm(gradient, weight));
+  if (c.weight_grad.defined()) matmul_tn_add(c.weight_grad, gradient, c.hidden);
+}
+
 // ATen's products into the reused buffer, logits in the dtype of the weight.
 template <class T>
 void run_on_cpu(const CrossEntropyRows& c, const at::Tensor& weight) {
@@ -120,6 +133,7 @@ void run_chunk(const CrossEntropyRows& c, const at::Tensor& weight) {
   if (!cpu::has_kernels(c.hidden)) return run_with_aten(c, weight);
   const bool bf16 = c.hidden.scalar_type() == at::kBFloat16;
   const bool packed = cpu::can_multiply(bf16 ? cpu::Element::kBF16 : cpu::Element::kF32);
+  if (fits_tiles(c.hidden, weight)) return run_on_tiles(c, weight);
   cpu::visit(c.hidden, [&](auto zero) {
     using T = decltype(zero);
     packed ? run_packed<T>(c, weight) : run_on_cpu<T>(c, weight);
@@ -302,6 +316,7 @@ at::Tensor wide_logits(const at::Tensor& hidden, const at::Tensor& weight) {
   at::NoGradGuard no_grad;
   const cpu::Element element =
       hidden.scalar_type() == at::kBFloat16 ? cpu::Element::kBF16 : cpu::Element::kF32;
+  if (fits_tiles(hidden, weight)) return tile_product_nt(hidden, weight, at::kFloat);
   if (!cpu::has_kernels(hidden) || !cpu::can_multiply(element))
     return at::linear(hidden, weight).to(sum_dtype(hidden));
   const int64_t n = hidden.size(0), h = hidden.size(1), vocab = weight.size(0);

@@ -9,6 +9,10 @@ bool can_attend_last(const at::Tensor& q) {
   return q.is_cpu() && cpu::can_attend(q);
 }
 
+bool attention_widens(const at::Tensor& q) {
+  return q.is_cpu() && cpu::attention_widens(q);
+}
+
 void attend_last(const std::vector<LastQueries>& samples, double scale) {
   if (samples.empty()) return;
   if (!cpu::can_attend(samples.front().q))

@@ -60,7 +60,7 @@ at::Tensor few_rows(const at::Tensor& a, const at::Tensor& b) {
   return y;
 }
 
-/// Packed kernels give a row the same bits in every call; the others do not.
+/// Packed kernels and tiles give a row the same bits in every call; the others do not.
 bool must_pack(const at::Tensor& a) {
   if (!BatchInvariant::is_active()) return false;
   if (!packed(a)) BatchInvariant::refuse("matrix products have no kernel for this dtype on this machine");
@@ -70,6 +70,8 @@ bool must_pack(const at::Tensor& a) {
 }  // namespace
 
 at::Tensor matmul_nt(const at::Tensor& a, const at::Tensor& b) {
+  if (BatchInvariant::is_active() ? fits_tiles(a, b) : few_rows_fit_tiles(a, b))
+    return tile_product_nt(a, b, a.scalar_type());
   if (must_pack(a) || packed(a)) {
     at::Tensor c = at::empty({a.size(0), b.size(0)}, a.options());
     multiply(c, a, true, b, true, false, 1.0);

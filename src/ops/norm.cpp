@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
+#include <c10/core/GradMode.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "ops/cpu/dispatch.h"
@@ -170,12 +171,17 @@ struct LayerNorm : torch::autograd::Function<LayerNorm> {
 }  // namespace
 
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps, double offset) {
+  if (!at::GradMode::is_enabled()) return normalise(x.contiguous(), {}, Factor{weight, offset}.value(), eps).y;
   expect_gradient(weight);
   return RmsNorm::apply(x.contiguous(), weight, eps, offset);
 }
 
 std::pair<at::Tensor, at::Tensor> add_rms_norm(const at::Tensor& x, const at::Tensor& residual,
                                                const at::Tensor& weight, double eps, double offset) {
+  if (!at::GradMode::is_enabled()) {
+    const Normalised out = normalise(x.contiguous(), residual.contiguous(), Factor{weight, offset}.value(), eps);
+    return {out.y, out.h};
+  }
   expect_gradient(weight);
   const variable_list out = AddRmsNorm::apply(x.contiguous(), residual.contiguous(), weight, eps, offset);
   return {out[0], out[1]};

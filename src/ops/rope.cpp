@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
+#include <c10/core/GradMode.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "ops/cpu/dispatch.h"
@@ -55,6 +56,7 @@ struct Rope : torch::autograd::Function<Rope> {
 }  // namespace
 
 at::Tensor rope(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin) {
+  if (!at::GradMode::is_enabled()) return rotate(x, cos.contiguous(), sin.contiguous(), 1.0);
   return Rope::apply(x, cos.contiguous(), sin.contiguous());
 }
 

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
+#include <c10/core/GradMode.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "ops/cpu/dispatch.h"
@@ -68,6 +69,7 @@ struct SwiGlu : torch::autograd::Function<SwiGlu> {
 }  // namespace
 
 at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up) {
+  if (!at::GradMode::is_enabled()) return product(gate.contiguous(), up.contiguous());
   return SwiGlu::apply(gate.contiguous(), up.contiguous());
 }
 

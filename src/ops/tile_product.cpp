@@ -6,7 +6,9 @@
 
 #include "core/vector_clones.h"
 #include "ops/cpu/dispatch.h"
+#include "ops/cpu/rows_product_amx.h"
 #include "ops/cpu/isa.h"
+#include "ops/cpu/workspace.h"
 
 namespace phalanx::ops {
 namespace {
@@ -18,6 +20,7 @@ using Half = at::BFloat16;
 // ends of the matrices differ.
 constexpr int64_t kRows = 64, kColumns = 64, kDepth = 512;
 constexpr int64_t kDepthUnit = 32;  // k of one tile
+constexpr int64_t kMostFewRows = 64;
 
 int64_t ceil_div(int64_t n, int64_t by) {
   return (n + by - 1) / by;
@@ -106,6 +109,36 @@ void tile_product_tn_add(const at::Tensor& accumulator, const at::Tensor& a, con
     }
     blas::brgemm_release();
   });
+}
+
+bool fits_tiles(const at::Tensor& a, const at::Tensor& b) {
+  return a.size(0) > 0 && a.size(1) % cpu::amx::kDepth == 0 && tiles_apply(a) && b.scalar_type() == a.scalar_type() &&
+         b.is_contiguous();
+}
+
+bool few_rows_fit_tiles(const at::Tensor& a, const at::Tensor& b) {
+  return a.size(0) <= kMostFewRows && fits_tiles(a, b);
+}
+
+void tile_product_nt(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b) {
+  TORCH_CHECK(a.size(1) == b.size(1) && out.is_contiguous(), "tile_product_nt: a has ", a.size(1), " columns, b ",
+              b.size(1));
+  const at::Tensor rows = a.contiguous();
+  const int64_t m = a.size(0), k = a.size(1), n = b.size(0);
+  const auto words = static_cast<size_t>(cpu::amx::packed_words(m, k) + cpu::amx::kTile);
+  auto* packed = static_cast<uint32_t*>(cpu::scratch(cpu::Scratch::kPackA, words * 4));
+  cpu::amx::pack_rows(packed, cpu::data<uint16_t>(rows), m, k);
+  const cpu::amx::RowsProduct product{packed, cpu::data<uint16_t>(b), m, k, n, out.data_ptr(),
+                                      out.scalar_type() == at::kBFloat16};
+  at::parallel_for(0, ceil_div(n, kColumns), 1, [&](int64_t begin, int64_t end) {
+    cpu::amx::multiply_rows(product, begin * kColumns, std::min(end * kColumns, n));
+  });
+}
+
+at::Tensor tile_product_nt(const at::Tensor& a, const at::Tensor& b, at::ScalarType out_dtype) {
+  at::Tensor out = at::empty({a.size(0), b.size(0)}, a.options().dtype(out_dtype));
+  tile_product_nt(out, a, b);
+  return out;
 }
 
 }  // namespace phalanx::ops

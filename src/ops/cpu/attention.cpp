@@ -85,6 +85,10 @@ bool can_attend(const at::Tensor& q) {
   return static_cast<bool>(find_kernels(q).forward);
 }
 
+bool attention_widens(const at::Tensor& q) {
+  return q.scalar_type() == at::kBFloat16 && isa().avx512_bf16 && !isa().fast_bf16_dot();
+}
+
 void attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
             const std::vector<int64_t>& cu_seqlens, double scale, const at::Tensor& out,
             const at::Tensor& lse) {

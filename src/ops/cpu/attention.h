@@ -13,6 +13,9 @@ namespace phalanx::ops::cpu {
 /// Whether the kernels below take these tensors on this machine.
 bool can_attend(const at::Tensor& q);
 
+/// Whether they turn bf16 rows into fp32 first.
+bool attention_widens(const at::Tensor& q);
+
 /// q, out [N, H, d], k and v [N, K, d], lse [H, N] fp32 (natural logarithm), all contiguous.
 void attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
             const std::vector<int64_t>& cu_seqlens, double scale, const at::Tensor& out,
