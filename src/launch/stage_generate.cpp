@@ -112,7 +112,7 @@ std::string answer_rows(const std::vector<Question>& questions,
     nlohmann::ordered_json answers = nlohmann::ordered_json::array();
     for (size_t k = i * per_prompt; k < (i + 1) * per_prompt; ++k) {
       const std::string text = options.tokenizer->decode(completions[k].ids, /*skip_special_tokens=*/true);
-      const std::string answer = generate::before_stop_string(text, options.stop_strings);
+      const std::string answer(generate::before_stop_string(text, options.stop_strings));
       if (answer.find_first_not_of(" \t\r\n") == std::string::npos) {
         ++num_empty;
       } else if (questions[i].prompt.is_string()) {
