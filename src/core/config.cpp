@@ -59,7 +59,8 @@ std::string place_of(const Position& position, const std::string& file,
     const std::string& assignment = sets[static_cast<size_t>(position.set)];
     return fmt::format("--set {}", printable(assignment.substr(0, assignment.find('='))));
   }
-  return fmt::format("{}:{}:{}", file.empty() ? "(defaults)" : printable(file), position.line, position.column);
+  return fmt::format("{}:{}:{}", file.empty() ? "(defaults)" : printable(file), position.line,
+                     position.column);
 }
 
 }  // namespace

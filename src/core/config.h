@@ -92,8 +92,8 @@ class Config {
   static Config parse(const std::string& text, const std::string& name,
                       const std::vector<std::string>& sets = {});
   static Config defaults(const std::vector<std::string>& sets = {});
-  /// From a tree that was cut out of a larger file, whose positions and --sets it has. What is wrong is added to
-  /// `problems`; the config may be used only if nothing was.
+  /// From a tree that was cut out of a larger file, whose positions and --sets it has. What is wrong is added
+  /// to `problems`; the config may be used only if nothing was.
   static Config from_tree(YamlNode root, std::string file, std::vector<std::string> sets,
                           std::vector<Problem>& problems);
 
@@ -112,7 +112,7 @@ class Config {
   std::string print(bool with_origins) const;
   std::map<std::string, std::string> values() const;  ///< values_by_key() of all sections, secrets as hashes
   std::vector<NamedPath> named_paths() const;         ///< of all sections
-  const std::string& file() const { return file_; }  ///< empty for defaults()
+  const std::string& file() const { return file_; }   ///< empty for defaults()
 
  private:
   Config() = default;

@@ -12,9 +12,9 @@
 
 namespace phalanx::core {
 
-/// What a text names, where it is a path that a run reads. A stage of a pipeline takes the result of another one
-/// there, and runs again when the content behind the path changes.
-/// kModel: all weights; kAdapter: an adapter alone; kAnyModel: either; kFile: anything, and it need not be there.
+/// What a text names, where it is a path that a run reads. A stage of a pipeline takes the result of another
+/// one there, and runs again when the content behind the path changes. kModel: all weights; kAdapter: an
+/// adapter alone; kAnyModel: either; kFile: anything, and it need not be there.
 enum class PathOf { kNone, kModel, kAdapter, kAnyModel, kRecords, kFile };
 /// Does a key that names `wanted` take what is `given`?
 bool takes(PathOf wanted, PathOf given);

@@ -166,8 +166,7 @@ std::vector<NamedPath> Config::named_paths() const {
   std::vector<NamedPath> paths;
   for (const Section& section : sections()) {
     if (!is_present(section)) continue;
-    for (NamedPath& path :
-         core::named_paths(section.fields, section.name, options_.at(section.name).get()))
+    for (NamedPath& path : core::named_paths(section.fields, section.name, options_.at(section.name).get()))
       paths.push_back(std::move(path));
   }
   return paths;

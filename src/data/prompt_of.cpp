@@ -14,8 +14,8 @@ Record first_messages(const Record& record, size_t count) {
   const std::vector<jinja::Value>& messages = record.messages.items();
   Record prompt;
   prompt.kind = Record::Kind::kPrompt;
-  prompt.messages =
-      jinja::Value(std::vector<jinja::Value>(messages.begin(), messages.begin() + static_cast<ptrdiff_t>(count)));
+  prompt.messages = jinja::Value(
+      std::vector<jinja::Value>(messages.begin(), messages.begin() + static_cast<ptrdiff_t>(count)));
   prompt.num_prompt_messages = count;
   prompt.tools = record.tools;
   return prompt;

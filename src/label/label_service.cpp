@@ -111,10 +111,14 @@ int64_t LabelService::num_preferences() const {
 
 Response LabelService::handle(const Request& request) {
   static const std::map<std::string, std::pair<std::string_view, Route>> routes = {
-      {"/", {"GET", &LabelService::page}},           {"/agreement", {"GET", &LabelService::page}},
-      {"/label.css", {"GET", &LabelService::page}},  {"/label.js", {"GET", &LabelService::page}},
-      {"/api/state", {"GET", &LabelService::state}}, {"/api/answer", {"POST", &LabelService::answer}},
-      {"/api/undo", {"POST", &LabelService::undo}},  {"/api/agreement", {"GET", &LabelService::agreement}},
+      {"/", {"GET", &LabelService::page}},
+      {"/agreement", {"GET", &LabelService::page}},
+      {"/label.css", {"GET", &LabelService::page}},
+      {"/label.js", {"GET", &LabelService::page}},
+      {"/api/state", {"GET", &LabelService::state}},
+      {"/api/answer", {"POST", &LabelService::answer}},
+      {"/api/undo", {"POST", &LabelService::undo}},
+      {"/api/agreement", {"GET", &LabelService::agreement}},
       {"/api/finish", {"POST", &LabelService::finish}},
   };
   std::optional<Response> response = access_.check(request);

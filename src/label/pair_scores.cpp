@@ -52,7 +52,8 @@ size_t score_pairs(std::vector<AnswerPair>& pairs, const Judge& judge, const std
     }
   }
   if (asked.empty()) return 0;
-  const std::vector<double> margins = judge.margins(std::vector<const AnswerPair*>(asked.begin(), asked.end()));
+  const std::vector<double> margins =
+      judge.margins(std::vector<const AnswerPair*>(asked.begin(), asked.end()));
   for (size_t i = 0; i < asked.size(); ++i) {
     if (!std::isfinite(margins.at(i)))
       core::fail(core::ExitCode::kBadInput, "the judge's margin of the pair {} is not a finite number",

@@ -25,9 +25,10 @@ FolderLock::FolderLock(const std::string& folder) {
   for (int attempt = 0; ::flock(fd_, LOCK_EX | LOCK_NB) != 0; ++attempt) {
     if (attempt == kAttempts) {
       ::close(fd_);
-      core::fail(core::ExitCode::kSuperseded,
-                 "{}: another process works in this folder; wait for it, or choose another pipeline.output_dir",
-                 core::printable(folder));
+      core::fail(
+          core::ExitCode::kSuperseded,
+          "{}: another process works in this folder; wait for it, or choose another pipeline.output_dir",
+          core::printable(folder));
     }
     if (attempt == 0) core::log_note("{}: waiting for another process to end", folder);
     std::this_thread::sleep_for(kPause);

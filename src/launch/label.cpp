@@ -38,8 +38,7 @@ std::string host_name() {
 }
 
 /// What to type into the browser.
-std::string address(const LabelJob& job, const serve::HttpServer& server,
-                    const std::string& token) {
+std::string address(const LabelJob& job, const serve::HttpServer& server, const std::string& token) {
   const bool is_any = job.host == "0.0.0.0" || job.host == "::";
   std::string host = is_any ? host_name() : job.host;
   if (host.find(':') != std::string::npos) host = "[" + host + "]";
@@ -49,9 +48,10 @@ std::string address(const LabelJob& job, const serve::HttpServer& server,
 /// Scores that nothing asks for are a mistake.
 void check_reward_model(const LabelJob& job) {
   if (!job.reward_model.empty() && job.order.order != "uncertain")
-    core::fail(core::ExitCode::kBadConfig,
-               "--reward-model scores the pairs for --order uncertain, but --order is {}; leave one of them out",
-               job.order.order);
+    core::fail(
+        core::ExitCode::kBadConfig,
+        "--reward-model scores the pairs for --order uncertain, but --order is {}; leave one of them out",
+        job.order.order);
 }
 
 void check_job(const LabelJob& job) {
@@ -104,9 +104,10 @@ const bool label_registered = register_command(
            ->capture_default_str();
        app.add_option("--port", a.port, "0: any free one")->capture_default_str();
        app.add_flag("--token", a.wants_token, "A token on this machine's own address, too");
-       CLI::Option* order = app.add_option("--order", a.order.order, "uncertain: the smallest margin of scores first")
-           ->check(CLI::IsMember({"file", "random", "uncertain"}))
-           ->capture_default_str();
+       CLI::Option* order =
+           app.add_option("--order", a.order.order, "uncertain: the smallest margin of scores first")
+               ->check(CLI::IsMember({"file", "random", "uncertain"}))
+               ->capture_default_str();
        app.add_option("--reward-model", a.reward_model,
                       "Scores the pairs; the pairs where it is least sure come first (--order uncertain)");
        app.add_option("--preferences", a.goal,

@@ -22,7 +22,8 @@ struct LabelJob {
 };
 
 /// Serves the page until the goal is reached or somebody says that it is enough.
-/// @return kDone; kStopped for a signal: every answer is saved and the same call goes on. @throws core::Error.
+/// @return kDone; kStopped for a signal: every answer is saved and the same call goes on. @throws
+/// core::Error.
 core::ExitCode label_answers(const LabelJob& job);
 
 }  // namespace phalanx::launch

@@ -20,8 +20,8 @@ struct MergeJob {
   bool has_options = false;  ///< of those that say how adapters are combined
 };
 
-/// The adapters into their base, or into one (writing.to peft), verified. @param config  its model.path is the base; without it the one
-/// that the first adapter was trained on.
+/// The adapters into their base, or into one (writing.to peft), verified. @param config  its model.path is
+/// the base; without it the one that the first adapter was trained on.
 /// @return an exit code. @throws core::Error.
 int merge_adapters(MergeJob job, const core::Config& config);
 

@@ -39,7 +39,8 @@ const bool pipeline_registered = register_command(
        app.add_flag("--print-config", a.print_config, "Shows every key of every stage, and stops");
        CLI::Option* only = app.add_option("--only", a.selection.only, "Looks at this stage alone");
        app.add_option("--from", a.selection.from, "Looks at this stage and those behind it")->excludes(only);
-       app.add_flag("--force", a.selection.force, "Stages that are looked at run from their start in any case");
+       app.add_flag("--force", a.selection.force,
+                    "Stages that are looked at run from their start in any case");
        app.add_option("--run-stage", a.stage, "One stage in this process, which the pipeline has begun");
        add_set_option(app, a.sets);
        return [arguments] { return pipeline_command(*arguments); };

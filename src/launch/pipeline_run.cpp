@@ -41,7 +41,8 @@ void put_aside(const Stage& stage) {
     const std::string aside = fmt::format("{}.before-{}", stage.folder, number);
     if (fs::exists(aside)) continue;
     fs::rename(stage.folder, aside);
-    core::log_warning("{}: other questions than before; what was answered is kept in {}", stage.folder, aside);
+    core::log_warning("{}: other questions than before; what was answered is kept in {}", stage.folder,
+                      aside);
     return;
   }
 }
@@ -114,7 +115,8 @@ int run_stage(const Pipeline& pipeline, const std::string& name) {
   const Stage& stage = pipeline.stages[pipeline.find(name)];
   const auto found = pipeline::read_record(stage.folder);
   if (!found || !found->record || found->record->is_done)
-    core::fail(ExitCode::kBadConfig, "{}: has not begun; start the pipeline without --run-stage, or with --only {}",
+    core::fail(ExitCode::kBadConfig,
+               "{}: has not begun; start the pipeline without --run-stage, or with --only {}",
                core::printable(stage.folder), name);
   if (found->record->values != stage.values())
     core::fail(ExitCode::kBadConfig,
@@ -140,8 +142,7 @@ std::string resolved_text(const Pipeline& pipeline) {
   std::string text;
   for (const Stage& stage : pipeline.stages) {
     text += fmt::format("{}:\n", stage.name);
-    for (const auto& [key, value] : stage.values())
-      text += fmt::format("  {}: {}\n", key, value);
+    for (const auto& [key, value] : stage.values()) text += fmt::format("  {}: {}\n", key, value);
   }
   return text;
 }

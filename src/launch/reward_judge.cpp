@@ -28,7 +28,8 @@ core::Config config_of_rewards(const std::string& path) {
                                     : found.config.num_labels > 0;
   if (!scores)
     core::fail(core::ExitCode::kBadInput,
-               "{}: is no reward model: it has no score.weight; name what a run of method: reward has made", path);
+               "{}: is no reward model: it has no score.weight; name what a run of method: reward has made",
+               path);
   if (!found.adapter) return core::Config::defaults({"method.name=reward", "model.path=" + path});
   return core::Config::defaults({"method.name=reward", "model.path=" + found.files->path().string(),
                                  "lora.path=" + found.adapter->path.string()});
@@ -47,8 +48,10 @@ class RewardScorer {
   }
 
   double margin(const label::AnswerPair& pair) const {
-    const core::Json row = {
-        {"prompt", pair.prompt}, {"chosen", pair.answers[0]}, {"rejected", pair.answers[1]}, {"tools", pair.tools}};
+    const core::Json row = {{"prompt", pair.prompt},
+                            {"chosen", pair.answers[0]},
+                            {"rejected", pair.answers[1]},
+                            {"tools", pair.tools}};
     const data::PreferenceExample example =
         builder_.preference(data::parse_record(core::to_text(row), "preference"));
     return score(example.chosen.ids) - score(example.rejected.ids);

@@ -43,10 +43,13 @@ pipeline::StageKind eval_kind() {
                 "data.cache_dir",
                 "eval.max_sequences"};
   kind.own_only = {"model"};
-  kind.result = [](const pipeline::Stage&) { return pipeline::Result{"evaluation.json", core::PathOf::kFile}; };
+  kind.result = [](const pipeline::Stage&) {
+    return pipeline::Result{"evaluation.json", core::PathOf::kFile};
+  };
   kind.check = [](const pipeline::Stage& stage, std::vector<core::Problem>& problems) {
     if (stage.config.get<data::DataOptions>().eval.empty())
-      problems.push_back({stage.position("data.eval"), "data.eval is empty; name at least one file to evaluate on"});
+      problems.push_back(
+          {stage.position("data.eval"), "data.eval is empty; name at least one file to evaluate on"});
   };
   kind.run = eval_stage;
   return kind;

@@ -28,11 +28,13 @@ int export_stage(const pipeline::Stage& stage) {
 
 pipeline::StageKind export_kind() {
   pipeline::StageKind kind = pipeline::make_kind<ExportStage>(
-      "export", "Writes a model in another format and verifies it.", [](core::SectionBuilder<ExportStage>& s) {
+      "export", "Writes a model in another format and verifies it.",
+      [](core::SectionBuilder<ExportStage>& s) {
         s.field("source", &ExportStage::source,
                 {.help = "What is exported.", .required_in_item = true, .path = core::PathOf::kAnyModel});
         declare_writer_keys(s, &ExportStage::writer);
-        s.field("adapter", &ExportStage::adapter, {.help = "gguf: the adapter alone, to load beside its base."});
+        s.field("adapter", &ExportStage::adapter,
+                {.help = "gguf: the adapter alone, to load beside its base."});
       });
   kind.reads = {"run.threads", "parallel", "model.path", "model.tokenizer", "model.chat_template"};
   kind.own_only = {"model"};

@@ -100,8 +100,8 @@ generate::GenerateOptions sampling_of(const pipeline::Stage& stage, const data::
   return options;
 }
 
-/// A row for each prompt. Empty answers, which nobody can learn from, are left out, and so is a prompt for which too
-/// few are left to choose from.
+/// A row for each prompt. Empty answers, which nobody can learn from, are left out, and so is a prompt for
+/// which too few are left to choose from.
 std::string answer_rows(const std::vector<Question>& questions,
                         const std::vector<generate::Completion>& completions,
                         const generate::GenerateOptions& options) {
@@ -151,10 +151,14 @@ void declare_sampling(core::SectionBuilder<GenerateStage>& s) {
   using G = GenerateStage;
   s.field("num_samples", &G::num_samples, {.help = "Answers to each prompt.", .min = 1});
   s.field("max_new_tokens", &G::max_new_tokens, {.help = "Longest answer.", .unit = "tokens", .min = 1});
-  s.field("temperature", &G::temperature, {.help = "Logits are divided by it; 0: the likeliest token.", .min = 0});
+  s.field("temperature", &G::temperature,
+          {.help = "Logits are divided by it; 0: the likeliest token.", .min = 0});
   s.field("top_k", &G::top_k, {.help = "Sample from the k most likely tokens; 0: from all.", .min = 0});
   s.field("top_p", &G::top_p,
-          {.help = "Sample from the fewest tokens that reach probability p.", .min = 0, .max = 1, .above_min = true});
+          {.help = "Sample from the fewest tokens that reach probability p.",
+           .min = 0,
+           .max = 1,
+           .above_min = true});
   s.field("min_p", &G::min_p,
           {.help = "Sample from tokens with this share of the highest probability.", .min = 0, .max = 1});
   s.field("repetition_penalty", &G::repetition_penalty,
@@ -177,8 +181,9 @@ pipeline::StageKind generate_kind() {
                 {.help = "So many of them, drawn by seed; in rounds, others each time.", .min = 1});
         declare_sampling(s);
       });
-  kind.reads = {"run.threads", "run.determinism", "parallel",     "rollout",     "train.precision",
-                "model.path",  "model.tokenizer", "model.chat_template", "data.special_tokens_in_content"};
+  kind.reads = {"run.threads",     "run.determinism",     "parallel",
+                "rollout",         "train.precision",     "model.path",
+                "model.tokenizer", "model.chat_template", "data.special_tokens_in_content"};
   kind.own_only = {"model"};
   kind.result = [](const pipeline::Stage&) {
     return pipeline::Result{"answers.jsonl", core::PathOf::kRecords};

@@ -39,11 +39,14 @@ pipeline::StageKind label_kind() {
                 {.help = "The stage ends when so many stand, or when somebody says that it is enough.",
                  .min = 1,
                  .required_in_item = true});
-        s.field("order", &L::order, {.help = "Which pairs are asked first.", .one_of = {"file", "random", "uncertain"}});
+        s.field("order", &L::order,
+                {.help = "Which pairs are asked first.", .one_of = {"file", "random", "uncertain"}});
         s.field("reward_model", &L::reward_model,
                 {.help = "order uncertain: scores the pairs.", .path = core::PathOf::kAnyModel});
-        s.field("seed", &L::seed, {.help = "Names the order of questions and the sides of answers.", .min = 0});
-        s.field("host", &L::host, {.help = "Address to listen on; one that others reach is protected by a token."});
+        s.field("seed", &L::seed,
+                {.help = "Names the order of questions and the sides of answers.", .min = 0});
+        s.field("host", &L::host,
+                {.help = "Address to listen on; one that others reach is protected by a token."});
         s.field("port", &L::port, {.help = "0: any free one.", .min = 0, .max = 65535});
         s.field("token", &L::token, {.help = "A token on this machine's own address, too."});
       });

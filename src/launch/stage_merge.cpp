@@ -30,15 +30,15 @@ pipeline::StageKind merge_kind() {
   pipeline::StageKind kind = pipeline::make_kind<MergeStage>(
       "merge", "Merges adapters into their base, or several into one, and verifies the result.",
       [](core::SectionBuilder<MergeStage>& s) {
-        s.list<NamedAdapter>("adapters", &MergeStage::adapters,
-                             {.help = "Adapters and their weights.", .required_in_item = true},
-                             [](core::SectionBuilder<NamedAdapter>& a) {
-                               a.field("path", &NamedAdapter::path,
-                                       {.help = "PEFT folder or run.",
-                                        .required_in_item = true,
-                                        .path = core::PathOf::kAdapter});
-                               a.field("weight", &NamedAdapter::weight, {.help = "Factor in the sum."});
-                             });
+        s.list<NamedAdapter>(
+            "adapters", &MergeStage::adapters,
+            {.help = "Adapters and their weights.", .required_in_item = true},
+            [](core::SectionBuilder<NamedAdapter>& a) {
+              a.field(
+                  "path", &NamedAdapter::path,
+                  {.help = "PEFT folder or run.", .required_in_item = true, .path = core::PathOf::kAdapter});
+              a.field("weight", &NamedAdapter::weight, {.help = "Factor in the sum."});
+            });
         declare_writer_keys(s, &MergeStage::writer);
         s.field("combine", &MergeStage::combine,
                 {.help = "How several adapters become one.", .one_of = lora::combine_methods()});
@@ -48,7 +48,9 @@ pipeline::StageKind merge_kind() {
       });
   kind.reads = {"run.threads", "parallel", "model.path", "model.tokenizer", "model.chat_template"};
   kind.own_only = {"model"};
-  kind.result = [](const pipeline::Stage& stage) { return written_result(stage.options<MergeStage>().writer); };
+  kind.result = [](const pipeline::Stage& stage) {
+    return written_result(stage.options<MergeStage>().writer);
+  };
   kind.check = [](const pipeline::Stage& stage, std::vector<core::Problem>& problems) {
     const auto& keys = stage.options<MergeStage>();
     check_writer_keys(keys.writer, stage, problems);

@@ -21,7 +21,8 @@ template <typename Options>
 void declare_writer_keys(core::SectionBuilder<Options>& s, WriterKeys Options::*member) {
   core::SectionBuilder<WriterKeys> w;
   w.field("to", &WriterKeys::to, {.help = "Format.", .one_of = output_format_names()});
-  w.field("outtype", &WriterKeys::outtype, {.help = "Element type, as --outtype; without it the source's own."});
+  w.field("outtype", &WriterKeys::outtype,
+          {.help = "Element type, as --outtype; without it the source's own."});
   w.field("imatrix_data", &WriterKeys::imatrix_data,
           {.help = "gguf, quantised types: text, or a file of llama-imatrix, that says which columns count.",
            .path = core::PathOf::kFile});
@@ -33,6 +34,7 @@ void declare_writer_keys(core::SectionBuilder<Options>& s, WriterKeys Options::*
 ExportArguments writer_arguments(const WriterKeys& keys, const pipeline::Stage& stage);
 /// "model" (a folder) or "model.gguf".
 pipeline::Result written_result(const WriterKeys& keys);
-void check_writer_keys(const WriterKeys& keys, const pipeline::Stage& stage, std::vector<core::Problem>& problems);
+void check_writer_keys(const WriterKeys& keys, const pipeline::Stage& stage,
+                       std::vector<core::Problem>& problems);
 
 }  // namespace phalanx::launch

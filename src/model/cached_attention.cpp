@@ -54,7 +54,8 @@ template <typename T>
 
 // q . k of one key, one sum for each lane.
 template <typename T>
-[[gnu::always_inline]] inline wide::Floats key_products(const Run<T>& run, const wide::Pair* query, const T* key) {
+[[gnu::always_inline]] inline wide::Floats key_products(const Run<T>& run, const wide::Pair* query,
+                                                        const T* key) {
   wide::Floats first = {}, second = {};
   for (int64_t s = 0; s < run.shapes.steps; ++s) {
     const wide::Pair part = load_step(key, s, run.shapes.head_dim);
@@ -187,8 +188,7 @@ void merge(const Run<T>& run, const std::vector<Task>& tasks, size_t first, size
       for (int64_t i = 0; i < padded; ++i) sums[i] += weight * piece[i];
     }
     for (int64_t s = 0; s < shapes.steps; ++s) {
-      wide::unstage(wide::load(sums + s * wide::kStep), ordered + s * wide::kStep,
-                    static_cast<T*>(nullptr));
+      wide::unstage(wide::load(sums + s * wide::kStep), ordered + s * wide::kStep, static_cast<T*>(nullptr));
     }
     T* row = out + (tasks[first].row * shapes.num_heads + tasks[first].kv_head * shapes.group + g) *
                        shapes.head_dim;

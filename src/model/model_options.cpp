@@ -55,9 +55,9 @@ void declare(core::SectionBuilder<ModelOptions>& s) {
   s.field("tokenizer", &O::tokenizer,
           {.help = "Folder or .gguf file of the tokenizer; model.path unless set.",
            .path = core::PathOf::kAnyModel});
-  s.field("chat_template", &O::chat_template,
-          {.help = "File with a Jinja chat template in place of the tokenizer's.",
-           .path = core::PathOf::kFile});
+  s.field(
+      "chat_template", &O::chat_template,
+      {.help = "File with a Jinja chat template in place of the tokenizer's.", .path = core::PathOf::kFile});
 }
 
 /// Those that are set.

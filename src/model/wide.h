@@ -96,7 +96,8 @@ struct Pair {
   using Integers = int32_t __attribute__((vector_size(64)));
   const Floats least = Floats{} - 100.0F, scaled = x * 1.44269504088896341F;
   const Floats t = scaled < least ? least : scaled;
-  const Floats shifted = t + 12582912.0F, n = shifted - 12582912.0F, f = t - n;  // 1.5 x 2^23: rounds to integers
+  const Floats shifted = t + 12582912.0F, n = shifted - 12582912.0F,
+               f = t - n;  // 1.5 x 2^23: rounds to integers
   Floats p = Floats{} + 1.54035304e-4F;
   p = p * f + 1.33335581e-3F;
   p = p * f + 9.61812911e-3F;

@@ -111,7 +111,8 @@ void run_on_tiles(const CrossEntropyRows& c, const at::Tensor& weight) {
   void* buffer = cpu::scratch(cpu::Scratch::kLogits, static_cast<size_t>(n * vocab) * 4);
   const at::TensorOptions like = weight.options().requires_grad(false);
   tile_product_nt(at::from_blob(buffer, {n, vocab}, like.dtype(at::kFloat)), c.hidden, weight);
-  differentiate_rows<uint16_t>(c, static_cast<float*>(buffer), vocab, cpu::row_kernels<uint16_t>().cross_entropy_f32);
+  differentiate_rows<uint16_t>(c, static_cast<float*>(buffer), vocab,
+                               cpu::row_kernels<uint16_t>().cross_entropy_f32);
   const at::Tensor gradient = at::from_blob(buffer, {n, vocab}, {2 * vocab, 1}, like);
   if (c.hidden_grad.defined()) at::Tensor(c.hidden_grad).copy_(at::mm(gradient, weight));
   if (c.weight_grad.defined()) matmul_tn_add(c.weight_grad, gradient, c.hidden);

@@ -18,8 +18,8 @@ struct LastQueries {
 
 /// Whether attend_last() has a kernel for these tensors on this machine.
 bool can_attend_last(const at::Tensor& q);
-/// Whether varlen_attention works on these bf16 rows in fp32 throughout, probabilities included: a kernel that does so,
-/// too, differs from it by the order of its sums alone.
+/// Whether varlen_attention works on these bf16 rows in fp32 throughout, probabilities included: a kernel
+/// that does so, too, differs from it by the order of its sums alone.
 bool attention_widens(const at::Tensor& q);
 /// Causal attention of the last tokens of some samples, with the bits that varlen_attention gives their rows.
 /// No gradient.

@@ -171,7 +171,8 @@ struct LayerNorm : torch::autograd::Function<LayerNorm> {
 }  // namespace
 
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps, double offset) {
-  if (!at::GradMode::is_enabled()) return normalise(x.contiguous(), {}, Factor{weight, offset}.value(), eps).y;
+  if (!at::GradMode::is_enabled())
+    return normalise(x.contiguous(), {}, Factor{weight, offset}.value(), eps).y;
   expect_gradient(weight);
   return RmsNorm::apply(x.contiguous(), weight, eps, offset);
 }
@@ -179,7 +180,8 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps, d
 std::pair<at::Tensor, at::Tensor> add_rms_norm(const at::Tensor& x, const at::Tensor& residual,
                                                const at::Tensor& weight, double eps, double offset) {
   if (!at::GradMode::is_enabled()) {
-    const Normalised out = normalise(x.contiguous(), residual.contiguous(), Factor{weight, offset}.value(), eps);
+    const Normalised out =
+        normalise(x.contiguous(), residual.contiguous(), Factor{weight, offset}.value(), eps);
     return {out.y, out.h};
   }
   expect_gradient(weight);

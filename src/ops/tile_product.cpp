@@ -6,8 +6,8 @@
 
 #include "core/vector_clones.h"
 #include "ops/cpu/dispatch.h"
-#include "ops/cpu/rows_product_amx.h"
 #include "ops/cpu/isa.h"
+#include "ops/cpu/rows_product_amx.h"
 #include "ops/cpu/workspace.h"
 
 namespace phalanx::ops {
@@ -112,8 +112,8 @@ void tile_product_tn_add(const at::Tensor& accumulator, const at::Tensor& a, con
 }
 
 bool fits_tiles(const at::Tensor& a, const at::Tensor& b) {
-  return a.size(0) > 0 && a.size(1) % cpu::amx::kDepth == 0 && tiles_apply(a) && b.scalar_type() == a.scalar_type() &&
-         b.is_contiguous();
+  return a.size(0) > 0 && a.size(1) % cpu::amx::kDepth == 0 && tiles_apply(a) &&
+         b.scalar_type() == a.scalar_type() && b.is_contiguous();
 }
 
 bool few_rows_fit_tiles(const at::Tensor& a, const at::Tensor& b) {
@@ -121,15 +121,15 @@ bool few_rows_fit_tiles(const at::Tensor& a, const at::Tensor& b) {
 }
 
 void tile_product_nt(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b) {
-  TORCH_CHECK(a.size(1) == b.size(1) && out.is_contiguous(), "tile_product_nt: a has ", a.size(1), " columns, b ",
-              b.size(1));
+  TORCH_CHECK(a.size(1) == b.size(1) && out.is_contiguous(), "tile_product_nt: a has ", a.size(1),
+              " columns, b ", b.size(1));
   const at::Tensor rows = a.contiguous();
   const int64_t m = a.size(0), k = a.size(1), n = b.size(0);
   const auto words = static_cast<size_t>(cpu::amx::packed_words(m, k) + cpu::amx::kTile);
   auto* packed = static_cast<uint32_t*>(cpu::scratch(cpu::Scratch::kPackA, words * 4));
   cpu::amx::pack_rows(packed, cpu::data<uint16_t>(rows), m, k);
-  const cpu::amx::RowsProduct product{packed, cpu::data<uint16_t>(b), m, k, n, out.data_ptr(),
-                                      out.scalar_type() == at::kBFloat16};
+  const cpu::amx::RowsProduct product{
+      packed, cpu::data<uint16_t>(b), m, k, n, out.data_ptr(), out.scalar_type() == at::kBFloat16};
   at::parallel_for(0, ceil_div(n, kColumns), 1, [&](int64_t begin, int64_t end) {
     cpu::amx::multiply_rows(product, begin * kColumns, std::min(end * kColumns, n));
   });

@@ -14,11 +14,12 @@ void tile_product_tn_add(const at::Tensor& accumulator, const at::Tensor& a, con
 
 /// Whether tile_product_nt() takes these: bf16, tiles on this machine, a whole number of them along k.
 bool fits_tiles(const at::Tensor& a, const at::Tensor& b);
-/// And so few rows that it is faster than ATen's product: b is read once, as it lies, at the speed of the memory.
+/// And so few rows that it is faster than ATen's product: b is read once, as it lies, at the speed of the
+/// memory.
 bool few_rows_fit_tiles(const at::Tensor& a, const at::Tensor& b);
 
-/// out [M, N] = a [M, K] b [N, K]^T; out is fp32 or bf16, contiguous. Sums in fp32; a row has the same bits whatever M
-/// is. No gradient.
+/// out [M, N] = a [M, K] b [N, K]^T; out is fp32 or bf16, contiguous. Sums in fp32; a row has the same bits
+/// whatever M is. No gradient.
 void tile_product_nt(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b);
 at::Tensor tile_product_nt(const at::Tensor& a, const at::Tensor& b, at::ScalarType out_dtype);
 

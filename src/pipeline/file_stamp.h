@@ -21,10 +21,10 @@ struct FileStamp {
 
 using FileStamps = std::map<std::string, FileStamp>;  ///< by path
 
-/// Stamps of the file `path`, or of every file in the folder `path` and in those below it; of a run of training
-/// only its final/ counts. None if nothing is there.
-/// @param known  stamps from before: what they still fit is not read. @throws core::Error (65) for a file that
-/// cannot be read.
+/// Stamps of the file `path`, or of every file in the folder `path` and in those below it; of a run of
+/// training only its final/ counts. None if nothing is there.
+/// @param known  stamps from before: what they still fit is not read. @throws core::Error (65) for a file
+/// that cannot be read.
 FileStamps stamp_files(const std::string& path, const FileStamps& known);
 
 }  // namespace phalanx::pipeline

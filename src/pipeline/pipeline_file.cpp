@@ -56,16 +56,18 @@ struct Draft {
 
 class Reader {
  public:
-  Reader(Pipeline& pipeline, std::vector<core::Problem>& problems) : pipeline_(pipeline), problems_(problems) {}
+  Reader(Pipeline& pipeline, std::vector<core::Problem>& problems)
+      : pipeline_(pipeline), problems_(problems) {}
 
   void read(const YamlNode& root) {
     if (root.kind == Kind::kInvalid) return;
     if (root.kind != Kind::kMap) return report(root.position, "a pipeline is a map with pipeline and stages");
     for (const YamlEntry& entry : root.entries) {
       if (entry.key != "pipeline" && entry.key != "defaults" && entry.key != "stages")
-        report(entry.position, fmt::format("unknown key {}; a pipeline has pipeline, defaults and stages, and "
-                                           "sections of the run config stand in those",
-                                           core::printable(entry.key, 60)));
+        report(entry.position,
+               fmt::format("unknown key {}; a pipeline has pipeline, defaults and stages, and "
+                           "sections of the run config stand in those",
+                           core::printable(entry.key, 60)));
     }
     read_pipeline(root);
     if (const YamlEntry* entry = root.find("defaults")) read_defaults(*entry);
@@ -116,8 +118,9 @@ class Reader {
     GroupOptions options;
     if (!core::bind_map(own, group_keys(), "stages." + group.key, &options, problems_)) return;
     if (stages == nullptr || stages->value.kind != Kind::kMap)
-      return report(group.position, fmt::format("{} has rounds but no stages; write 'stages: {{...}}' beside it",
-                                                core::printable(group.key, 60)));
+      return report(group.position,
+                    fmt::format("{} has rounds but no stages; write 'stages: {{...}}' beside it",
+                                core::printable(group.key, 60)));
     num_rounds_[group.key] = options.rounds;
     for (int64_t round = 1; round <= options.rounds; ++round) {
       for (const YamlEntry& entry : stages->value.entries) {
@@ -129,9 +132,8 @@ class Reader {
 
   bool is_name(const YamlEntry& entry) {
     const bool is_good = !entry.key.empty() && entry.key.size() <= 64 &&
-                         std::all_of(entry.key.begin(), entry.key.end(), [](unsigned char c) {
-                           return std::isalnum(c) || c == '-' || c == '_';
-                         });
+                         std::all_of(entry.key.begin(), entry.key.end(),
+                                     [](unsigned char c) { return std::isalnum(c) || c == '-' || c == '_'; });
     if (!is_good)
       report(entry.position, fmt::format("{} is no name of a stage; use letters, digits, - and _",
                                          core::printable(entry.key, 60)));
@@ -172,7 +174,8 @@ class Reader {
       names.push_back(known.name);
     }
     if (kind == nullptr) {
-      report(entry.position, fmt::format("stage {} has no kind; it is one of {}", entry.key, fmt::join(names, ", ")));
+      report(entry.position,
+             fmt::format("stage {} has no kind; it is one of {}", entry.key, fmt::join(names, ", ")));
     } else {
       const auto near = core::nearest(kind->value.text, names);
       report(kind->value.position,
@@ -196,15 +199,17 @@ class Reader {
     stage.config = core::Config::from_tree(std::move(sections), pipeline_.file, pipeline_.sets, problems_);
   }
 
-  void set_run(YamlNode& sections, const std::string& key, const std::string& value, const Position& position) {
+  void set_run(YamlNode& sections, const std::string& key, const std::string& value,
+               const Position& position) {
     auto run = std::find_if(sections.entries.begin(), sections.entries.end(),
                             [](const YamlEntry& entry) { return entry.key == "run"; });
     if (run == sections.entries.end())
       run = sections.entries.insert(run, {.key = "run", .position = position, .value = map_at(position)});
     if (run->value.kind != Kind::kMap) return;
     if (const YamlEntry* written = run->value.find(key))
-      return report(written->position, fmt::format("run.{} is set here, but in a pipeline it is {}; remove it",
-                                                   key, core::printable(value)));
+      return report(written->position,
+                    fmt::format("run.{} is set here, but in a pipeline it is {}; remove it", key,
+                                core::printable(value)));
     run->value.entries.push_back({key,
                                   position,
                                   {.kind = Kind::kScalar,
@@ -218,7 +223,8 @@ class Reader {
   /// A file that stands in a stage's folder is used by its name, or nobody would know that it changed.
   void refuse_second_maker(const Stage& stage) {
     for (const core::NamedPath& named : stage.named_paths()) {
-      const std::string folder = std::filesystem::path(pipeline_.output_dir).lexically_normal().string() + "/";
+      const std::string folder =
+          std::filesystem::path(pipeline_.output_dir).lexically_normal().string() + "/";
       const bool is_inside =
           std::filesystem::path(named.path).lexically_normal().string().starts_with(folder);
       if (!is_inside || pipeline_.maker_of(stage, named.path) < pipeline_.stages.size()) continue;
@@ -305,8 +311,8 @@ void Pipeline::check_inputs() const {
       const bool must_exist = named.of != core::PathOf::kFile && !is_made_up(named.path) &&
                               maker_of(stage, named.path) == stages.size();
       if (!must_exist || std::filesystem::exists(named.path)) continue;
-      problems.push_back({stage.position(named.key), fmt::format("{} is {}: no such file or folder", named.key,
-                                                                 core::printable(named.path))});
+      problems.push_back({stage.position(named.key), fmt::format("{} is {}: no such file or folder",
+                                                                 named.key, core::printable(named.path))});
     }
   }
   if (!problems.empty()) throw core::errors_of(std::move(problems), file, sets);

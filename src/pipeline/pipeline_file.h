@@ -41,8 +41,8 @@ struct Stage {
 ///       NAME: {kind: KIND, the kind's keys and sections}
 ///       GROUP: {rounds: N, stages: {...}}
 ///
-/// Keys of a stage replace those of `defaults`, one by one; `section: null` leaves a section out. Wherever a path
-/// is named, {from: STAGE} puts the result of an earlier stage (references.h).
+/// Keys of a stage replace those of `defaults`, one by one; `section: null` leaves a section out. Wherever a
+/// path is named, {from: STAGE} puts the result of an earlier stage (references.h).
 struct Pipeline {
   std::string file, output_dir;
   std::vector<std::string> sets;

@@ -30,12 +30,14 @@ void compare_values(const StageRecord& before, const StageRecord& next, Reasons&
     }
   }
   for (const auto& [key, value] : before.values) {
-    if (!next.values.contains(key)) reasons.push_back(fmt::format("{} was {} and is gone", key, shown(value)));
+    if (!next.values.contains(key))
+      reasons.push_back(fmt::format("{} was {} and is gone", key, shown(value)));
   }
 }
 
 /// "" for files whose names and contents are the same.
-void compare_files(const FileStamps& before, const FileStamps& now, const std::string& words, Reasons& reasons) {
+void compare_files(const FileStamps& before, const FileStamps& now, const std::string& words,
+                   Reasons& reasons) {
   for (const auto& [path, stamp] : now) {
     const auto old = before.find(path);
     if (old == before.end()) {
@@ -82,7 +84,8 @@ FileStamps stamp_result(const Stage& stage, const FileStamps& known) {
   const std::string prefix = stage.folder + "/";
   FileStamps absolute, inside;
   for (const auto& [path, stamp] : known) absolute[prefix + path] = stamp;
-  for (auto& [path, stamp] : stamp_files(stage.result_path(), absolute)) inside[path.substr(prefix.size())] = stamp;
+  for (auto& [path, stamp] : stamp_files(stage.result_path(), absolute))
+    inside[path.substr(prefix.size())] = stamp;
   return inside;
 }
 
@@ -118,11 +121,12 @@ void Planner::refuse_stale(const Stage& stage) const {
   for (const size_t used : stage.uses) {
     const Decision& decision = decided_[used];
     if (!decision.is_selected && decision.runs)
-      core::fail(core::ExitCode::kBadConfig,
-                 "{}: stage {} uses stage {}, which is not up to date ({}) and is not among those that were asked "
-                 "for; leave --only or --from out, or start with that one",
-                 core::printable(pipeline_.file), stage.name, pipeline_.stages[used].name,
-                 fmt::join(decision.reasons, "; "));
+      core::fail(
+          core::ExitCode::kBadConfig,
+          "{}: stage {} uses stage {}, which is not up to date ({}) and is not among those that were asked "
+          "for; leave --only or --from out, or start with that one",
+          core::printable(pipeline_.file), stage.name, pipeline_.stages[used].name,
+          fmt::join(decision.reasons, "; "));
   }
 }
 
@@ -138,7 +142,8 @@ Decision Planner::decide(size_t i, bool is_planning) {
   const Reasons changes = before ? differences(*before, decision.next) : Reasons();
   reasons.insert(reasons.end(), changes.begin(), changes.end());
   for (const size_t used : stage.uses) {
-    if (is_planning && decided_[used].runs) reasons.push_back(fmt::format("stage {} runs", pipeline_.stages[used].name));
+    if (is_planning && decided_[used].runs)
+      reasons.push_back(fmt::format("stage {} runs", pipeline_.stages[used].name));
   }
   const bool is_same_work = before && reasons.empty();
   if (is_same_work && !before->is_done) reasons.push_back("it has not ended");

@@ -18,23 +18,23 @@ struct Selection {
 struct Decision {
   bool is_selected = true;
   bool runs = false;
-  bool resumes = false;              ///< goes on in its folder, which was working on the same thing
+  bool resumes = false;                   ///< goes on in its folder, which was working on the same thing
   std::vector<std::string> reasons = {};  ///< of a stage that runs: "method.beta changed 0.1 -> 0.2"
   StageRecord next = {};                  ///< what it runs with
 };
 
-/// Decides about stages in their order. A stage runs if it never did; if it has not ended; if a value, the content
-/// of a file that it reads, the program's version or the result of a stage that it uses is not what it was; if its
-/// own result is not there as it was written; or by force.
+/// Decides about stages in their order. A stage runs if it never did; if it has not ended; if a value, the
+/// content of a file that it reads, the program's version or the result of a stage that it uses is not what
+/// it was; if its own result is not there as it was written; or by force.
 class Planner {
  public:
   /// @throws core::Error (78) for a selection that names no stage.
   Planner(const Pipeline& pipeline, std::string program, const Selection& selection);
 
-  /// What is to be done about stage i. Those before it have been decided. Where `is_planning`, stages that run have
-  /// not run yet: "stage sft runs" is then a reason.
-  /// @throws core::Error (78) if it is selected but uses a stage that is not and is not up to date; (65) for a
-  /// folder with other people's files.
+  /// What is to be done about stage i. Those before it have been decided. Where `is_planning`, stages that
+  /// run have not run yet: "stage sft runs" is then a reason.
+  /// @throws core::Error (78) if it is selected but uses a stage that is not and is not up to date; (65) for
+  /// a folder with other people's files.
   Decision decide(size_t i, bool is_planning);
 
  private:

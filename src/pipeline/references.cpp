@@ -29,8 +29,9 @@ YamlNode scalar(std::string text, const core::Position& position) {
 
 std::string way_out(PathOf wanted, PathOf made, const std::string& stage) {
   if (wanted != PathOf::kModel || made != PathOf::kAdapter) return "";
-  return fmt::format("; put a stage of kind merge between them, or go on with the adapter: lora: {{path: {{from: {}}}}}",
-                     stage);
+  return fmt::format(
+      "; put a stage of kind merge between them, or go on with the adapter: lora: {{path: {{from: {}}}}}",
+      stage);
 }
 
 const Field* field_of(const std::vector<Field>& fields, const std::string& name) {
@@ -85,9 +86,11 @@ class Resolver {
     if (reference == nullptr) return {std::move(item)};
     const YamlNode from = reference->find("from") ? reference->find("from")->value : YamlNode{};
     if (reference->find("rounds")->value.text != "all" || num_rounds_of(from.text) == 0) {
-      report(reference->position, fmt::format("rounds must be all, and from name a stage inside rounds; known are {}",
-                                              known(/*in_rounds=*/true)));
-      *reference = {.kind = Kind::kInvalid, .text = {}, .position = reference->position, .items = {}, .entries = {}};
+      report(reference->position,
+             fmt::format("rounds must be all, and from name a stage inside rounds; known are {}",
+                         known(/*in_rounds=*/true)));
+      *reference = {
+          .kind = Kind::kInvalid, .text = {}, .position = reference->position, .items = {}, .entries = {}};
       return {std::move(item)};
     }
     std::vector<YamlNode> items;
@@ -102,7 +105,9 @@ class Resolver {
     return items;
   }
 
-  static bool with_rounds(const YamlNode& node) { return is_reference(node) && node.find("rounds") != nullptr; }
+  static bool with_rounds(const YamlNode& node) {
+    return is_reference(node) && node.find("rounds") != nullptr;
+  }
 
   bool is_in_this_group(const std::string& name) const {
     return !scope_.group.empty() && is_name(fmt::format("{}/{}/{}", scope_.group, scope_.round, name));
@@ -120,7 +125,8 @@ class Resolver {
 
   /// The whole name of what a reference calls `name`.
   std::string whole_name(const std::string& name, int64_t round) const {
-    if (is_in_this_group(name)) return fmt::format("{}/{}/{}", scope_.group, round ? round : scope_.round, name);
+    if (is_in_this_group(name))
+      return fmt::format("{}/{}/{}", scope_.group, round ? round : scope_.round, name);
     const int64_t last = num_rounds_of(name);
     const size_t slash = name.find('/');
     if (last == 0 || is_name(name)) return name;
@@ -150,13 +156,15 @@ class Resolver {
     use(node, reference.find("from")->value, round, field, key);
   }
 
-  void replace_previous(YamlNode& node, const YamlNode& reference, const Field* field, const std::string& key) {
+  void replace_previous(YamlNode& node, const YamlNode& reference, const Field* field,
+                        const std::string& key) {
     const YamlEntry* first = reference.find("first");
     const YamlNode& name = reference.find("previous")->value;
     if (first == nullptr || reference.entries.size() != 2)
-      return report(reference.position,
-                    "previous has no first; write {previous: STAGE, first: PATH}, where PATH is what the first "
-                    "round takes");
+      return report(
+          reference.position,
+          "previous has no first; write {previous: STAGE, first: PATH}, where PATH is what the first "
+          "round takes");
     if (!is_in_this_group(name.text))
       return report(name.position, fmt::format("previous names {}, which is no stage of these rounds",
                                                core::printable(name.text, 60)));
@@ -187,9 +195,9 @@ class Resolver {
       if (field == nullptr || field->spec.path == PathOf::kNone)
         return report(name.position, fmt::format("{} takes no result of a stage, for it is no path", key));
       if (!core::takes(field->spec.path, of))
-        return report(name.position,
-                      fmt::format("{} takes {}, but stage {} ({}) makes {}{}", key, core::name(field->spec.path),
-                                  whole, stage->kind->name, core::name(of), way_out(field->spec.path, of, whole)));
+        return report(name.position, fmt::format("{} takes {}, but stage {} ({}) makes {}{}", key,
+                                                 core::name(field->spec.path), whole, stage->kind->name,
+                                                 core::name(of), way_out(field->spec.path, of, whole)));
       node = scalar(stage->result_path(), name.position);
     }
     uses_.insert(static_cast<size_t>(stage - earlier_.begin()));
@@ -197,9 +205,10 @@ class Resolver {
 
   void report_unknown(const YamlNode& name, const std::string& whole) {
     if (is_name(whole))
-      return report(name.position, fmt::format("stage {} does not come before this one; stages run in the order "
-                                               "in which they are written",
-                                               whole));
+      return report(name.position,
+                    fmt::format("stage {} does not come before this one; stages run in the order "
+                                "in which they are written",
+                                whole));
     std::vector<std::string> names;
     for (const Stage& stage : earlier_) names.push_back(stage.name);
     const auto near = core::nearest(name.text, names);

@@ -23,7 +23,8 @@ bool is_section(const std::string& name) {
 
 bool reads(const StageKind& kind, const std::string& key) {
   if (!is_section(key.substr(0, key.find('.')))) return false;
-  return kind.reads.empty() || std::any_of(kind.reads.begin(), kind.reads.end(), [&](const std::string& read) {
+  return kind.reads.empty() ||
+         std::any_of(kind.reads.begin(), kind.reads.end(), [&](const std::string& read) {
            return key == read || key.starts_with(read + ".") || read.starts_with(key + ".");
          });
 }

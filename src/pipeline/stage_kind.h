@@ -17,8 +17,8 @@ struct Result {
   core::PathOf of = core::PathOf::kModel;
 };
 
-/// One kind of stage, as `kind` names it. A stage has the kind's own keys, and beside them sections of the run
-/// config.
+/// One kind of stage, as `kind` names it. A stage has the kind's own keys, and beside them sections of the
+/// run config.
 struct StageKind {
   std::string name;
   std::string help;  ///< one sentence
@@ -32,8 +32,8 @@ struct StageKind {
   std::function<void(const Stage&, std::vector<core::Problem>&)> check = {};
   bool resumes = false;     ///< goes on in a folder that it was working in when it ended
   bool keeps_work = false;  ///< what people made is in its folder, which is never emptied
-  /// Does the work, in a process that was started for it, and on every rank of its mesh. @return an exit code;
-  /// 75: it can go on. @throws core::Error.
+  /// Does the work, in a process that was started for it, and on every rank of its mesh. @return an exit
+  /// code; 75: it can go on. @throws core::Error.
   std::function<int(const Stage&)> run = {};
 };
 
@@ -42,10 +42,9 @@ StageKind make_kind(std::string name, std::string help,
                     const std::function<void(core::SectionBuilder<Options>&)>& declare) {
   core::SectionBuilder<Options> builder;
   declare(builder);
-  return {.name = std::move(name),
-          .help = std::move(help),
-          .keys = std::move(builder.fields),
-          .make = [] { return std::static_pointer_cast<void>(std::make_shared<Options>()); }};
+  return {.name = std::move(name), .help = std::move(help), .keys = std::move(builder.fields), .make = [] {
+            return std::static_pointer_cast<void>(std::make_shared<Options>());
+          }};
 }
 
 bool is_section(const std::string& name);

@@ -40,14 +40,10 @@ FileStamps stamps_of(const Json& json) {
 }
 
 Json to_json(const StageRecord& record) {
-  return {{"is_done", record.is_done},
-          {"hash", record.hash()},
-          {"program", record.program},
-          {"values", record.values},
-          {"inputs", to_json(record.inputs)},
-          {"uses", record.uses},
-          {"outputs", to_json(record.outputs)},
-          {"seconds", record.seconds}};
+  return {{"is_done", record.is_done},          {"hash", record.hash()},
+          {"program", record.program},          {"values", record.values},
+          {"inputs", to_json(record.inputs)},   {"uses", record.uses},
+          {"outputs", to_json(record.outputs)}, {"seconds", record.seconds}};
 }
 
 StageRecord record_of(const Json& json) {
@@ -118,7 +114,8 @@ std::optional<FoundRecord> read_record(const std::string& folder) {
 
 void write_record(const std::string& folder, const StageRecord& record) {
   const Json json = to_json(record);
-  const Json file = {{"format", kFormat}, {"digest", core::xxh3_128(core::to_text(json)).hex()}, {"record", json}};
+  const Json file = {
+      {"format", kFormat}, {"digest", core::xxh3_128(core::to_text(json)).hex()}, {"record", json}};
   core::write_file_atomic(record_path(folder), core::to_text(file, 1) + "\n");
 }
 

@@ -64,9 +64,9 @@ void check_section(const YamlEntry& section, const StageKind& kind, const std::s
     for (const std::string& read : kind.reads) {
       if (read.starts_with(section.key + ".")) known.push_back(read);
     }
-    problems.push_back({entry.position, fmt::format("stage {} of kind {} does not read {}.{}; it reads {}", stage,
-                                                    kind.name, section.key, core::printable(entry.key, 60),
-                                                    fmt::join(known, ", "))});
+    problems.push_back(
+        {entry.position, fmt::format("stage {} of kind {} does not read {}.{}; it reads {}", stage, kind.name,
+                                     section.key, core::printable(entry.key, 60), fmt::join(known, ", "))});
   }
 }
 
@@ -84,10 +84,10 @@ void check_keys(const YamlNode& written, const StageKind& kind, const std::strin
     }
     const auto near = core::nearest(entry.key, candidates);
     problems.push_back(
-        {entry.position,
-         fmt::format("stage {} of kind {} does not read {}{} Its keys: {}; its sections: {}", stage, kind.name,
-                     core::printable(entry.key, 60), near ? fmt::format("; did you mean {}?", *near) : ".",
-                     fmt::join(known, ", "), fmt::join(sections, ", "))});
+        {entry.position, fmt::format("stage {} of kind {} does not read {}{} Its keys: {}; its sections: {}",
+                                     stage, kind.name, core::printable(entry.key, 60),
+                                     near ? fmt::format("; did you mean {}?", *near) : ".",
+                                     fmt::join(known, ", "), fmt::join(sections, ", "))});
   }
 }
 

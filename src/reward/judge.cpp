@@ -107,8 +107,7 @@ class Judge : public Reward {
                  "reward.terms: judge: range must be two numbers, the lower one first");
   }
 
-  std::vector<Judgement> score(std::span<const Sample> samples,
-                               const core::StopRequest& stop) override {
+  std::vector<Judgement> score(std::span<const Sample> samples, const core::StopRequest& stop) override {
     std::vector<Judgement> judgements(samples.size());
     exchange_.stop = stop;
     run_in_parallel(samples.size(), static_cast<size_t>(options_.num_parallel),

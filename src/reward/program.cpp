@@ -68,8 +68,7 @@ class ProgramReward : public Reward {
                              .memory_bytes = options.memory_mb << 20,
                              .max_output_bytes = kMaxResultBytes * options.samples_per_run}}) {}
 
-  std::vector<Judgement> score(std::span<const Sample> samples,
-                               const core::StopRequest& stop) override {
+  std::vector<Judgement> score(std::span<const Sample> samples, const core::StopRequest& stop) override {
     const auto size = static_cast<size_t>(options_.samples_per_run);
     std::vector<Judgement> judgements(samples.size());
     run_in_parallel((samples.size() + size - 1) / size, static_cast<size_t>(options_.num_parallel),

@@ -141,7 +141,8 @@ TEST_F(LabelServiceTest, EndsWhenTheGoalIsReachedOrSomebodySaysSo) {
   EXPECT_EQ(status_of([&] { send("POST", "/api/finish", R"({"labeller": "ann"})"); }), 409);
   const auto with_goal = [&](int64_t goal) {
     PairFile file = read_pairs(folder.path("data.jsonl"), {});
-    service = std::make_unique<LabelService>(std::move(file.pairs), OrderOptions{}, store, serve::Access({}), goal);
+    service =
+        std::make_unique<LabelService>(std::move(file.pairs), OrderOptions{}, store, serve::Access({}), goal);
   };
   with_goal(2);
   EXPECT_EQ(state("ann")["goal"], 2);

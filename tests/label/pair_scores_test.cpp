@@ -45,7 +45,8 @@ TEST_F(PairScores, WhatTheJudgeHasSaidIsNotAskedAgain) {
   EXPECT_EQ(score_pairs(pairs, by_length(), folder.path("scores")), 0U);
   EXPECT_EQ(pairs[2].margin, -3.0);
   EXPECT_EQ(score_pairs(pairs, by_length("two"), folder.path("scores")), 4U) << "another judge";
-  for (const char* damaged : {"", "{}", "[1]", R"({"format": "phalanx-label-scores-1", "judge": "two", "margins": 3})"}) {
+  for (const char* damaged :
+       {"", "{}", "[1]", R"({"format": "phalanx-label-scores-1", "judge": "two", "margins": 3})"}) {
     folder.write("scores", damaged);
     EXPECT_EQ(score_pairs(pairs, by_length("two"), folder.path("scores")), 4U) << damaged;
   }

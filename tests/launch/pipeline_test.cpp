@@ -71,8 +71,10 @@ class PipelineProgram : public testing::Test {
     std::istringstream lines(outcome.err);
     for (std::string line; std::getline(lines, line);) {
       const size_t at = line.find("stage ");
-      const bool runs = line.find(") runs:") != std::string::npos || line.find(") goes on:") != std::string::npos;
-      if (at != std::string::npos && runs) names.push_back(line.substr(at + 6, line.find(' ', at + 6) - at - 6));
+      const bool runs =
+          line.find(") runs:") != std::string::npos || line.find(") goes on:") != std::string::npos;
+      if (at != std::string::npos && runs)
+        names.push_back(line.substr(at + 6, line.find(' ', at + 6) - at - 6));
     }
     return names;
   }
@@ -82,7 +84,8 @@ class PipelineProgram : public testing::Test {
     for (int i = 0; i < 6000; ++i) {
       const std::string said = place.read(".streams/stderr");
       size_t at = 0;
-      for (int k = 0; k < n && at != std::string::npos; ++k) at = said.find("open http://127.0.0.1:", at + (k > 0));
+      for (int k = 0; k < n && at != std::string::npos; ++k)
+        at = said.find("open http://127.0.0.1:", at + (k > 0));
       if (at != std::string::npos && said.find('/', at + 22) != std::string::npos)
         return static_cast<uint16_t>(std::stoi(said.substr(at + 22)));
       std::this_thread::sleep_for(std::chrono::milliseconds(10));
@@ -94,9 +97,10 @@ class PipelineProgram : public testing::Test {
   static nlohmann::json ask(uint16_t port, const std::string& method, const std::string& path,
                             const std::string& body = "") {
     serve::test::Client client(port);
-    client.send(fmt::format("{} {} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-                            "Content-Length: {}\r\nConnection: close\r\n\r\n{}",
-                            method, path, body.size(), body));
+    client.send(
+        fmt::format("{} {} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                    "Content-Length: {}\r\nConnection: close\r\n\r\n{}",
+                    method, path, body.size(), body));
     const std::string answer = client.receive_to_end();
     const size_t begin = answer.find("\r\n\r\n{") + 4;
     return nlohmann::json::parse(answer.substr(begin, answer.rfind('}') + 1 - begin), nullptr, false);
@@ -161,7 +165,8 @@ TEST_F(PipelineProgram, AKilledPipelineGoesOnWhereItWas) {
     ASSERT_EQ(rest.exit_code, 0) << rest.err;
     EXPECT_NE(rest.err.find("goes on: it has not ended"), std::string::npos) << rest.err;
     EXPECT_NE(rest.err.find("resumed from"), std::string::npos) << rest.err;
-    EXPECT_EQ(place.read(folder + "/sft/final/model.safetensors"), place.read("whole/sft/final/model.safetensors"));
+    EXPECT_EQ(place.read(folder + "/sft/final/model.safetensors"),
+              place.read("whole/sft/final/model.safetensors"));
   }
 }
 
@@ -172,7 +177,9 @@ TEST_F(PipelineProgram, ExitCodesAndErrorsAreThoseOfTheStages) {
     int exit_code;
     Names parts;
   } cases[] = {
-      {{"--set", "stages.sft.data.train=[{path: broken.jsonl}]"}, 65, {"broken.jsonl", "stage sft ended with exit code 65"}},
+      {{"--set", "stages.sft.data.train=[{path: broken.jsonl}]"},
+       65,
+       {"broken.jsonl", "stage sft ended with exit code 65"}},
       {{"--set", "stages.sft.train.max_steps=0", "--set", "stages.dpo.method.beta=x"},
        78,
        {"--set stages.sft.train.max_steps: error:", "--set stages.dpo.method.beta: error:"}},
@@ -216,8 +223,8 @@ TEST_F(PipelineProgram, PeopleLabelWhatTheModelWroteAndTheNextRoundStartsFromIt)
   }
   program.join();
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
-  EXPECT_EQ(started(outcome), (Names{"sft", "loop/1/answers", "loop/1/people", "loop/1/policy", "loop/2/answers",
-                                     "loop/2/people", "loop/2/policy"}));
+  EXPECT_EQ(started(outcome), (Names{"sft", "loop/1/answers", "loop/1/people", "loop/1/policy",
+                                     "loop/2/answers", "loop/2/people", "loop/2/policy"}));
   EXPECT_NE(place.read("out/loop/1/answers/answers.jsonl"), place.read("out/loop/2/answers/answers.jsonl"));
   const std::string config = place.read("out/loop/2/policy/config.resolved.yaml");
   EXPECT_NE(config.find("out/loop/1/people/preferences.jsonl"), std::string::npos);

@@ -155,14 +155,15 @@ TEST_F(PreferenceRun, ARewardModelSaysWhichPairsAreAskedFirst) {
   ASSERT_EQ(train("reward", "adapter", {"model=null", "model.path=base/final", "lora.r=4"}).exit_code, 0);
   for (const std::string model : {"reward", "reward/final", "adapter/final"}) {
     fs::remove_all(place_.path("prefs.jsonl.scores"));
-    const std::vector<std::string> words = {"label",  "pairs.jsonl",    "--out", "prefs.jsonl", "--port",
-                                            "0", "--reward-model", model,   "--preferences", "1"};
+    const std::vector<std::string> words = {"label", "pairs.jsonl",    "--out", "prefs.jsonl",   "--port",
+                                            "0",     "--reward-model", model,   "--preferences", "1"};
     // It scores before it serves; nobody comes, and the program is told to stop.
     const Outcome outcome = place_.run_command(
         {"sh", "-c",
-         fmt::format("{} {} & until [ -e prefs.jsonl.journal ]; do sleep 0.02; done; sleep 0.3; kill -TERM $!; "
-                     "wait $!",
-                     PHALANX_PROGRAM, fmt::join(words, " "))});
+         fmt::format(
+             "{} {} & until [ -e prefs.jsonl.journal ]; do sleep 0.02; done; sleep 0.3; kill -TERM $!; "
+             "wait $!",
+             PHALANX_PROGRAM, fmt::join(words, " "))});
     EXPECT_EQ(outcome.exit_code, 75) << outcome.err;
     EXPECT_NE(outcome.err.find("has scored 40 pairs, 40 of them now"), std::string::npos) << outcome.err;
     const auto scores = nlohmann::json::parse(place_.read("prefs.jsonl.scores"))["margins"];

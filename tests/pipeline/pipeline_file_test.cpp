@@ -27,8 +27,9 @@ const bool data_registered =
     core::register_section<SampleData>("data", "The data.", [](core::SectionBuilder<SampleData>& s) {
       s.list<test::SampleSource>("train", &SampleData::train, {.help = "Files."},
                                  [](core::SectionBuilder<test::SampleSource>& item) {
-                                   item.field("path", &test::SampleSource::path,
-                                              {.help = "File.", .required_in_item = true, .path = PathOf::kRecords});
+                                   item.field(
+                                       "path", &test::SampleSource::path,
+                                       {.help = "File.", .required_in_item = true, .path = PathOf::kRecords});
                                  });
     });
 const bool method_registered =
@@ -47,7 +48,8 @@ StageKind sample_train() {
 
 StageKind sample_convert() {
   StageKind kind = make_kind<ConvertKeys>("convert", "Converts.", [](core::SectionBuilder<ConvertKeys>& s) {
-    s.field("source", &ConvertKeys::source, {.help = "What.", .required_in_item = true, .path = PathOf::kAnyModel});
+    s.field("source", &ConvertKeys::source,
+            {.help = "What.", .required_in_item = true, .path = PathOf::kAnyModel});
     s.field("to", &ConvertKeys::to, {.help = "Format.", .one_of = {"hf", "gguf"}});
   });
   kind.reads = {"run.seed", "model"};
@@ -58,7 +60,8 @@ StageKind sample_convert() {
 
 StageKind sample_generate() {
   StageKind kind = make_kind<SampleKeys>("sample", "Samples.", [](core::SectionBuilder<SampleKeys>& s) {
-    s.field("source", &SampleKeys::source, {.help = "Who.", .required_in_item = true, .path = PathOf::kAnyModel});
+    s.field("source", &SampleKeys::source,
+            {.help = "Who.", .required_in_item = true, .path = PathOf::kAnyModel});
     s.field("prompts", &SampleKeys::prompts, {.help = "What.", .path = PathOf::kRecords});
   });
   kind.reads = {"run.seed"};
@@ -151,9 +154,11 @@ TEST(PipelineFile, WhatIsWrongIsSaidOfAllStagesAtOnceWithItsPlace) {
       "  gguf: {kind: convert, source: {from: dqo}, to: gguff}\n");
   ASSERT_EQ(lines.size(), 5U) << fmt::format("{}", fmt::join(lines, "\n"));
   EXPECT_TRUE(lines[0].starts_with("p.yaml:2:27: error: method.beta is -1")) << lines[0];
-  EXPECT_TRUE(lines[1].starts_with("p.yaml:4:22: error: stage sft of kind train does not read lorra")) << lines[1];
+  EXPECT_TRUE(lines[1].starts_with("p.yaml:4:22: error: stage sft of kind train does not read lorra"))
+      << lines[1];
   EXPECT_TRUE(lines[2].starts_with("p.yaml:5:37: error: method.beta is hot")) << lines[2];
-  EXPECT_TRUE(lines[3].starts_with("p.yaml:6:40: error: there is no stage dqo; did you mean dpo?")) << lines[3];
+  EXPECT_TRUE(lines[3].starts_with("p.yaml:6:40: error: there is no stage dqo; did you mean dpo?"))
+      << lines[3];
   EXPECT_TRUE(lines[4].starts_with("p.yaml:6:50: error: stages.gguf.to is gguff")) << lines[4];
 }
 
@@ -168,7 +173,8 @@ TEST_P(WrongPipeline, IsRefusedWithAWayOut) {
   const auto lines = errors_in(std::string(kStart) + GetParam().text);
   ASSERT_FALSE(lines.empty()) << GetParam().text;
   EXPECT_NE(fmt::format("{}", fmt::join(lines, "\n")).find(GetParam().error), std::string::npos)
-      << GetParam().text << "\n" << lines[0];
+      << GetParam().text << "\n"
+      << lines[0];
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -176,18 +182,25 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(
         WrongFile{"", "p.yaml:1:1: error: stages must be a map"},
         WrongFile{"stages: {}\n", "stages must be a map"},
-        WrongFile{"train: {max_steps: 3}\nstages: {a: {kind: train}}\n", "2:1: error: unknown key train; a pipeline has"},
-        WrongFile{"defaults: {modle: {path: x}}\nstages: {a: {kind: train}}\n", "2:12: error: unknown section modle"},
-        WrongFile{"stages: {a: {kind: trian}}\n", "2:20: error: kind is trian, which is none of convert, sample, train"},
+        WrongFile{"train: {max_steps: 3}\nstages: {a: {kind: train}}\n",
+                  "2:1: error: unknown key train; a pipeline has"},
+        WrongFile{"defaults: {modle: {path: x}}\nstages: {a: {kind: train}}\n",
+                  "2:12: error: unknown section modle"},
+        WrongFile{"stages: {a: {kind: trian}}\n",
+                  "2:20: error: kind is trian, which is none of convert, sample, train"},
         WrongFile{"stages: {a: {method: {beta: 1}}}\n", "stage a has no kind; it is one of"},
         WrongFile{"stages: {a: 3}\n", "a stage is a map with its kind"},
         WrongFile{"stages: {a b: {kind: train}}\n", "a b is no name of a stage"},
         WrongFile{"stages: {a: {kind: convert}}\n", "stages.a has no source"},
         WrongFile{"stages: {a: {kind: convert, source: x, method: {beta: 1}}}\n", "does not read method"},
-        WrongFile{"stages: {a: {kind: convert, source: x, run: {name: x}}}\n", "does not read run.name; it reads run.seed"},
-        WrongFile{"stages: {a: {kind: train, run: {output_dir: x}}}\n", "in a pipeline it is out/a; remove it"},
-        WrongFile{"stages: {a: {kind: train, model: {path: {from: b}}}, b: {kind: train}}\n", "stage b does not come before"},
-        WrongFile{"stages: {a: {kind: train}, b: {kind: train, method: {beta: {from: a}}}}\n", "method.beta takes no result"},
+        WrongFile{"stages: {a: {kind: convert, source: x, run: {name: x}}}\n",
+                  "does not read run.name; it reads run.seed"},
+        WrongFile{"stages: {a: {kind: train, run: {output_dir: x}}}\n",
+                  "in a pipeline it is out/a; remove it"},
+        WrongFile{"stages: {a: {kind: train, model: {path: {from: b}}}, b: {kind: train}}\n",
+                  "stage b does not come before"},
+        WrongFile{"stages: {a: {kind: train}, b: {kind: train, method: {beta: {from: a}}}}\n",
+                  "method.beta takes no result"},
         WrongFile{"stages: {a: {kind: train}, b: {kind: train, data: {train: [{path: {from: a}}]}}}\n",
                   "data.train[0].path takes records, but stage a (train) makes a model"},
         WrongFile{"stages: {a: {kind: train, lora: {r: 4}}, b: {kind: train, model: {path: {from: a}}}}\n",
@@ -198,7 +211,8 @@ INSTANTIATE_TEST_SUITE_P(
                   "round is 2 but must be 1 to 0"},
         WrongFile{"stages: {a: {kind: train}, b: {kind: train, model: {path: {from: a, turn: 2}}}}\n",
                   "unknown key turn of a reference; known are from, round"},
-        WrongFile{"stages: {a: {kind: train}, b: {kind: train, model: {path: {previous: a}}}}\n", "previous has no first"},
+        WrongFile{"stages: {a: {kind: train}, b: {kind: train, model: {path: {previous: a}}}}\n",
+                  "previous has no first"},
         WrongFile{"stages: {a: {kind: train}, b: {kind: train, model: {path: {previous: a, first: x}}}}\n",
                   "previous names a, which is no stage of these rounds"},
         WrongFile{"stages: {a: {kind: train}, b: {kind: train, model: {path: out/a/final}}}\n",
@@ -230,7 +244,8 @@ TEST(PipelineFile, InputsThatAreNotThereAreNamedBeforeAnythingStarts) {
     ADD_FAILURE() << "no error";
   } catch (const core::ConfigErrors& errors) {
     ASSERT_EQ(errors.lines().size(), 2U) << errors.what();
-    EXPECT_EQ(errors.lines()[0], "p.yaml:3:56: error: data.train[1].path is gone.jsonl: no such file or folder");
+    EXPECT_EQ(errors.lines()[0],
+              "p.yaml:3:56: error: data.train[1].path is gone.jsonl: no such file or folder");
     EXPECT_TRUE(errors.lines()[1].starts_with("p.yaml:4:")) << errors.lines()[1];
   }
 }

@@ -212,17 +212,21 @@ TEST_F(PlannerTest, OnlyAndFromLookAtSomeStages) {
   EXPECT_EQ(run(), Names{"reward"});
   EXPECT_EQ(run({.force = true}), (Names{"sft", "reward", "dpo", "gguf"}));
   sets = {"stages.sft.method.beta=5"};
-  const std::string refusal = phalanx::test::error_of([&] { run({.only = "dpo"}); }, core::ExitCode::kBadConfig);
-  EXPECT_NE(refusal.find("stage dpo uses stage sft, which is not up to date (method.beta changed"), std::string::npos)
+  const std::string refusal =
+      phalanx::test::error_of([&] { run({.only = "dpo"}); }, core::ExitCode::kBadConfig);
+  EXPECT_NE(refusal.find("stage dpo uses stage sft, which is not up to date (method.beta changed"),
+            std::string::npos)
       << refusal;
-  const std::string unknown = phalanx::test::error_of([&] { run({.from = "sfd"}); }, core::ExitCode::kBadConfig);
+  const std::string unknown =
+      phalanx::test::error_of([&] { run({.from = "sfd"}); }, core::ExitCode::kBadConfig);
   EXPECT_NE(unknown.find("there is no stage sfd; known are sft, reward"), std::string::npos) << unknown;
 }
 
 TEST_F(PlannerTest, AFolderOfOtherPeopleIsLeftAlone) {
   folder.write("out/sft/thesis.tex", "years of work");
   const std::string refusal = phalanx::test::error_of([&] { run(); });
-  EXPECT_NE(refusal.find("out/sft: is there already and was not made by a pipeline"), std::string::npos) << refusal;
+  EXPECT_NE(refusal.find("out/sft: is there already and was not made by a pipeline"), std::string::npos)
+      << refusal;
   EXPECT_EQ(folder.read("out/sft/thesis.tex"), "years of work");
 }
 

@@ -11,7 +11,8 @@
 #include <string>
 #include <vector>
 
-// Sections and kinds like the real ones, for the tests of pipeline/ alone; registered in pipeline_file_test.cpp.
+// Sections and kinds like the real ones, for the tests of pipeline/ alone; registered in
+// pipeline_file_test.cpp.
 namespace phalanx::pipeline::test {
 
 struct SampleModel {

@@ -188,9 +188,10 @@ TEST_F(JudgeOf, IsAskedAgainAsOftenAsAllowed) {
   options.num_attempts = 101;
   test::Samples samples;
   samples.add(kQuestion, "7");
-  EXPECT_EQ(
-      judge_with(options, {.first_wait_s = 0.001, .max_wait_s = 0.001, .rest_s = 0.001})->score(samples)[0].score,
-      6.0);
+  EXPECT_EQ(judge_with(options, {.first_wait_s = 0.001, .max_wait_s = 0.001, .rest_s = 0.001})
+                ->score(samples)[0]
+                .score,
+            6.0);
   EXPECT_EQ(server.requests().size(), 101U);
 }
 

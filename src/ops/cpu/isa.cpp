@@ -12,7 +12,8 @@ bool has_amx_bf16() {  // CPUID.(7,0).EDX bit 22; GCC 12 knows no name for it in
   return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 22 & 1u);
 }
 
-/// Linux gives the registers of the tiles to processes that ask for them (arch_prctl(2), ARCH_REQ_XCOMP_PERM).
+/// Linux gives the registers of the tiles to processes that ask for them (arch_prctl(2),
+/// ARCH_REQ_XCOMP_PERM).
 bool may_use_tiles() {
   constexpr long kRequestPermission = 0x1023, kTileData = 18;
   return ::syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;

@@ -120,7 +120,8 @@ PHX_INLINE void multiply_all_rows(const RowsProduct& p, const uint16_t* weight, 
   }
   constexpr int kAtOnce = kW == 2 ? 1 : kW;
   for (int w = 0; w < kW; w += kAtOnce) {
-    multiply_block<kAtOnce, 1>({weight + w * kTile * p.in_features, p.x + row / kTile * x_group, p.in_features}, sums);
+    multiply_block<kAtOnce, 1>(
+        {weight + w * kTile * p.in_features, p.x + row / kTile * x_group, p.in_features}, sums);
     for (int i = 0; i < kAtOnce; ++i) store_tile(p, sums + i * kTileWords, row, column + (w + i) * kTile);
   }
 }
