@@ -86,7 +86,8 @@ class Config {
   std::string position(std::string_view key) const;
   /// The resolved config as YAML that loads to the same values; with_origins adds a comment with the origin
   /// to every value. Secrets are masked.
-  std::string print(bool with_origins) const;
+  /// @param without  sections that are left out.
+  std::string print(bool with_origins, const std::vector<std::string>& without = {}) const;
   const std::string& file() const { return file_; }  ///< empty for defaults()
 
  private:

@@ -1,6 +1,8 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
+
 #include "core/config.h"
 #include "core/config_value.h"
 #include "core/scalar.h"
@@ -97,9 +99,10 @@ std::string format_value(const Value& value) {
   return std::visit(Formatter{}, value);
 }
 
-std::string Config::print(bool with_origins) const {
+std::string Config::print(bool with_origins, const std::vector<std::string>& without) const {
   Printer printer(*this, with_origins);
   for (const Section& section : sections()) {
+    if (std::find(without.begin(), without.end(), section.name) != without.end()) continue;
     if (!section.is_optional || has(section.name)) printer.print(section, options_.at(section.name).get());
   }
   return printer.take_text();

@@ -32,9 +32,8 @@ at::Tensor named_values(const data::Values& values, const std::string& name,
 }  // namespace
 
 at::Tensor row_logprobs(model::CausalLm& model, const data::Batch& local, const at::Tensor& hidden,
-                        double temperature) {
-  const at::Tensor scaled = temperature == 1.0 ? hidden : hidden / temperature;
-  return model.head().logprobs(scaled, model.output_weight(), labels(local, hidden.device()));
+                        const ops::LogprobOptions& options) {
+  return model.head().logprobs(hidden, model.output_weight(), labels(local, hidden.device()), options);
 }
 
 at::Tensor sum_by_sample(const at::Tensor& rows, const data::Batch& local, comm::Communicator& cp) {

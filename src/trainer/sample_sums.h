@@ -14,10 +14,9 @@
 /// also under context parallelism; samples are always whole.
 namespace phalanx::trainer {
 
-/// log p(label) of each row [N] in nats, 0 where ignored: differentiable. Logits are divided by
-/// `temperature`.
+/// log p(label) of each row [N] in nats, 0 where ignored: differentiable.
 at::Tensor row_logprobs(model::CausalLm& model, const data::Batch& local, const at::Tensor& hidden,
-                        double temperature = 1.0);
+                        const ops::LogprobOptions& options = {});
 
 /// Sums of `rows` [N] over each sample: [S], on every rank of `cp` the whole sums. Forward sends S numbers
 /// over `cp`, the backward nothing: each rank computes the whole loss from them, and the gradients of the
