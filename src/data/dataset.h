@@ -19,6 +19,8 @@ class Dataset {
   /// Labels are shifted inside each sample; the last token of a sample predicts nothing. The last token of a
   /// piece of a split document predicts the first of the next piece.
   Sequence sequence(int64_t index) const;
+  /// Labels of the tokens themselves, of data of SampleKind::kStepwise.
+  Sequence labelled_sequence(int64_t index) const;
   float value(int64_t index) const;  ///< RecordSamples::values
   std::vector<SourceRange> sources() const;
   const nlohmann::ordered_json& report() const { return tokens_.report(); }

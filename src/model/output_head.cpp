@@ -23,8 +23,9 @@ at::Tensor OutputHead::logprobs(const at::Tensor& hidden, const at::Tensor& weig
                              options);
 }
 
-at::Tensor OutputHead::scores(const at::Tensor& hidden, const at::Tensor& weight) const {
-  return ops::linear(hidden, weight);
+at::Tensor OutputHead::scores(const at::Tensor& hidden, const at::Tensor& weight,
+                              const at::Tensor& bias) const {
+  return ops::linear(hidden, weight, bias);
 }
 
 // Not rounded to the model's dtype.

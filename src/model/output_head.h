@@ -19,8 +19,8 @@ class OutputHead {
   /// ops::token_logprobs: [N] nats, differentiable.
   virtual at::Tensor logprobs(const at::Tensor& hidden, const at::Tensor& weight,
                               const at::Tensor& labels, const ops::LogprobOptions& options) const;
-  /// Of a model that scores sequences: hidden W^T, [N, num_labels], differentiable.
-  virtual at::Tensor scores(const at::Tensor& hidden, const at::Tensor& weight) const;
+  /// Of a model that scores sequences or tokens: hidden W^T (+ bias), [N, num_labels], differentiable.
+  virtual at::Tensor scores(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& bias) const;
   /// fp32 [N, V] (fp64 for fp64), no gradient; few rows.
   virtual at::Tensor logits(const at::Tensor& hidden, const at::Tensor& weight) const;
 

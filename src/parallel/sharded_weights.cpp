@@ -27,9 +27,9 @@ class GatheringHead : public model::OutputHead {
     return on_backward(while_gathered([&] { return inner_->logprobs(before, weight, labels, options); }),
                        gather_);
   }
-  at::Tensor scores(const at::Tensor& hidden, const at::Tensor& weight) const override {
+  at::Tensor scores(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& bias) const override {
     const at::Tensor before = on_backward(hidden, drop_);
-    return on_backward(while_gathered([&] { return inner_->scores(before, weight); }), gather_);
+    return on_backward(while_gathered([&] { return inner_->scores(before, weight, bias); }), gather_);
   }
   at::Tensor logits(const at::Tensor& hidden, const at::Tensor& weight) const override {
     return while_gathered([&] { return inner_->logits(hidden, weight); });

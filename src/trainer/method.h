@@ -92,6 +92,7 @@ struct MethodKind {
       open;
   /// Of the score that it trains in place of an output matrix (model::TransformerConfig::num_labels).
   int64_t num_labels = 0;
+  bool labels_tokens = false;  ///< the same
 };
 
 /// All of them, each declared beside its code and listed once, in methods.cpp.

@@ -74,7 +74,7 @@ at::Tensor sample_scores(parallel::DistributedModel& model, const data::Batch& l
                          const at::Tensor& hidden) {
   // Behind the last norm tensor parallelism adds the gradients of its ranks, which here all have the whole.
   const at::Tensor rows = parallel::count_once_in_group(hidden, model.mesh().tp());
-  const at::Tensor scores = model.model().head().scores(rows, model.model().output_weight()).select(1, 0);
+  const at::Tensor scores = model.model().head().scores(rows, model.model().output_weight(), {}).select(1, 0);
   const at::Tensor wide = scores.to(ops::sum_dtype(scores));
   return sum_by_sample(wide * row_values(local, kIsLast, wide.options().requires_grad(false)), local,
                        model.mesh().cp());
