@@ -1,7 +1,7 @@
 """Preference methods against TRL's trainers: the losses of 10 steps in fp32 on a tiny model, same records in the same order.
 
 TRL takes the whole global batch as one micro-batch; this program takes it in micro-batches of two. Metrics of the last step
-are compared too. bco is not in TRL 1.16: a loop over its formula stands here. PREFERENCE_ONLY=dpo,kto runs a part.
+are compared too. bco and prm are not in TRL 1.16: loops over their formulas stand here. PREFERENCE_ONLY=dpo,kto runs a part.
 """
 import json
 import os
@@ -21,7 +21,7 @@ from common import run, verdict, write_config
 
 program, gguf = sys.argv[1:3]
 STEPS, BATCH, RATE = 10, 4, 2e-3
-ONLY = os.environ.get("PREFERENCE_ONLY", "dpo,kto,cpo,orpo,bco,reward").split(",")
+ONLY = os.environ.get("PREFERENCE_ONLY", "dpo,kto,cpo,orpo,bco,reward,prm").split(",")
 work = pathlib.Path(tempfile.mkdtemp(prefix="phalanx-preference-check-"))
 datasets.disable_progress_bars()
 transformers.logging.set_verbosity_error()
@@ -227,5 +227,62 @@ if "reward" in ONLY:
         final = kind.from_pretrained(work / "runs" / run_name / "final", dtype=torch.float32)
         apart = (scores(final, chats_of) - scores(scorer.eval(), chats_of)).abs().max().item()
         verdict(f"{name}: final/ in transformers", apart <= 2e-3, f"scores after training differ by {apart:.1e} (limit 2e-3)")
+
+def prm_batch(row, last_only):
+    """PRMTrainer's: prompt and steps are tokenised apart, the label stands at the last token of step and separator."""
+    encode = lambda text: tokenizer(text, add_special_tokens=False)["input_ids"]
+    ids = encode(row["prompt"])
+    labels = [-100] * len(ids)
+    for i, (step, right) in enumerate(zip(row["completions"], row["labels"])):
+        step_ids = encode(step) + encode("\n")
+        ids += step_ids
+        counts = not last_only or i + 1 == len(row["labels"])
+        labels += [-100] * (len(step_ids) - 1) + [int(right) if counts else -100]
+    return torch.tensor([ids]), torch.tensor(labels)
+
+
+def prm_steps(scorer, rows, last_only):
+    scorer.eval()  # transformers drops out scores while it trains
+    optimizer = torch.optim.AdamW(scorer.parameters(), lr=RATE, weight_decay=0.0)
+    result = []
+    for step in range(STEPS):
+        batch = [prm_batch(row, last_only) for row in rows[step * BATCH:(step + 1) * BATCH]]
+        total = sum((labels != -100).sum() for _, labels in batch)
+        loss = sum(torch.nn.functional.cross_entropy(scorer(ids).logits[0], labels, reduction="sum") for ids, labels in batch) / total
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(scorer.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        result.append({"loss": loss.item()})
+    return result
+
+
+if "prm" in ONLY:
+    kind = transformers.AutoModelForTokenClassification
+    steps = [{"prompt": row["prompt"], "completions": [part + "." for part in (row["chosen"] + " " + row["rejected"]).split(". ")][:4]}
+             for row in text_pairs]
+    for i, row in enumerate(steps):
+        row["labels"] = [(i + j) % 3 > 0 for j in range(len(row["completions"]))]
+    (work / "steps.jsonl").write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in steps), encoding="utf-8")
+    torch.manual_seed(5)
+    fresh = kind.from_pretrained(work / "model", num_labels=2, dtype=torch.float32)
+    torch.nn.init.normal_(fresh.score.weight, std=0.2)
+    torch.nn.init.normal_(fresh.score.bias, std=0.2)
+    fresh.save_pretrained(work / "steps_scorer")
+    tokenizer.save_pretrained(work / "steps_scorer")
+    for last_only in (False, True):
+        name = "prm last step" if last_only else "prm"
+        scorer = kind.from_pretrained(work / "steps_scorer", dtype=torch.float32)
+        theirs = prm_steps(scorer, steps, last_only)
+        run_name = name.replace(" ", "-")
+        ours = our_rows(run_name, "steps", {"name": "prm", "train_on_last_step_only": last_only}, "steps_scorer",
+                        "checkpoint: {every_steps: 0}")
+        compare(name, ours, theirs)
+        final = kind.from_pretrained(work / "runs" / run_name / "final", dtype=torch.float32).eval()
+        with torch.no_grad():
+            apart = max((final(ids).logits - scorer(ids).logits).abs().max().item()
+                        for ids, _ in (prm_batch(row, False) for row in steps[:8]))
+        verdict(f"{name}: final/ in transformers", final.config.num_labels == 2 and apart <= 2e-3,
+                f"scores after training differ by {apart:.1e} (limit 2e-3)")
 
 shutil.rmtree(work)

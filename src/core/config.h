@@ -109,7 +109,8 @@ class Config {
   std::string position(std::string_view key) const;
   /// The resolved config as YAML that loads to the same values; with_origins adds a comment with the origin
   /// to every value. Secrets are masked.
-  std::string print(bool with_origins) const;
+  /// @param without  sections that are left out.
+  std::string print(bool with_origins, const std::vector<std::string>& without = {}) const;
   std::map<std::string, std::string> values() const;  ///< values_by_key() of all sections, secrets as hashes
   std::vector<NamedPath> named_paths() const;         ///< of all sections
   const std::string& file() const { return file_; }   ///< empty for defaults()

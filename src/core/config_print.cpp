@@ -1,6 +1,8 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
+
 #include "core/config.h"
 #include "core/config_value.h"
 #include "core/hash.h"
@@ -172,10 +174,10 @@ std::vector<NamedPath> Config::named_paths() const {
   return paths;
 }
 
-std::string Config::print(bool with_origins) const {
+std::string Config::print(bool with_origins, const std::vector<std::string>& without) const {
   Printer printer(*this, with_origins);
   for (const Section& section : sections()) {
-    if (is_present(section)) printer.print(section, options_.at(section.name).get());
+    if (is_present(section) && std::find(without.begin(), without.end(), section.name) == without.end()) printer.print(section, options_.at(section.name).get());
   }
   return printer.take_text();
 }

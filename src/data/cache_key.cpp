@@ -65,6 +65,7 @@ uint64_t cache_key(const PrepareOptions& options, const Tokenizer& tokenizer) {
   hasher.add_field(data.on_too_long);
   hasher.add_field(data.special_tokens_in_content);
   hasher.add_field(data.max_bad_records);
+  if (options.kind == SampleKind::kStepwise) hasher.add_field(options.step_separator);
   return hasher.digest_64();
 }
 

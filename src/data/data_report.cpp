@@ -30,7 +30,7 @@ std::string marked_example(const ordered_json& example, const Tokenizer& tokeniz
     stretch.clear();
   };
   for (size_t i = 0; i < example["ids"].size(); ++i) {
-    const bool is_target = example["mask"][i].get<int>() == 1;
+    const bool is_target = example["mask"][i].get<int>() > 0;
     if (is_target != inside) {
       close();
       inside = is_target;

@@ -24,6 +24,16 @@ Sequence Dataset::sequence(int64_t index) const {
   return sequence;
 }
 
+Sequence Dataset::labelled_sequence(int64_t index) const {
+  Sequence labelled = sequence(index);
+  labelled.labels.clear();
+  for (const Segment& segment : tokens_.row(static_cast<uint64_t>(index))) {
+    for (const uint8_t mask : tokens_.mask().subspan(segment.begin, segment.length))
+      labelled.labels.push_back(mask > 0 ? mask - 1 : static_cast<int32_t>(kIgnoredLabel));
+  }
+  return labelled;
+}
+
 float Dataset::value(int64_t index) const {
   return tokens_.row(static_cast<uint64_t>(index)).front().value;
 }

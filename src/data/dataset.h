@@ -20,6 +20,8 @@ class Dataset {
   /// piece of a split document predicts the first of the next piece.
   /// @throws formats::FormatError if the token set's file was changed under the mapping.
   Sequence sequence(int64_t index) const;
+  /// Labels of the tokens themselves, of data of SampleKind::kStepwise.
+  Sequence labelled_sequence(int64_t index) const;
   float value(int64_t index) const;  ///< RecordSamples::values
   std::vector<SourceRange> sources() const;
   const nlohmann::ordered_json& report() const { return tokens_.report(); }

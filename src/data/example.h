@@ -17,13 +17,14 @@ struct ExampleOptions {
   std::string special_tokens_in_content = "parse";  // parse | literal
   std::string chat_template;                        // Jinja source; needed for messages
   bool require_target = true;                       // a record without a trainable token is an error
+  std::string step_separator = "\n";                // behind each step (judged_example.h)
 };
 
 /// A record as tokens.
 struct Example {
   std::string text;  ///< what was tokenised
   std::vector<int32_t> ids;
-  std::vector<uint8_t> mask;  ///< 1 where the token is a target
+  std::vector<uint8_t> mask;  ///< 1 where the token is a target; of steps see SampleKind::kStepwise
   bool special_text_in_content = false;
   int64_t num_straddling = 0;  ///< targets that begin before their turn: part of the prompt is in them
 };

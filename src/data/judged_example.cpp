@@ -8,8 +8,6 @@
 namespace phalanx::data {
 namespace {
 
-constexpr const char* kStepEnd = "\n";
-
 // The answers' masks are made here, so that no template needs marks for them.
 ExampleOptions for_answers(ExampleOptions options) {
   options.loss_on = "all";
@@ -42,6 +40,7 @@ JudgedExampleBuilder::JudgedExampleBuilder(const Tokenizer& tokenizer, ExampleOp
     : tokenizer_(tokenizer),
       special_text_(options.special_tokens_in_content == "literal" ? SpecialText::kLiteral
                                                                    : SpecialText::kParse),
+      step_separator_(options.step_separator),
       answers_(tokenizer, for_answers(std::move(options))) {}
 
 std::vector<int32_t> JudgedExampleBuilder::bos() const {
@@ -98,7 +97,7 @@ StepwiseExample JudgedExampleBuilder::stepwise(const Record& record) const {
   append(record.prompt);
   for (size_t i = 0; i < record.steps.size(); ++i) {
     append(record.steps[i]);
-    append(kStepEnd);
+    append(step_separator_);
     example.labels.back() = record.labels[i] ? 1 : 0;
   }
   return example;

@@ -21,7 +21,7 @@ struct UnpairedExample {
 /// An answer in steps, each right or wrong (Record::Kind::kStepwise).
 struct StepwiseExample {
   std::vector<int32_t>
-      ids;  // [T] prompt (BOS in front where the tokenizer adds it), then steps, each with "\n"
+      ids;  // [T] prompt (BOS in front where the tokenizer adds it), then steps, each with its separator
   std::vector<int32_t> labels;  // [T] 1 or 0 at the last token of each step, kIgnoredLabel elsewhere
 };
 
@@ -47,6 +47,7 @@ class JudgedExampleBuilder {
 
   const Tokenizer& tokenizer_;
   SpecialText special_text_;
+  std::string step_separator_;
   ExampleBuilder answers_;
 };
 

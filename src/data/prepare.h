@@ -17,6 +17,7 @@ struct PrepareOptions {
   std::string cache_dir;
   std::string quarantine;                ///< path of quarantine.jsonl
   SampleKind kind = SampleKind::kWhole;  ///< of records that judge answers, each is a row
+  std::string step_separator = "\n";     ///< ExampleOptions
 };
 
 /// Reads, tokenises, masks and packs the sources, or maps the result of an earlier run: the cache file's name

@@ -1,6 +1,7 @@
 #include "data/record_samples.h"
 
 #include "core/error.h"
+#include "data/batch.h"
 #include "data/judged_example.h"
 
 namespace phalanx::data {
@@ -18,6 +19,15 @@ RecordSamples preference_samples(const JudgedExampleBuilder& builder, const Reco
   return {{std::move(pair.chosen), std::move(pair.rejected)}, std::move(values)};
 }
 
+RecordSamples stepwise_samples(const JudgedExampleBuilder& builder, const Record& record) {
+  StepwiseExample steps = builder.stepwise(record);
+  Example example;
+  for (const int32_t label : steps.labels)
+    example.mask.push_back(label == kIgnoredLabel ? 0 : static_cast<uint8_t>(1 + label));
+  example.ids = std::move(steps.ids);
+  return {{std::move(example)}, {0}};
+}
+
 }  // namespace
 
 MakeSamples sample_maker(SampleKind kind, const Tokenizer& tokenizer, const ExampleOptions& options) {
@@ -32,6 +42,12 @@ MakeSamples sample_maker(SampleKind kind, const Tokenizer& tokenizer, const Exam
       if (record.kind != Record::Kind::kPreference) refuse_kind(record, "chosen and rejected answers");
       const auto margin = static_cast<float>(record.margin);
       return preference_samples(*builder, record, {margin, margin});
+    };
+  }
+  if (kind == SampleKind::kStepwise) {
+    return [builder](const Record& record) {
+      if (record.kind != Record::Kind::kStepwise) refuse_kind(record, "prompt, completions and labels");
+      return stepwise_samples(*builder, record);
     };
   }
   return [builder](const Record& record) {

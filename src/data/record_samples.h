@@ -13,12 +13,14 @@ enum class SampleKind {
   kWhole,       ///< texts, pairs and conversations, each one sample
   kPreference,  ///< two samples that stay together: the chosen answer, the rejected one
   kUnpaired,    ///< single samples, each wanted or not; of a preference its two answers
+  kStepwise,    ///< single samples with a label at the end of each step: Example::mask is 1 + label there
 };
 
 /// One record as tokens. The samples of a preference stand in one row of the data set, others in one each.
 struct RecordSamples {
   std::vector<Example> samples;
-  /// One for each: kPreference: the margin; kUnpaired: 1 for a desirable answer, else 0.
+  /// One for each: kPreference: the margin; kUnpaired: 1 for a desirable answer, else 0;
+  /// kStepwise: 0.
   std::vector<float> values;
 };
 

@@ -65,7 +65,8 @@ TokenSetBuilder::TokenSetBuilder(const PrepareOptions& options, const Tokenizer&
     : options_(options),
       make_samples_(sample_maker(
           options.kind, tokenizer,
-          {options.data.loss_on, options.data.special_tokens_in_content, options.chat_template, true})) {}
+          {options.data.loss_on, options.data.special_tokens_in_content, options.chat_template, true,
+           options.step_separator})) {}
 
 void TokenSetBuilder::read(size_t index) {
   source_ = index;
@@ -168,7 +169,7 @@ bool TokenSetBuilder::cut(Example& example) {
   const auto length = std::min(example.ids.size(), static_cast<size_t>(options_.data.sequence_length));
   example.ids.resize(length);
   example.mask.resize(length);
-  return std::find(example.mask.begin() + 1, example.mask.end(), 1) != example.mask.end();
+  return std::any_of(example.mask.begin() + 1, example.mask.end(), [](uint8_t m) { return m > 0; });
 }
 
 void TokenSetBuilder::reject(const RawRecord& record, const std::string& reason) {
@@ -225,7 +226,7 @@ int64_t TokenSetBuilder::count_targets() const {
   int64_t count = 0;
   for (const Segment& sample : samples_) {  // nothing predicts the first token of a sample
     const auto begin = content_.mask.begin() + static_cast<std::ptrdiff_t>(sample.begin);
-    count += std::count(begin + 1, begin + sample.length, 1);
+    count += sample.length - 1 - std::count(begin + 1, begin + sample.length, 0);
   }
   return count;
 }

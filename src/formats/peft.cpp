@@ -145,10 +145,12 @@ AdapterConfig read_adapter_config(const std::filesystem::path& file) {
   const JsonFields fields(json(core::read_json(file.string())), file);
   if (fields.text("peft_type") != "LORA") fields.fail_value("peft_type", "LORA");
   const std::string task = fields.find_text("task_type").value_or("CAUSAL_LM");
-  if (task != "CAUSAL_LM" && task != "SEQ_CLS") fields.fail_value("task_type", "CAUSAL_LM or SEQ_CLS");
+  if (task != "CAUSAL_LM" && task != "SEQ_CLS" && task != "TOKEN_CLS")
+    fields.fail_value("task_type", "CAUSAL_LM, SEQ_CLS or TOKEN_CLS");
   refuse_unimplemented(fields);
   check_initialisation(fields);
   AdapterConfig config;
+  config.task_type = task;
   config.base_model_name_or_path = fields.find_text("base_model_name_or_path").value_or("");
   config.r = fields.find_integer("r", 1, kMaxRank).value_or(config.r);
   config.lora_alpha = fields.find_number("lora_alpha", 0, 1e9).value_or(config.lora_alpha);
@@ -191,7 +193,7 @@ void write_adapter_config(const std::filesystem::path& file, const AdapterConfig
       {"rank_pattern", config.rank_pattern},
       {"revision", nullptr},
       {"target_modules", config.target_pattern ? json(*config.target_pattern) : json(config.target_modules)},
-      {"task_type", std::ranges::count(config.modules_to_save, "score") > 0 ? "SEQ_CLS" : "CAUSAL_LM"},
+      {"task_type", config.task_type},
       {"use_dora", config.use_dora},
       {"use_rslora", config.use_rslora},
   };

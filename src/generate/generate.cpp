@@ -66,8 +66,8 @@ at::Tensor logits_of_rows(model::CausalLm& model, at::Tensor hidden, const std::
   const bool are_all =
       hidden.size(0) == static_cast<int64_t>(rows.size()) && std::is_sorted(rows.begin(), rows.end());
   if (!are_all) hidden = hidden.index_select(0, at::tensor(rows, at::kLong).to(hidden.device()));
-  if (temperature != 1.0) hidden = hidden / temperature;
-  return model.head().logits(hidden, model.output_weight()).to(at::kFloat);
+  at::Tensor logits = model.head().logits(hidden, model.output_weight()).to(at::kFloat);
+  return temperature == 1.0 ? logits : logits.mul_(1.0 / temperature);  // as ops::token_logprobs does
 }
 
 void check_prompts(const std::vector<std::vector<int32_t>>& prompts, const GenerateOptions& options,

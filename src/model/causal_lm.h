@@ -87,6 +87,8 @@ class CausalLm : public Module {
   /// Output matrix [vocab_size, hidden_size]; the embedding's own tensor where tied. Of a model that scores
   /// sequences: score.weight [num_labels, hidden_size].
   virtual at::Tensor output_weight() = 0;
+  /// score.bias of a model that scores tokens; else undefined.
+  virtual at::Tensor output_bias() { return {}; }
   virtual const TransformerConfig& config() const = 0;
   LayerRange all_layers() const { return {0, config().num_hidden_layers}; }
 

@@ -12,7 +12,7 @@ namespace phalanx::model {
 namespace {
 
 constexpr int64_t kMaxSize = int64_t{1} << 31;
-constexpr const char* kClassifier = "ForSequenceClassification";
+constexpr const char *kClassifier = "ForSequenceClassification", *kTokenClassifier = "ForTokenClassification";
 constexpr int64_t kDefaultLabels = 2;  // transformers writes no id2label then
 
 std::optional<int64_t> find_id(const formats::HfConfig& file, const char* key) {
@@ -111,6 +111,11 @@ int64_t read_key_value_heads(const formats::HfConfig& file, const TransformerCon
       .value_or(use_default ? c.num_key_value_heads : c.num_attention_heads);
 }
 
+bool names_class(const formats::HfConfig& file, const char* end) {
+  return std::ranges::any_of(file.texts("architectures"),
+                             [end](const std::string& name) { return name.ends_with(end); });
+}
+
 int64_t read_num_labels(const formats::HfConfig& file) {
   const std::optional<formats::JsonFields> labels = file.find_object("id2label");
   const std::optional<int64_t> count = file.find_integer("num_labels", 1, kMaxSize);
@@ -118,10 +123,7 @@ int64_t read_num_labels(const formats::HfConfig& file) {
     for (const std::string& id : labels->keys()) (void)labels->raw(id);
   if (const auto ids = file.find_object("label2id"))
     for (const std::string& name : ids->keys()) (void)ids->raw(name);
-  const std::vector<std::string> named = file.texts("architectures");
-  const bool scores =
-      std::ranges::any_of(named, [](const std::string& name) { return name.ends_with(kClassifier); });
-  if (!scores) return 0;
+  if (!names_class(file, kClassifier) && !names_class(file, kTokenClassifier)) return 0;
   return labels ? static_cast<int64_t>(labels->keys().size()) : count.value_or(kDefaultLabels);
 }
 
@@ -211,7 +213,8 @@ std::string architecture_of(const TransformerConfig& config) {
   const std::string& own = find_family(config.model_type).architecture;
   if (config.num_labels == 0) return own;
   for (const std::string_view end : {"ForCausalLM", "LMHeadModel"}) {
-    if (own.ends_with(end)) return own.substr(0, own.size() - end.size()) + kClassifier;
+    if (own.ends_with(end)) return own.substr(0, own.size() - end.size()) +
+                                  (config.labels_tokens ? kTokenClassifier : kClassifier);
   }
   return own;
 }
@@ -241,6 +244,7 @@ TransformerConfig parse_config(const formats::HfConfig& file) {
   c.eos_token_ids = file.integers("eos_token_id", 0, kMaxSize);
   c.pad_token_id = find_id(file, "pad_token_id");
   c.num_labels = read_num_labels(file);
+  c.labels_tokens = c.num_labels > 0 && names_class(file, kTokenClassifier);
   if (family.read_config) family.read_config(file, c);
   c.validate(file.path().string());
   return c;

@@ -16,7 +16,7 @@ formats::HfConfig in_common_keys(const formats::HfConfig& file);
 TransformerConfig parse_config(const formats::HfConfig& file);
 
 /// The class that config.json names to transformers: the family's, or of a model that scores sequences
-/// "LlamaForSequenceClassification".
+/// "LlamaForSequenceClassification", of one that scores tokens "LlamaForTokenClassification".
 std::string architecture_of(const TransformerConfig& config);
 
 /// @throws core::Error (kBadInput) if parse_config() left a key unread that is known to change what a model

@@ -139,6 +139,7 @@ class DecoderLm : public CausalLm {
     return model_->run(*this, input, before, range, cache);
   }
   at::Tensor output_weight() override { return output_ ? output_->weight : model_->embedding_weight(); }
+  at::Tensor output_bias() override { return output_ ? output_->bias : at::Tensor(); }
   const TransformerConfig& config() const override { return config_; }
 
  private:

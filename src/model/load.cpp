@@ -158,10 +158,11 @@ ModelFiles ModelFiles::untied() const {
   return files;
 }
 
-ModelFiles ModelFiles::as_scoring(int64_t num_labels) const {
+ModelFiles ModelFiles::as_scoring(int64_t num_labels, bool labels_tokens) const {
   ModelFiles files = *this;
   if (config_.num_labels > 0) return files;
   files.config_.num_labels = num_labels;
+  files.config_.labels_tokens = labels_tokens;
   files.weights_ = std::make_shared<WithoutOutput>(weights_);
   files.has_new_score_ = true;
   return files;
@@ -174,7 +175,9 @@ std::shared_ptr<CausalLm> build(const TransformerConfig& config) {
 void check_model(const ModelFiles& files) {
   NamedTensors stored = all_parameters(*build(files.config()));
   if (files.has_new_score())
-    std::erase_if(stored, [](const auto& parameter) { return parameter.first == kScoreWeight; });
+    std::erase_if(stored, [](const auto& parameter) {
+      return parameter.first == kScoreWeight || parameter.first == kScoreBias;
+    });
   check_weights(stored, files.weights(), files.path().string());
 }
 

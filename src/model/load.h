@@ -36,9 +36,9 @@ class ModelFiles {
   const formats::TensorFile& weights() const { return *weights_; }
   const std::shared_ptr<const formats::TensorFile>& shared_weights() const { return weights_; }
   core::DType dtype() const { return dtype_; }  ///< the type that most of the weights have
-  /// The same weights for a model that scores sequences: without an output matrix. `score.weight` is new
-  /// where the files have none. @param num_labels  of a new one; stored ones keep theirs.
-  ModelFiles as_scoring(int64_t num_labels) const;
+  /// The same weights for a model that scores sequences or tokens: without an output matrix. `score` is new
+  /// where the files have none. @param num_labels, labels_tokens  of a new one; stored ones keep theirs.
+  ModelFiles as_scoring(int64_t num_labels, bool labels_tokens = false) const;
   bool has_new_score() const { return has_new_score_; }
   /// Sentences for the start-up report: keys that were not understood, oddities of the file.
   const std::vector<std::string>& notices() const { return notices_; }
@@ -60,7 +60,7 @@ std::shared_ptr<CausalLm> build(const TransformerConfig& config);
 /// Checks names, shapes and types without reading a weight. What is new need not be there.
 void check_model(const ModelFiles& files);
 
-inline constexpr const char* kScoreWeight = "score.weight";
+inline constexpr const char *kScoreWeight = "score.weight", *kScoreBias = "score.bias";
 
 /// Reads the weights into `model`, which may be cut (Module::cut_parameter) or lack layers; parameters that
 /// the files do not have (an adapter's) are left alone. check_model() says whether the files fit the whole

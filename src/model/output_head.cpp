@@ -17,13 +17,15 @@ at::Tensor OutputHead::cross_entropy(const at::Tensor& hidden, const at::Tensor&
 }
 
 at::Tensor OutputHead::logprobs(const at::Tensor& hidden, const at::Tensor& weight,
-                                const at::Tensor& labels) const {
-  if (softcap_ == 0) return ops::token_logprobs(hidden, weight, labels);
-  return ops::token_logprobs(hidden, weight, labels, ops::capped_cross_entropy(softcap_), weight.size(0));
+                                const at::Tensor& labels, const ops::LogprobOptions& options) const {
+  if (softcap_ == 0) return ops::token_logprobs(hidden, weight, labels, options);
+  return ops::token_logprobs(hidden, weight, labels, ops::capped_cross_entropy(softcap_), weight.size(0),
+                             options);
 }
 
-at::Tensor OutputHead::scores(const at::Tensor& hidden, const at::Tensor& weight) const {
-  return ops::linear(hidden, weight);
+at::Tensor OutputHead::scores(const at::Tensor& hidden, const at::Tensor& weight,
+                              const at::Tensor& bias) const {
+  return ops::linear(hidden, weight, bias);
 }
 
 // Not rounded to the model's dtype.

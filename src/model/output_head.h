@@ -1,6 +1,8 @@
 #pragma once
 #include <ATen/core/Tensor.h>
 
+#include "ops/cross_entropy.h"
+
 namespace phalanx::model {
 
 /// From final hidden states [N, h] and the output matrix [V, h] to losses, log-probabilities and logits. A
@@ -16,9 +18,9 @@ class OutputHead {
                                    const at::Tensor& labels, double grad_scale) const;
   /// ops::token_logprobs: [N] nats, differentiable.
   virtual at::Tensor logprobs(const at::Tensor& hidden, const at::Tensor& weight,
-                              const at::Tensor& labels) const;
-  /// Of a model that scores sequences: hidden W^T, [N, num_labels], differentiable.
-  virtual at::Tensor scores(const at::Tensor& hidden, const at::Tensor& weight) const;
+                              const at::Tensor& labels, const ops::LogprobOptions& options) const;
+  /// Of a model that scores sequences or tokens: hidden W^T (+ bias), [N, num_labels], differentiable.
+  virtual at::Tensor scores(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& bias) const;
   /// fp32 [N, V] (fp64 for fp64), no gradient; few rows.
   virtual at::Tensor logits(const at::Tensor& hidden, const at::Tensor& weight) const;
 

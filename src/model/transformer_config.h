@@ -50,6 +50,8 @@ struct TransformerConfig {
   /// More than 0: a model that scores sequences (*ForSequenceClassification): `score.weight` [num_labels,
   /// hidden_size] stands in place of an output matrix.
   int64_t num_labels = 0;
+  /// With num_labels: one that scores tokens (*ForTokenClassification), which has a `score.bias`, too.
+  bool labels_tokens = false;
   std::optional<int64_t> bos_token_id = {}, pad_token_id = {};
   std::vector<int64_t> eos_token_ids = {};  ///< config.json's eos_token_id, which may be one id or a list
 

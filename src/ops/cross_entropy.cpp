@@ -6,6 +6,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
+#include <type_traits>
 #include <vector>
 
 #include "ops/cpu/dispatch.h"
@@ -45,15 +46,30 @@ at::Tensor spread(const at::Tensor& values, const Rows& rows, int64_t total) {
   return at::zeros(sizes, values.options()).index_copy_(0, rows.index, values);
 }
 
+// Products with the inverse, as the kernels form them.
+at::Tensor divide(at::Tensor logits, double temperature) {
+  return temperature == 1.0 ? logits : logits.mul_(1.0 / temperature);
+}
+
+at::Tensor scales_of_logits(const CrossEntropyRows& c) {
+  return c.temperature == 1.0 ? c.grad_scales : c.grad_scales * (1.0 / c.temperature);
+}
+
+void write_entropies(const CrossEntropyRows& c, const at::Tensor& log_p) {
+  if (c.entropies.defined()) at::Tensor(c.entropies).copy_((log_p.exp() * log_p).sum(1).neg_());
+}
+
 // Any device and dtype.
 void run_with_aten(const CrossEntropyRows& c, const at::Tensor& weight) {
-  at::Tensor log_p = at::log_softmax(at::linear(c.hidden, weight).to(sum_dtype(c.hidden)), 1);
+  at::Tensor log_p =
+      at::log_softmax(divide(at::linear(c.hidden, weight).to(sum_dtype(c.hidden)), c.temperature), 1);
   const at::Tensor column = c.labels.unsqueeze(1);
   at::Tensor(c.losses).copy_(log_p.gather(1, column).squeeze(1).neg());
+  write_entropies(c, log_p);
   if (!c.wants_gradient()) return;
   at::Tensor d = log_p.exp_();
   d.scatter_add_(1, column, -at::ones(column.sizes(), d.options()));
-  d = d.mul_(c.grad_scales.unsqueeze(1)).to(c.hidden.scalar_type());
+  d = d.mul_(scales_of_logits(c).unsqueeze(1)).to(c.hidden.scalar_type());
   if (c.hidden_grad.defined()) at::Tensor(c.hidden_grad).copy_(matmul_nn(d, weight));
   if (c.weight_grad.defined()) matmul_tn_add(c.weight_grad, d, c.hidden);
 }
@@ -64,11 +80,21 @@ void differentiate_rows(const CrossEntropyRows& c, Source* logits, int64_t vocab
   const int64_t* labels = c.labels.data_ptr<int64_t>();
   float* losses = c.losses.data_ptr<float>();
   const bool wants_gradient = c.wants_gradient();
-  const float* scales = wants_gradient ? c.grad_scales.const_data_ptr<float>() : nullptr;
+  const at::Tensor scale_tensor = wants_gradient ? scales_of_logits(c) : at::Tensor();
+  const float* scales = wants_gradient ? scale_tensor.const_data_ptr<float>() : nullptr;
+  float* entropies = c.entropies.defined() ? c.entropies.data_ptr<float>() : nullptr;
   at::parallel_for(0, c.labels.size(0), 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i)
-      losses[i] =
-          kernel(logits + i * vocab, vocab, labels[i], wants_gradient ? scales[i] : 0.0F, wants_gradient);
+    for (int64_t i = begin; i < end; ++i) {
+      Source* row = logits + i * vocab;
+      if constexpr (std::is_same_v<Source, float>) {
+        if (c.temperature != 1.0)
+          cpu::kernels().scale_row(row, vocab, static_cast<float>(1.0 / c.temperature));
+      }
+      losses[i] = kernel(row, vocab, labels[i], wants_gradient ? scales[i] : 0.0F, wants_gradient);
+      if constexpr (std::is_same_v<Source, float>) {
+        if (entropies) entropies[i] = cpu::kernels().entropy(row, vocab, losses[i] + row[labels[i]]);
+      }
+    }
   });
 }
 
@@ -135,6 +161,8 @@ void run_chunk(const CrossEntropyRows& c, const at::Tensor& weight) {
   const bool bf16 = c.hidden.scalar_type() == at::kBFloat16;
   const bool packed = cpu::can_multiply(bf16 ? cpu::Element::kBF16 : cpu::Element::kF32);
   if (fits_tiles(c.hidden, weight)) return run_on_tiles(c, weight);
+  const bool needs_wide_logits = c.temperature != 1.0 || c.entropies.defined();
+  if (bf16 && !packed && needs_wide_logits) return run_with_aten(c, weight);
   cpu::visit(c.hidden, [&](auto zero) {
     using T = decltype(zero);
     packed ? run_packed<T>(c, weight) : run_on_cpu<T>(c, weight);
@@ -148,13 +176,20 @@ int64_t chunk_rows(int64_t vocab) {
 }
 
 struct Result {
-  at::Tensor losses, hidden_grad;  // of all rows
+  at::Tensor losses, hidden_grad, entropies;  // of all rows
 };
 
-/// @param grad_scales  [N] or [1], of all rows.
+struct Wanted {
+  at::Tensor grad_scales;  // [N] or [1], of all rows; undefined: no gradient
+  bool hidden_grad = false;
+  at::Tensor weight_grad;
+  double temperature = 1;
+  bool entropies = false;
+};
+
 Result run(const CrossEntropyKernel& kernel, const at::Tensor& hidden, const at::Tensor& weight,
-           const at::Tensor& labels, const at::Tensor& grad_scales, bool want_hidden,
-           const at::Tensor& weight_grad) {
+           const at::Tensor& labels, const Wanted& wanted) {
+  const at::Tensor& grad_scales = wanted.grad_scales;
   const Rows rows = labelled_rows(hidden, labels);
   const int64_t n = rows.labels.size(0), step = chunk_rows(weight.size(0));
   const at::Tensor scales = !grad_scales.defined()     ? grad_scales
@@ -162,16 +197,21 @@ Result run(const CrossEntropyKernel& kernel, const at::Tensor& hidden, const at:
                             : rows.index.defined()     ? grad_scales.index_select(0, rows.index)
                                                        : grad_scales;
   at::Tensor losses = at::empty({n}, hidden.options().dtype(sum_dtype(hidden)));
-  at::Tensor hidden_grad = want_hidden ? at::empty(rows.hidden.sizes(), hidden.options()) : at::Tensor();
+  at::Tensor hidden_grad =
+      wanted.hidden_grad ? at::empty(rows.hidden.sizes(), hidden.options()) : at::Tensor();
+  at::Tensor entropies = wanted.entropies ? at::empty_like(losses) : at::Tensor();
   for (int64_t begin = 0; begin < n; begin += step) {
     const auto part = [&](const at::Tensor& t) {
       return t.defined() ? t.narrow(0, begin, std::min(step, n - begin)) : t;
     };
-    kernel({part(rows.hidden), part(rows.labels), part(losses), part(hidden_grad), weight_grad, part(scales)},
+    kernel({part(rows.hidden), part(rows.labels), part(losses), part(entropies), part(hidden_grad),
+            wanted.weight_grad, part(scales), wanted.temperature},
            weight);
   }
-  return {spread(losses, rows, hidden.size(0)),
-          want_hidden ? spread(hidden_grad, rows, hidden.size(0)) : at::Tensor()};
+  const auto spread_known = [&](const at::Tensor& values) {
+    return values.defined() ? spread(values, rows, hidden.size(0)) : values;
+  };
+  return {spread_known(losses), spread_known(hidden_grad), spread_known(entropies)};
 }
 
 struct LinearCrossEntropy : torch::autograd::Function<LinearCrossEntropy> {
@@ -184,7 +224,7 @@ struct LinearCrossEntropy : torch::autograd::Function<LinearCrossEntropy> {
       weight_grad =
           sink ? sink->main_grad() : at::zeros(weight.sizes(), weight.options().dtype(sum_dtype(weight)));
     const at::Tensor scale = at::full({1}, grad_scale, hidden.options().dtype(sum_dtype(hidden)));
-    const Result result = run(kernel, hidden, weight, labels, scale, hidden.requires_grad(), weight_grad);
+    const Result result = run(kernel, hidden, weight, labels, {scale, hidden.requires_grad(), weight_grad});
     ctx->save_for_backward({result.hidden_grad, weight, sink ? at::Tensor() : weight_grad});
     ctx->saved_data["grad_scale"] = grad_scale;
     ctx->mark_non_differentiable({result.losses});
@@ -211,6 +251,17 @@ struct LinearCrossEntropy : torch::autograd::Function<LinearCrossEntropy> {
   }
 };
 
+at::Tensor logprobs_of_rows(const CrossEntropyKernel& kernel, const at::Tensor& hidden,
+                            const at::Tensor& weight, const at::Tensor& labels,
+                            const LogprobOptions& options) {
+  Wanted wanted;
+  wanted.temperature = options.temperature;
+  wanted.entropies = options.entropies != nullptr;
+  const Result result = run(kernel, hidden, weight, labels, wanted);
+  if (options.entropies) *options.entropies = result.entropies;
+  return result.losses.neg();
+}
+
 /// A kernel on its way to the backward.
 struct KeptKernel : torch::CustomClassHolder {
   explicit KeptKernel(CrossEntropyKernel k) : kernel(std::move(k)) {}
@@ -219,10 +270,12 @@ struct KeptKernel : torch::CustomClassHolder {
 
 struct TokenLogprobs : torch::autograd::Function<TokenLogprobs> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& hidden, const at::Tensor& weight,
-                            const at::Tensor& labels, const CrossEntropyKernel& kernel) {
+                            const at::Tensor& labels, const CrossEntropyKernel& kernel,
+                            const LogprobOptions& options) {
     ctx->save_for_backward({hidden, weight, labels});
+    ctx->saved_data["temperature"] = options.temperature;
     ctx->saved_data["kernel"] = c10::IValue::make_capsule(c10::make_intrusive<KeptKernel>(kernel));
-    return run(kernel, hidden, weight, labels, {}, false, {}).losses.neg_();
+    return logprobs_of_rows(kernel, hidden, weight, labels, options);
   }
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const variable_list saved = ctx->get_saved_variables();
@@ -235,8 +288,10 @@ struct TokenLogprobs : torch::autograd::Function<TokenLogprobs> {
       weight_grad =
           sink ? sink->main_grad() : at::zeros(weight.sizes(), weight.options().dtype(sum_dtype(weight)));
     const at::Tensor scales = grads[0].to(sum_dtype(hidden)).neg().contiguous();
-    const Result result = run(kernel, hidden, weight, saved[2], scales, hidden.requires_grad(), weight_grad);
-    variable_list out(4);
+    const Result result = run(
+        kernel, hidden, weight, saved[2],
+        {scales, hidden.requires_grad(), weight_grad, ctx->saved_data["temperature"].toDouble()});
+    variable_list out(5);
     out[0] = result.hidden_grad;
     if (weight.requires_grad() && !sink) out[1] = weight_grad.to(weight.scalar_type());
     if (weight.requires_grad() && sink) sink->done();
@@ -261,7 +316,7 @@ at::Tensor cross_entropy(const at::Tensor& hidden, const at::Tensor& weight, con
                          double grad_scale, const CrossEntropyKernel& kernel, at::Tensor* row_losses) {
   expect_gradient(weight);
   if (!at::GradMode::is_enabled() || !(hidden.requires_grad() || weight.requires_grad())) {
-    const Result result = run(kernel, hidden.contiguous(), weight, labels, {}, false, {});
+    const Result result = run(kernel, hidden.contiguous(), weight, labels, {});
     if (row_losses) *row_losses = result.losses;
     return result.losses.sum();
   }
@@ -285,29 +340,35 @@ at::Tensor linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& weig
   return cross_entropy(hidden, weight, labels, grad_scale, kernel, nullptr);
 }
 
-at::Tensor token_logprobs(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels) {
-  return token_logprobs(hidden, weight, labels, run_chunk, weight.size(0));
+at::Tensor token_logprobs(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels,
+                          const LogprobOptions& options) {
+  return token_logprobs(hidden, weight, labels, run_chunk, weight.size(0), options);
 }
 
 at::Tensor token_logprobs(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels,
-                          const CrossEntropyKernel& kernel, int64_t vocab_size) {
+                          const CrossEntropyKernel& kernel, int64_t vocab_size,
+                          const LogprobOptions& options) {
   check(hidden, weight, labels, vocab_size);
+  TORCH_CHECK(options.temperature > 0, "token_logprobs: temperature is ", options.temperature,
+              " but must be above 0");
   expect_gradient(weight);
   if (at::GradMode::is_enabled() && (hidden.requires_grad() || weight.requires_grad()))
-    return TokenLogprobs::apply(hidden.contiguous(), weight, labels.contiguous(), kernel);
+    return TokenLogprobs::apply(hidden.contiguous(), weight, labels.contiguous(), kernel, options);
   const at::NoGradGuard no_grad;
-  return run(kernel, hidden.contiguous(), weight, labels.contiguous(), {}, false, {}).losses.neg_();
+  return logprobs_of_rows(kernel, hidden.contiguous(), weight, labels.contiguous(), options);
 }
 
 CrossEntropyKernel capped_cross_entropy(double softcap) {
   return [softcap](const CrossEntropyRows& rows, const at::Tensor& weight) {
     const at::Tensor share = wide_logits(rows.hidden, weight).div_(softcap).tanh_();
-    const at::Tensor log_p = (share * softcap).log_softmax(1), label = rows.labels.unsqueeze(1);
+    const at::Tensor log_p = divide(share * softcap, rows.temperature).log_softmax(1),
+                     label = rows.labels.unsqueeze(1);
     at::Tensor(rows.losses).copy_(log_p.gather(1, label).squeeze(1).neg_());
+    write_entropies(rows, log_p);
     if (!rows.wants_gradient()) return;
     at::Tensor d = log_p.exp();
     d.scatter_add_(1, label, at::full(label.sizes(), -1.0, d.options()));
-    d = d.mul_(1 - share.square()).mul_(rows.grad_scales.unsqueeze(1)).to(weight.scalar_type());
+    d = d.mul_(1 - share.square()).mul_(scales_of_logits(rows).unsqueeze(1)).to(weight.scalar_type());
     if (rows.hidden_grad.defined()) at::Tensor(rows.hidden_grad).copy_(matmul_nn(d, weight));
     if (rows.weight_grad.defined()) matmul_tn_add(rows.weight_grad, d, rows.hidden);
   };

@@ -24,14 +24,22 @@ at::Tensor linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& weig
 /// logits of all rows. Differentiable, for losses that are not a sum over rows: the backward forms the logits
 /// of a chunk once more, so that it costs one product more than linear_cross_entropy's. Under NoGradMode it
 /// costs one product.
-at::Tensor token_logprobs(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels);
+struct LogprobOptions {
+  double temperature = 1;           ///< logits are divided by it, behind a soft cap
+  at::Tensor* entropies = nullptr;  ///< receives [N], in nats, of softmax(logits / temperature): no gradient,
+                                    ///< 0 where ignored; costs no product
+};
+at::Tensor token_logprobs(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels,
+                          const LogprobOptions& options = {});
 
 /// Some labelled rows on their way through a cross-entropy.
 struct CrossEntropyRows {
   at::Tensor hidden, labels;            // [n, h], [n]
   at::Tensor losses;                    // [n], written
+  at::Tensor entropies;                 // [n], written; or undefined, as with gradients
   at::Tensor hidden_grad, weight_grad;  // [n, h] written, [V, h] added to; or undefined
   at::Tensor grad_scales;               // [n] d(loss) / d(losses), in the dtype of losses
+  double temperature = 1;               // what logits are divided by
   bool wants_gradient() const { return hidden_grad.defined() || weight_grad.defined(); }
 };
 using CrossEntropyKernel = std::function<void(const CrossEntropyRows& rows, const at::Tensor& weight)>;
@@ -41,7 +49,8 @@ using CrossEntropyKernel = std::function<void(const CrossEntropyRows& rows, cons
 at::Tensor linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels,
                                 double grad_scale, const CrossEntropyKernel& kernel, int64_t vocab_size);
 at::Tensor token_logprobs(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels,
-                          const CrossEntropyKernel& kernel, int64_t vocab_size);
+                          const CrossEntropyKernel& kernel, int64_t vocab_size,
+                          const LogprobOptions& options = {});
 
 /// Soft-capped logits, z = softcap tanh(hidden W^T / softcap) (Gemma Team 2024, arXiv:2408.00118), in place
 /// of hidden W^T. ATen's operations on one chunk at a time: its logits are held four times.

@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 
+#include <vector>
+
 #include "ops/cross_entropy.h"
 #include "ops/matmul.h"
 #include "ops/sum_dtype.h"
@@ -30,20 +32,25 @@ void run_rows(const ops::CrossEntropyRows& rows, const at::Tensor& weight, int64
     slope = 1 - logits.square();
     logits.mul_(softcap);
   }
+  if (rows.temperature != 1.0) logits.mul_(1.0 / rows.temperature);
   at::Tensor maximum = logits.amax(1);
   tp.all_reduce(maximum, comm::ReduceOp::kMax);
   logits.sub_(maximum.unsqueeze(1));
   const OwnLabels own = own_labels(rows.labels, first, weight.size(0));
   const at::Tensor own_logit =
       logits.gather(1, own.row).masked_fill_(own.is_own.logical_not(), 0.0).squeeze(1);
+  const at::Tensor shifted = rows.entropies.defined() ? logits.clone() : at::Tensor();
   logits.exp_();
-  const at::Tensor sums = at::stack({logits.sum(1), own_logit});  // [2, n]
+  std::vector<at::Tensor> addends = {logits.sum(1), own_logit};
+  if (shifted.defined()) addends.push_back((shifted * logits).sum(1));
+  const at::Tensor sums = at::stack(addends);  // [2 or 3, n]
   tp.all_reduce(sums);
   at::Tensor(rows.losses).copy_(sums[0].log() - sums[1]);
+  if (shifted.defined()) at::Tensor(rows.entropies).copy_(sums[0].log() - sums[2] / sums[0]);
   if (!rows.wants_gradient()) return;
-  logits.mul_((rows.grad_scales / sums[0]).unsqueeze(1));
-  logits.scatter_add_(1, own.row,
-                      own.is_own.to(logits.scalar_type()).mul_(rows.grad_scales.neg().unsqueeze(1)));
+  const at::Tensor scales = rows.grad_scales * (1.0 / rows.temperature);
+  logits.mul_((scales / sums[0]).unsqueeze(1));
+  logits.scatter_add_(1, own.row, own.is_own.to(logits.scalar_type()).mul_(scales.neg().unsqueeze(1)));
   if (slope.defined()) logits.mul_(slope);
   const at::Tensor d = logits.to(weight.scalar_type());
   if (rows.hidden_grad.defined()) at::Tensor(rows.hidden_grad).copy_(ops::matmul_nn(d, weight));
@@ -70,8 +77,9 @@ at::Tensor VocabParallelHead::cross_entropy(const at::Tensor& hidden, const at::
 }
 
 at::Tensor VocabParallelHead::logprobs(const at::Tensor& hidden, const at::Tensor& weight,
-                                       const at::Tensor& labels) const {
-  return ops::token_logprobs(hidden, weight, labels, kernel(), vocab_size_);
+                                       const at::Tensor& labels,
+                                       const ops::LogprobOptions& options) const {
+  return ops::token_logprobs(hidden, weight, labels, kernel(), vocab_size_, options);
 }
 
 at::Tensor VocabParallelHead::logits(const at::Tensor& hidden, const at::Tensor& weight) const {

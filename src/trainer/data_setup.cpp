@@ -7,6 +7,7 @@
 #include "data/prepare.h"
 #include "data/record.h"
 #include "data/record_reader.h"
+#include "trainer/options.h"
 
 namespace phalanx::trainer {
 namespace {
@@ -41,7 +42,7 @@ data::Dataset prepare_on_ranks(const core::Config& config, const std::vector<dat
   if (group.rank() != 0) group.barrier();  // after rank 0 has written the cache
   data::Dataset dataset =
       data::prepare({sources, data, chat_template, data.cache_dir.value_or(folder + "/cache"),
-                     folder + "/quarantine.jsonl", kind},
+                     folder + "/quarantine.jsonl", kind, config.get<MethodOptions>().step_separator.value_or("\n")},
                     tokenizer, built);
   if (group.rank() == 0) group.barrier();
   return dataset;

@@ -61,7 +61,7 @@ EvalResult evaluate(parallel::DistributedModel& model, const data::Dataset& data
     if (!model.has_output()) continue;
     const model::CausalLm& lm = model.model();
     const at::Tensor logprobs =
-        lm.head().logprobs(hidden, model.model().output_weight(), labels(batch, device));
+        lm.head().logprobs(hidden, model.model().output_weight(), labels(batch, device), {});
     if (i < count) add(sums, i, logprobs, batch);
   }
   model.drop_gathered();

@@ -47,7 +47,7 @@ generate::Comparison compare_scores(model::CausalLm& source, model::CausalLm& ot
     const at::Tensor input = at::tensor(std::vector<int64_t>(ids.begin(), ids.end()), at::kLong);
     const at::Tensor hidden =
         model.hidden({input, at::arange(count, at::kLong), {0, static_cast<int32_t>(count)}});
-    return model.head().scores(hidden, model.output_weight()).to(at::kFloat);
+    return model.head().scores(hidden, model.output_weight(), model.output_bias()).to(at::kFloat);
   };
   generate::Comparison result;
   for (const std::vector<int32_t>& ids : prompts) {

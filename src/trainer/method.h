@@ -115,6 +115,7 @@ struct MethodKind {
   /// Adds modules that it trains beside the model's own, with weights of this dtype; their names begin with
   /// "critic.", by which checkpoints tell them from the model. Empty: there are none.
   std::function<void(const core::Config&, model::CausalLm& model, at::ScalarType dtype)> extend = {};
+  bool labels_tokens = false;  ///< the same
 };
 
 /// All of them, each declared beside its code and listed once, in methods.cpp.

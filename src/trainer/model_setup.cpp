@@ -44,26 +44,30 @@ void ModelSetup::check_output(const core::Config& config) {
         config.position("model.path"), described_.files->path().string(), method.name);
   }
   if (method.num_labels == 0) return;
-  make_scoring(method.num_labels);
-  if (described_.config.num_labels != method.num_labels) {
-    core::fail(core::ExitCode::kBadConfig,
-               "{}: error: model.path has num_labels {} but method.name: {} needs {}",
-               config.position("model.path"), described_.config.num_labels, method.name, method.num_labels);
-  }
+  make_scoring(method.num_labels, method.labels_tokens);
+  const model::TransformerConfig& found = described_.config;
+  if (found.num_labels == method.num_labels && found.labels_tokens == method.labels_tokens) return;
+  const auto kind = [](bool labels_tokens) { return labels_tokens ? "tokens" : "sequences"; };
+  core::fail(core::ExitCode::kBadConfig,
+             "{}: error: model.path scores {} with num_labels {} but method.name: {} needs a model that scores "
+             "{} with {}; name another one, or a language model",
+             config.position("model.path"), kind(found.labels_tokens), found.num_labels, method.name,
+             kind(method.labels_tokens), method.num_labels);
 }
 
-void ModelSetup::make_scoring(int64_t num_labels) {
+void ModelSetup::make_scoring(int64_t num_labels, bool labels_tokens) {
   if (described_.files) {
-    described_.files = described_.files->as_scoring(num_labels);
+    described_.files = described_.files->as_scoring(num_labels, labels_tokens);
     described_.config = described_.files->config();
   } else {
     described_.config.num_labels = num_labels;
+    described_.config.labels_tokens = labels_tokens;
   }
 }
 
 ModelSetup ModelSetup::as_scoring() const {
   ModelSetup scoring = *this;
-  scoring.make_scoring(1);
+  scoring.make_scoring(1, /*labels_tokens=*/false);
   return scoring;
 }
 

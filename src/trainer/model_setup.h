@@ -39,7 +39,7 @@ class ModelSetup {
 
  private:
   void check_output(const core::Config& config);
-  void make_scoring(int64_t num_labels);
+  void make_scoring(int64_t num_labels, bool labels_tokens);
 
   generate::ModelDescription described_;
   std::string dtype_;

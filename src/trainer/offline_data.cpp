@@ -13,10 +13,11 @@
 namespace phalanx::trainer {
 namespace {
 
-JudgedRows judged_rows(std::shared_ptr<const data::Dataset> dataset) {
+JudgedRows judged_rows(std::shared_ptr<const data::Dataset> dataset, data::SampleKind kind) {
   const int64_t count = dataset->num_sequences();
-  return {count, [dataset = std::move(dataset)](int64_t row) {
-            data::Sequence sequence = dataset->sequence(row);
+  const bool has_labels = kind == data::SampleKind::kStepwise;
+  return {count, [dataset = std::move(dataset), has_labels](int64_t row) {
+            data::Sequence sequence = has_labels ? dataset->labelled_sequence(row) : dataset->sequence(row);
             sequence.sample_values[kJudgement].assign(sequence.lengths.size(), dataset->value(row));
             return sequence;
           }};
@@ -82,10 +83,11 @@ std::shared_ptr<const OfflineData> open_offline_data(const core::Config& config,
   TrainingData sets = set_up_data(config, setup, group, data->report, kind);
   const auto train = std::make_shared<const data::Dataset>(std::move(sets.train));
   const auto sampler = std::make_shared<const data::Sampler>(make_sampler(config, train->sources()));
-  data->train = judged_rows(train);
+  data->train = judged_rows(train, kind);
   data->order = [sampler](int64_t sample) { return sampler->sequence_index(sample); };
   data->epoch_size = sampler->epoch_size();
-  if (sets.eval) data->eval = judged_rows(std::make_shared<const data::Dataset>(std::move(*sets.eval)));
+  if (sets.eval)
+    data->eval = judged_rows(std::make_shared<const data::Dataset>(std::move(*sets.eval)), kind);
   data->max_length = config.get<data::DataOptions>().sequence_length;
   data->max_eval_rows = config.get<EvalOptions>().max_sequences;
   return data;

@@ -21,6 +21,8 @@ struct MethodOptions {
   std::optional<double> cpo_alpha, simpo_gamma, alpha;
   std::optional<double> desirable_weight, undesirable_weight;
   std::optional<double> center_rewards_coefficient;
+  std::optional<std::string> step_separator;
+  std::optional<bool> train_on_last_step_only;
 
   // Answers that the model samples (trainer/online/).
   std::optional<int64_t> num_generations, max_completion_length, steps_per_generation, num_iterations;

@@ -48,7 +48,7 @@ at::Tensor logprobs_of(parallel::DistributedModel& model, const data::Batch& loc
   const at::Device device = model.parameters().options().device;
   const at::Tensor hidden = model.schedule().forward(model_input(local, device)).hidden;
   at::Tensor rows;
-  if (model.has_output()) rows = row_logprobs(model.model(), local, hidden, temperature);
+  if (model.has_output()) rows = row_logprobs(model.model(), local, hidden, {temperature});
   return rows;
 }
 

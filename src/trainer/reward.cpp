@@ -76,7 +76,7 @@ void mark_last_rows(data::Sequence& sequence) {
 at::Tensor sample_scores(parallel::DistributedModel& model, const data::Batch& local,
                          const at::Tensor& hidden) {
   const at::Tensor wide = row_scores(hidden, model.mesh().tp(), [&](const at::Tensor& rows) {
-    return model.model().head().scores(rows, model.model().output_weight());
+    return model.model().head().scores(rows, model.model().output_weight(), {});
   });
   return sum_by_sample(wide * row_values(local, kIsLast, wide.options().requires_grad(false)), local,
                        model.mesh().cp());

@@ -87,7 +87,7 @@ LogprobMismatch logprob_mismatch(parallel::DistributedModel& model,
     const data::Batch batch = data::join(batches[std::min(mine, batches.size() - 1)]);
     const at::Tensor hidden = model.schedule().forward(model_input(batch, device)).hidden;
     if (!model.has_output()) continue;
-    const at::Tensor rows = row_logprobs(model.model(), batch, hidden, temperature);
+    const at::Tensor rows = row_logprobs(model.model(), batch, hidden, {temperature});
     if (mine < batches.size()) count_in(mismatch, batch, rows);
   }
   model.drop_gathered();

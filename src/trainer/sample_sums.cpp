@@ -45,9 +45,8 @@ void check_order_of_gradients(const parallel::DistributedModel& model) {
 }
 
 at::Tensor row_logprobs(model::CausalLm& model, const data::Batch& local, const at::Tensor& hidden,
-                        double temperature) {
-  const at::Tensor scaled = temperature == 1.0 ? hidden : hidden / temperature;
-  return model.head().logprobs(scaled, model.output_weight(), labels(local, hidden.device()));
+                        const ops::LogprobOptions& options) {
+  return model.head().logprobs(hidden, model.output_weight(), labels(local, hidden.device()), options);
 }
 
 at::Tensor row_scores(const at::Tensor& hidden, comm::Communicator& tp,

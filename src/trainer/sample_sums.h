@@ -20,10 +20,9 @@ namespace phalanx::trainer {
 /// @throws core::Error (78) where stages of such a model should be mesh_invariant.
 void check_order_of_gradients(const parallel::DistributedModel& model);
 
-/// log p(label) of each row [N] in nats, 0 where ignored: differentiable. Logits are divided by
-/// `temperature`.
+/// log p(label) of each row [N] in nats, 0 where ignored: differentiable.
 at::Tensor row_logprobs(model::CausalLm& model, const data::Batch& local, const at::Tensor& hidden,
-                        double temperature = 1.0);
+                        const ops::LogprobOptions& options = {});
 
 /// The score of each row [N] under score.weight [1, h], in the dtype of sums: differentiable. `score` makes
 /// it of hidden states.

@@ -172,6 +172,7 @@ TEST(Config, PrintsYamlThatLoadsToTheSameValues) {
 TEST(Config, PrintLeavesOutSectionsThatMeanSomethingByTheirPresence) {
   EXPECT_EQ(Config::defaults().print(false).find("lora:"), std::string::npos);
   EXPECT_NE(Config::defaults({"lora.r=2"}).print(false).find("lora:"), std::string::npos);
+  EXPECT_EQ(Config::defaults({"lora.r=2"}).print(false, {"run", "lora"}).find("lora:"), std::string::npos);
 }
 
 TEST(Config, PrintsTheOriginBehindEveryValue) {

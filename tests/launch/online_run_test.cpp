@@ -81,7 +81,7 @@ TEST_F(OnlineRun, RewardModelsJudgeOnAnyMesh) {
       "{name: reward_model, path: adapter/final}]";
   std::vector<double> expected;
   const std::vector<std::string> names = {"reward", "rewards/reward_model/std", "rewards/reward_model_2/mean",
-                                          "grad_norm", "loss"};
+                                          "entropy", "loss"};
   for (const Sets& mesh : {Sets{}, Sets{"parallel.dp=2", "parallel.zero_stage=3"}, Sets{"parallel.tp=2"}}) {
     Sets sets = {terms};
     sets.insert(sets.end(), mesh.begin(), mesh.end());

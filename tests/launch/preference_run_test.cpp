@@ -179,6 +179,34 @@ TEST_F(PreferenceRun, ARewardModelSaysWhichPairsAreAskedFirst) {
   EXPECT_NE(refused.err.find("is no reward model"), std::string::npos) << refused.err;
 }
 
+TEST_F(PreferenceRun, ProcessRewardModelsAreClassifiersOfTokensThatGoOnTraining) {
+  std::string steps;
+  for (int i = 0; i < 40; ++i)
+    steps += fmt::format(
+        "{{\"prompt\":\"{} + {}\",\"completions\":[\"{} plus {}\",\"makes {}.\"],\"labels\":[true,{}]}}\n", i,
+        i % 7, i, i % 7, i % 2 ? i + i % 7 : 99, i % 2 ? "true" : "false");
+  place_.write("steps.jsonl", steps);
+  const std::vector<std::string> data = {"data.train=[{path: steps.jsonl}]", "data.eval=[{path: steps.jsonl}]"};
+  const auto with = [&](std::vector<std::string> more) {
+    more.insert(more.end(), data.begin(), data.end());
+    return more;
+  };
+  const Outcome outcome = train("prm", "prm", with({"train.max_steps=12", "eval.every_steps=12"}));
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_GE(test::metrics(place_, "prm", {"eval_accuracy"}).back(), 0.9);
+  const auto config = nlohmann::json::parse(place_.read("prm/final/config.json"));
+  EXPECT_EQ(config["architectures"][0], "LlamaForTokenClassification");
+  EXPECT_EQ(config["id2label"].size(), 2U);
+  const std::vector<std::string> from_it = {"model=null", "model.path=prm/final", "model.tokenizer=tokenizer"};
+  const Outcome more = train("prm", "more", with(from_it));
+  EXPECT_EQ(more.exit_code, 0) << more.err;
+  EXPECT_LT(test::metrics(place_, "more", {"loss"}).front(), 0.5);
+  expect_refusal("reward", from_it, {"scores tokens with num_labels 2", "scores sequences with 1"});
+  const Outcome wrong = train("prm", "wrong", {});
+  EXPECT_EQ(wrong.exit_code, 78) << wrong.err;
+  EXPECT_NE(wrong.err.find("prompt, completions and labels"), std::string::npos) << wrong.err;
+}
+
 TEST_F(PreferenceRun, KeysThatDoNotFitAreRefusedWithAWayOut) {
   expect_refusal("dpo", {"method.loss_type=sigmoyd"}, {"method.loss_type", "\"sigmoyd\"", "apo_zero"});
   expect_refusal("dpo", {"method.loss_weights=[1, 2]"}, {"has 2 numbers but loss_type has 1"});

@@ -20,7 +20,7 @@ class RewardModel : public testing::Test {
  protected:
   static at::Tensor last_scores(CausalLm& model, const at::Tensor& ids) {
     const at::Tensor hidden = model.hidden(make_input(ids, kGoldenLengths));
-    const at::Tensor scores = model.head().scores(hidden, model.output_weight());
+    const at::Tensor scores = model.head().scores(hidden, model.output_weight(), {});
     std::vector<int64_t> last;
     int64_t end = 0;
     for (const int32_t length : kGoldenLengths) last.push_back((end += length) - 1);

@@ -153,6 +153,43 @@ TEST(TokenLogprobs, OfSoftCappedLogitsHaveTheGradientOfCentralDifferences) {
       {at::randn({3, 4}), at::randn({6, 4})});
 }
 
+TEST(TokenLogprobs, DivideLogitsByATemperatureAndGiveEntropies) {
+  at::manual_seed(10);
+  const at::Tensor labels = some_labels(50, 90), counts = labels.ne(-100);
+  for (const cpu::Isa& machine : {cpu::isa(), cpu::Isa{.avx2 = cpu::isa().avx2}, cpu::Isa{}}) {
+    const cpu::IsaOverride pretend(machine);
+    at::Tensor entropies;
+    at::ScalarType type = at::kDouble;
+    test::expect_same_in_all_dtypes(
+        [&](const Tensors& t) {
+          type = t[0].scalar_type();
+          return token_logprobs(t[0], t[1], labels, {.temperature = 0.7, .entropies = &entropies});
+        },
+        [&](const Tensors& t) {
+          const at::Tensor log_p = at::log_softmax(at::linear(t[0], t[1]) / 0.7, 1);
+          const at::Tensor expected = -(log_p.exp() * log_p).sum(1) * counts;
+          test::expect_near(entropies, expected, test::tolerance(type), "entropy");
+          return -at::nll_loss(log_p, labels, {}, at::Reduction::None, -100);
+        },
+        {at::randn({50, 24}), at::randn({90, 24}) / 5});
+  }
+}
+
+TEST(TokenLogprobs, DivideSoftCappedLogitsBehindTheCap) {
+  at::manual_seed(11);
+  const at::Tensor labels = at::tensor({1, -100, 4}, at::kLong);
+  at::Tensor entropies;
+  const auto operation = [&](const Tensors& t) {
+    return token_logprobs(t[0], t[1], labels, capped_cross_entropy(2.0), 6, {0.5, &entropies});
+  };
+  const at::Tensor hidden = at::randn({3, 4}, at::kDouble), weight = at::randn({6, 4}, at::kDouble);
+  const at::Tensor log_p = at::log_softmax(2 * at::tanh(at::linear(hidden, weight) / 2) / 0.5, 1);
+  test::expect_near(operation({hidden, weight}), -at::nll_loss(log_p, labels, {}, at::Reduction::None, -100),
+                    {1e-12, 1e-12}, "log p");
+  test::expect_near(entropies, -(log_p.exp() * log_p).sum(1) * labels.ne(-100), {1e-12, 1e-12}, "entropy");
+  test::gradcheck(operation, {hidden, weight});
+}
+
 TEST(TokenLogprobs, AddTheWeightGradientIntoTheSinkInTheBackward) {
   at::manual_seed(9);
   const at::Tensor labels = some_labels(30, 40), factors = at::randn({30});

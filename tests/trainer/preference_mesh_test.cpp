@@ -6,6 +6,7 @@
 #include "trainer/cpo.h"
 #include "trainer/dpo.h"
 #include "trainer/kto.h"
+#include "trainer/prm.h"
 #include "trainer/reward.h"
 
 namespace phalanx::trainer {
@@ -139,6 +140,34 @@ TEST(PreferenceMesh, RewardModelsUnderAnAdapterTrainTheirScore) {
   const MeshRun run = run_on_mesh(recipe, {}, at::kDouble, 1);
   ASSERT_TRUE(run.gradients[0].contains("score.weight"));
   EXPECT_GT(run.gradients[0].at("score.weight").norm().item<double>(), 1e-3);
+}
+
+/// Steps that end where tiny_answers() has targets, every other one right.
+std::shared_ptr<const OfflineData> tiny_steps(int64_t vocab) {
+  auto data = std::make_shared<OfflineData>();
+  data->train = {1000, [vocab](int64_t row) {
+                   data::Sequence sequence = test::tiny_answers(row, vocab, 1, 0);
+                   for (int32_t& label : sequence.labels)
+                     if (label != data::kIgnoredLabel) label = label % 3 == 0 ? 0 : 1;
+                   return sequence;
+                 }};
+  data->epoch_size = 1000;
+  return data;
+}
+
+TEST(PreferenceMesh, ProcessRewardModelsAreTheSameEverywhere) {
+  for (const bool last_step_only : {false, true}) {
+    MeshRecipe recipe = recipe_of({}, prm_task(tiny_steps(tiny_config().vocab_size), last_step_only));
+    recipe.build = [](at::ScalarType) {
+      model::TransformerConfig config = tiny_config();
+      config.num_labels = 2;
+      config.labels_tokens = true;
+      return TrainedModel{model::build(config), std::nullopt};
+    };
+    expect_same_everywhere(recipe);
+    const MeshRun run = run_on_mesh(recipe, {}, at::kDouble, 1);
+    EXPECT_GT(run.gradients[0].at("score.bias").norm().item<double>(), 1e-4);
+  }
 }
 
 MeshCase invariant_mesh(parallel::MeshShape shape, int64_t zero) {

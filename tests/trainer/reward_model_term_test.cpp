@@ -83,7 +83,7 @@ class RewardModelTerm : public testing::Test {
     const at::Tensor hidden = model->hidden({at::tensor(std::vector<int64_t>(ids.begin(), ids.end())),
                                              at::arange(length),
                                              {0, static_cast<int32_t>(length)}});
-    return model->head().scores(hidden, model->output_weight())[length - 1][0].item<double>();
+    return model->head().scores(hidden, model->output_weight(), {})[length - 1][0].item<double>();
   }
 
   RewardModelFiles open(const std::string& path) const {
@@ -167,7 +167,7 @@ TEST_F(RewardModelTerm, LeavesAnswersAloneThatItCannotRead) {
 TEST_F(RewardModelTerm, RefusesFoldersThatAreNoRewardModel) {
   EXPECT_NE(refusal(save_model("language", 0)).find("has no score.weight: it is a language model"),
             std::string::npos);
-  EXPECT_NE(refusal(save_model("two", 2)).find("has num_labels 2"), std::string::npos);
+  EXPECT_NE(refusal(save_model("two", 2)).find("scores sequences with num_labels 2"), std::string::npos);
   EXPECT_NE(refusal(save_model("small", 1, 40)).find("ids but an embedding of 40 rows"), std::string::npos);
   EXPECT_NE(refusal("").find("needs path"), std::string::npos);
   EXPECT_NE(refusal((folder_ / "nothing").string(), core::ExitCode::kBadInput).find("no such file or folder"),

@@ -52,6 +52,8 @@ struct Kernels {
   void (*softmax_block_backward)(float* s, float* dp, int64_t visible, int64_t width, float lse, float delta,
                                  float scale);
   void (*scale_row)(float* x, int64_t n, float factor);
+  /// -sum p log p of softmax(logits), given log sum exp(logits)
+  float (*entropy)(const float* logits, int64_t n, float log_sum);
   void (*adamw)(float* p, const float* g, float* m, float* v, int64_t count, const AdamWConstants& c);
   /// As adamw on weights in two halves (ops/split_weights.h).
   void (*adamw_split)(uint16_t* upper, uint16_t* lower, const float* g, float* m, float* v, int64_t count,

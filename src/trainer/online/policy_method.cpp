@@ -121,12 +121,15 @@ class PolicyMethod : public Method {
   at::Tensor loss(size_t, const data::Batch& local, const model::LayersOutput& output) override {
     model::CausalLm& model = model_.model();
     PolicyRows rows;
-    rows.logprobs = row_logprobs(model, local, output.hidden, options_.sampling.temperature);
+    at::Tensor entropies;
+    rows.logprobs = row_logprobs(model, local, output.hidden, {options_.sampling.temperature, &entropies});
     const at::TensorOptions like = rows.logprobs.options().requires_grad(false);
     const auto values = [&](const char* name) {
       return local.row_values.contains(name) ? row_values(local, name, like) : at::Tensor();
     };
     rows.mask = counted_rows(local, like);
+    metrics_.add_rows("entropy", (entropies * rows.mask).sum().item<double>(),
+                      rows.mask.sum().item<double>());
     rows.advantages = row_values(local, kAdvantages, like);
     rows.old_logprobs = values(kOldLogprobs);
     if (!rows.old_logprobs.defined()) rows.old_logprobs = rows.logprobs.detach();

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 
 #include "core/error.h"
 #include "core/files.h"
@@ -17,25 +16,10 @@ namespace {
 
 constexpr uint64_t kMaxRecordedBytes = uint64_t{4} << 30;
 
-constexpr std::array<std::string_view, 5> kOtherSections = {
-    "parallel:", "checkpoint:", "log:", "eval:", "run:"};
-
 /// The resolved config without the sections that do not change what a run computes.
 std::string settings_text(const core::Config& config) {
-  std::string kept;
-  bool is_kept = true;
-  const std::string text = config.print(/*with_origins=*/false);
-  for (size_t begin = 0; begin < text.size();) {
-    const size_t end = std::min(text.find('\n', begin), text.size());
-    const std::string line = text.substr(begin, end - begin);
-    if (!line.empty() && line[0] != ' ') {
-      is_kept = std::none_of(kOtherSections.begin(), kOtherSections.end(),
-                             [&](std::string_view section) { return line.starts_with(section); });
-    }
-    if (is_kept) kept += line + "\n";
-    begin = end + 1;
-  }
-  return kept + fmt::format("run.seed: {}", config.get<core::RunOptions>().seed);
+  return config.print(/*with_origins=*/false, {"parallel", "checkpoint", "log", "eval", "run"}) +
+         fmt::format("run.seed: {}", config.get<core::RunOptions>().seed);
 }
 
 void check_recorded(const Generation& groups, const PolicyOptions& options, int64_t vocab_size) {

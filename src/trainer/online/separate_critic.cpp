@@ -59,7 +59,7 @@ class CriticModel : public Critic {
  private:
   at::Tensor scores(const at::Tensor& hidden) const {
     return row_scores(hidden, model_.mesh().tp(), [&](const at::Tensor& rows) {
-      return model_.model().head().scores(rows, model_.model().output_weight());
+      return model_.model().head().scores(rows, model_.model().output_weight(), {});
     });
   }
 
