@@ -102,34 +102,18 @@ TEST_F(PpoRun, WithASeparateCriticItGoesOnWithTheSameBits) {
             place_.read("whole/final/critic/model.safetensors"));
 }
 
-TEST_F(PpoRun, ACriticBeginsAsARewardModelOrItsAdapter) {
-  std::string pairs;
-  for (int i = 0; i < 32; ++i)
-    pairs += fmt::format("{{\"prompt\": \"{} + 1\", \"chosen\": \"more\", \"rejected\": \"less\"}}\n", i);
-  place_.write("pairs.jsonl", pairs);
-  const auto reward = [&](const std::string& folder, const Sets& more) {
-    Sets sets = {"method=null", "method.name=reward", "data.train=[{path: pairs.jsonl}]",
-                 "train.max_steps=1"};
-    sets.insert(sets.end(), more.begin(), more.end());
-    return train(folder, sets);
-  };
-  ASSERT_EQ(train("base", {"train.max_steps=1"}).exit_code, 0);
-  const Sets adapted = {"model=null", "model.path=base/final", "lora.r=4"};
-  ASSERT_EQ(reward("whole", {}).exit_code, 0);
-  ASSERT_EQ(reward("adapter", adapted).exit_code, 0);
-  const auto begin_with = [&](const std::string& value_model, Sets sets) {
-    sets.insert(sets.end(),
-                {"train.max_steps=1", "method.critic=separate", "method.value_model=" + value_model});
-    return train("from", sets);
-  };
-  for (const auto& [model, sets] : {std::pair{"whole/final", Sets()}, std::pair{"whole/final", adapted},
-                                    std::pair{"adapter/final", adapted}}) {
-    const Outcome outcome = begin_with(model, sets);
-    ASSERT_EQ(outcome.exit_code, 0) << model << ": " << outcome.err;
-    EXPECT_EQ(std::filesystem::exists(place_.path("from/final/critic/adapter_config.json")), !sets.empty());
-    std::filesystem::remove_all(place_.path("from"));
-  }
-  EXPECT_EQ(begin_with("nowhere", {}).exit_code, 65);
+TEST_F(PpoRun, ACriticUnderAnAdapterBeginsAsARewardModel) {
+  const Sets first = {"train.max_steps=1", "method.num_iterations=1"};
+  Sets separate = first;
+  separate.push_back("method.critic=separate");
+  ASSERT_EQ(train("base", separate).exit_code, 0);
+  Sets from_folder = separate;
+  from_folder.insert(from_folder.end(), {"model=null", "model.path=base/final", "lora.r=4",
+                                         "method.value_model=base/final/critic"});
+  const Outcome outcome = train("adapters", from_folder);
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  const auto config = nlohmann::json::parse(place_.read("adapters/final/critic/adapter_config.json"));
+  EXPECT_EQ(config["task_type"], "SEQ_CLS");
 }
 
 TEST_F(PpoRun, ACheckpointIsAModelWithoutItsCritic) {
