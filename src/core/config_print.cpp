@@ -177,7 +177,8 @@ std::vector<NamedPath> Config::named_paths() const {
 std::string Config::print(bool with_origins, const std::vector<std::string>& without) const {
   Printer printer(*this, with_origins);
   for (const Section& section : sections()) {
-    if (is_present(section) && std::find(without.begin(), without.end(), section.name) == without.end()) printer.print(section, options_.at(section.name).get());
+    if (is_present(section) && std::find(without.begin(), without.end(), section.name) == without.end())
+      printer.print(section, options_.at(section.name).get());
   }
   return printer.take_text();
 }

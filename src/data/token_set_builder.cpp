@@ -63,10 +63,9 @@ std::vector<Outcome> build_all(const RecordReader& reader, const std::vector<Raw
 
 TokenSetBuilder::TokenSetBuilder(const PrepareOptions& options, const Tokenizer& tokenizer)
     : options_(options),
-      make_samples_(sample_maker(
-          options.kind, tokenizer,
-          {options.data.loss_on, options.data.special_tokens_in_content, options.chat_template, true,
-           options.step_separator})) {}
+      make_samples_(sample_maker(options.kind, tokenizer,
+                                 {options.data.loss_on, options.data.special_tokens_in_content,
+                                  options.chat_template, true, options.step_separator})) {}
 
 void TokenSetBuilder::read(size_t index) {
   source_ = index;

@@ -12,7 +12,7 @@ namespace phalanx::formats {
 /// adapter_config.json of a LoRA adapter, as far as Phalanx implements it.
 struct AdapterConfig {
   std::string base_model_name_or_path;  ///< a note for people: never opened
-  std::string task_type = "CAUSAL_LM";       ///< or SEQ_CLS, TOKEN_CLS: PEFT's word for what the model answers
+  std::string task_type = "CAUSAL_LM";  ///< or SEQ_CLS, TOKEN_CLS: PEFT's word for what the model answers
   int64_t r = 8;
   double lora_alpha = 8;
   double lora_dropout = 0;

@@ -65,7 +65,10 @@ class RewardScorer {
     const at::Tensor hidden =
         model_.model->hidden({input, at::arange(count, at::kLong), {0, static_cast<int32_t>(count)}});
     const at::Tensor last = hidden.slice(0, count - 1);  // [1, h]
-    return model_.model->head().scores(last, model_.model->output_weight(), {}).to(at::kDouble).item<double>();
+    return model_.model->head()
+        .scores(last, model_.model->output_weight(), {})
+        .to(at::kDouble)
+        .item<double>();
   }
 
   core::Config config_;

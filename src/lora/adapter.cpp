@@ -79,7 +79,8 @@ const AdaptedLinear* Adapter::find(const std::string& weight_name) const {
 formats::AdapterConfig adapter_config(const model::CausalLm& model, const LoraOptions& options) {
   check(options);
   formats::AdapterConfig config = config_of(model, options);
-  if (model.config().num_labels > 0) config.task_type = model.config().labels_tokens ? "TOKEN_CLS" : "SEQ_CLS";
+  if (model.config().num_labels > 0)
+    config.task_type = model.config().labels_tokens ? "TOKEN_CLS" : "SEQ_CLS";
   return config;
 }
 

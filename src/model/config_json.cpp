@@ -213,8 +213,8 @@ std::string architecture_of(const TransformerConfig& config) {
   const std::string& own = find_family(config.model_type).architecture;
   if (config.num_labels == 0) return own;
   for (const std::string_view end : {"ForCausalLM", "LMHeadModel"}) {
-    if (own.ends_with(end)) return own.substr(0, own.size() - end.size()) +
-                                  (config.labels_tokens ? kTokenClassifier : kClassifier);
+    if (own.ends_with(end))
+      return own.substr(0, own.size() - end.size()) + (config.labels_tokens ? kTokenClassifier : kClassifier);
   }
   return own;
 }

@@ -215,7 +215,8 @@ DecoderLm::DecoderLm(const TransformerConfig& c, const DecoderKind& kind) : conf
   model_ = register_module("model", std::make_shared<Decoder>(c, kind));
   if (c.final_logit_softcapping > 0) set_head(std::make_shared<OutputHead>(c.final_logit_softcapping));
   if (c.num_labels > 0) {
-    output_ = register_module("score", std::make_shared<Linear>(c.hidden_size, c.num_labels, c.labels_tokens));
+    output_ =
+        register_module("score", std::make_shared<Linear>(c.hidden_size, c.num_labels, c.labels_tokens));
   } else if (!c.tie_word_embeddings) {
     output_ = register_module("lm_head", std::make_shared<Linear>(c.hidden_size, c.vocab_size, false));
   }

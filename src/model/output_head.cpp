@@ -16,8 +16,8 @@ at::Tensor OutputHead::cross_entropy(const at::Tensor& hidden, const at::Tensor&
                                    weight.size(0));
 }
 
-at::Tensor OutputHead::logprobs(const at::Tensor& hidden, const at::Tensor& weight,
-                                const at::Tensor& labels, const ops::LogprobOptions& options) const {
+at::Tensor OutputHead::logprobs(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels,
+                                const ops::LogprobOptions& options) const {
   if (softcap_ == 0) return ops::token_logprobs(hidden, weight, labels, options);
   return ops::token_logprobs(hidden, weight, labels, ops::capped_cross_entropy(softcap_), weight.size(0),
                              options);

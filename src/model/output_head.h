@@ -17,8 +17,8 @@ class OutputHead {
   virtual at::Tensor cross_entropy(const at::Tensor& hidden, const at::Tensor& weight,
                                    const at::Tensor& labels, double grad_scale) const;
   /// ops::token_logprobs: [N] nats, differentiable.
-  virtual at::Tensor logprobs(const at::Tensor& hidden, const at::Tensor& weight,
-                              const at::Tensor& labels, const ops::LogprobOptions& options) const;
+  virtual at::Tensor logprobs(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels,
+                              const ops::LogprobOptions& options) const;
   /// Of a model that scores sequences or tokens: hidden W^T (+ bias), [N, num_labels], differentiable.
   virtual at::Tensor scores(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& bias) const;
   /// fp32 [N, V] (fp64 for fp64), no gradient; few rows.

@@ -288,9 +288,9 @@ struct TokenLogprobs : torch::autograd::Function<TokenLogprobs> {
       weight_grad =
           sink ? sink->main_grad() : at::zeros(weight.sizes(), weight.options().dtype(sum_dtype(weight)));
     const at::Tensor scales = grads[0].to(sum_dtype(hidden)).neg().contiguous();
-    const Result result = run(
-        kernel, hidden, weight, saved[2],
-        {scales, hidden.requires_grad(), weight_grad, ctx->saved_data["temperature"].toDouble()});
+    const Result result =
+        run(kernel, hidden, weight, saved[2],
+            {scales, hidden.requires_grad(), weight_grad, ctx->saved_data["temperature"].toDouble()});
     variable_list out(5);
     out[0] = result.hidden_grad;
     if (weight.requires_grad() && !sink) out[1] = weight_grad.to(weight.scalar_type());

@@ -21,13 +21,14 @@ class GatheringHead : public model::OutputHead {
                            double grad_scale) const override {
     return while_gathered([&] { return inner_->cross_entropy(hidden, weight, labels, grad_scale); });
   }
-  at::Tensor logprobs(const at::Tensor& hidden, const at::Tensor& weight,
-                      const at::Tensor& labels, const ops::LogprobOptions& options) const override {
+  at::Tensor logprobs(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels,
+                      const ops::LogprobOptions& options) const override {
     const at::Tensor before = on_backward(hidden, drop_);  // the backward reads the weights, too
     return on_backward(while_gathered([&] { return inner_->logprobs(before, weight, labels, options); }),
                        gather_);
   }
-  at::Tensor scores(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& bias) const override {
+  at::Tensor scores(const at::Tensor& hidden, const at::Tensor& weight,
+                    const at::Tensor& bias) const override {
     const at::Tensor before = on_backward(hidden, drop_);
     return on_backward(while_gathered([&] { return inner_->scores(before, weight, bias); }), gather_);
   }

@@ -77,8 +77,7 @@ at::Tensor VocabParallelHead::cross_entropy(const at::Tensor& hidden, const at::
 }
 
 at::Tensor VocabParallelHead::logprobs(const at::Tensor& hidden, const at::Tensor& weight,
-                                       const at::Tensor& labels,
-                                       const ops::LogprobOptions& options) const {
+                                       const at::Tensor& labels, const ops::LogprobOptions& options) const {
   return ops::token_logprobs(hidden, weight, labels, kernel(), vocab_size_, options);
 }
 

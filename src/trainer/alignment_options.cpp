@@ -86,8 +86,9 @@ void declare_alignment_keys(Section& s) {
        .min = 0});
   s.field("step_separator", &O::step_separator,
           {.help = "prm: text behind each step; a step is judged at its last token (default \"\\n\")."});
-  s.field("train_on_last_step_only", &O::train_on_last_step_only,
-          {.help = "prm: only the last step of a record is learned (default false); evaluation looks at all."});
+  s.field(
+      "train_on_last_step_only", &O::train_on_last_step_only,
+      {.help = "prm: only the last step of a record is learned (default false); evaluation looks at all."});
 }
 
 void fail_method_key(const core::Config& config, const std::string& key, const std::string& problem) {

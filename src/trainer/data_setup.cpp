@@ -40,10 +40,10 @@ data::Dataset prepare_on_ranks(const core::Config& config, const std::vector<dat
   const auto& data = config.get<data::DataOptions>();
   const std::string& folder = config.get<core::RunOptions>().output_dir;
   if (group.rank() != 0) group.barrier();  // after rank 0 has written the cache
-  data::Dataset dataset =
-      data::prepare({sources, data, chat_template, data.cache_dir.value_or(folder + "/cache"),
-                     folder + "/quarantine.jsonl", kind, config.get<MethodOptions>().step_separator.value_or("\n")},
-                    tokenizer, built);
+  data::Dataset dataset = data::prepare(
+      {sources, data, chat_template, data.cache_dir.value_or(folder + "/cache"), folder + "/quarantine.jsonl",
+       kind, config.get<MethodOptions>().step_separator.value_or("\n")},
+      tokenizer, built);
   if (group.rank() == 0) group.barrier();
   return dataset;
 }

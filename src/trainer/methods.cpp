@@ -12,8 +12,8 @@ namespace phalanx::trainer {
 const std::vector<MethodKind>& methods() {
   static const std::vector<MethodKind> all = [] {
     std::vector<MethodKind> kinds;
-    for (const auto& family :
-         {next_token_methods, dpo_methods, cpo_methods, kto_methods, reward_methods, prm_methods, policy_methods}) {
+    for (const auto& family : {next_token_methods, dpo_methods, cpo_methods, kto_methods, reward_methods,
+                               prm_methods, policy_methods}) {
       for (MethodKind& kind : family()) kinds.push_back(std::move(kind));
     }
     return kinds;

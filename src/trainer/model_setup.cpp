@@ -48,11 +48,12 @@ void ModelSetup::check_output(const core::Config& config) {
   const model::TransformerConfig& found = described_.config;
   if (found.num_labels == method.num_labels && found.labels_tokens == method.labels_tokens) return;
   const auto kind = [](bool labels_tokens) { return labels_tokens ? "tokens" : "sequences"; };
-  core::fail(core::ExitCode::kBadConfig,
-             "{}: error: model.path scores {} with num_labels {} but method.name: {} needs a model that scores "
-             "{} with {}; name another one, or a language model",
-             config.position("model.path"), kind(found.labels_tokens), found.num_labels, method.name,
-             kind(method.labels_tokens), method.num_labels);
+  core::fail(
+      core::ExitCode::kBadConfig,
+      "{}: error: model.path scores {} with num_labels {} but method.name: {} needs a model that scores "
+      "{} with {}; name another one, or a language model",
+      config.position("model.path"), kind(found.labels_tokens), found.num_labels, method.name,
+      kind(method.labels_tokens), method.num_labels);
 }
 
 void ModelSetup::make_scoring(int64_t num_labels, bool labels_tokens) {

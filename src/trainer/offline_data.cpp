@@ -86,8 +86,7 @@ std::shared_ptr<const OfflineData> open_offline_data(const core::Config& config,
   data->train = judged_rows(train, kind);
   data->order = [sampler](int64_t sample) { return sampler->sequence_index(sample); };
   data->epoch_size = sampler->epoch_size();
-  if (sets.eval)
-    data->eval = judged_rows(std::make_shared<const data::Dataset>(std::move(*sets.eval)), kind);
+  if (sets.eval) data->eval = judged_rows(std::make_shared<const data::Dataset>(std::move(*sets.eval)), kind);
   data->max_length = config.get<data::DataOptions>().sequence_length;
   data->max_eval_rows = config.get<EvalOptions>().max_sequences;
   return data;

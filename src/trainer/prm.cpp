@@ -79,11 +79,12 @@ std::unique_ptr<Task> prm_task(std::shared_ptr<const OfflineData> data, bool las
     last->train = with_last_label(std::move(last->train));
     data = std::move(last);
   }
-  return offline_task(std::move(data), [](std::shared_ptr<const OfflineData> rows, const TrainedModel&,
-                                          parallel::DistributedModel& model,
-                                          const BatchSizes& sizes) -> std::unique_ptr<Method> {
-    return std::make_unique<ProcessReward>(std::move(rows), model, sizes);
-  });
+  return offline_task(
+      std::move(data),
+      [](std::shared_ptr<const OfflineData> rows, const TrainedModel&, parallel::DistributedModel& model,
+         const BatchSizes& sizes) -> std::unique_ptr<Method> {
+        return std::make_unique<ProcessReward>(std::move(rows), model, sizes);
+      });
 }
 
 std::vector<MethodKind> prm_methods() {

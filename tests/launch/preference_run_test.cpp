@@ -186,7 +186,8 @@ TEST_F(PreferenceRun, ProcessRewardModelsAreClassifiersOfTokensThatGoOnTraining)
         "{{\"prompt\":\"{} + {}\",\"completions\":[\"{} plus {}\",\"makes {}.\"],\"labels\":[true,{}]}}\n", i,
         i % 7, i, i % 7, i % 2 ? i + i % 7 : 99, i % 2 ? "true" : "false");
   place_.write("steps.jsonl", steps);
-  const std::vector<std::string> data = {"data.train=[{path: steps.jsonl}]", "data.eval=[{path: steps.jsonl}]"};
+  const std::vector<std::string> data = {"data.train=[{path: steps.jsonl}]",
+                                         "data.eval=[{path: steps.jsonl}]"};
   const auto with = [&](std::vector<std::string> more) {
     more.insert(more.end(), data.begin(), data.end());
     return more;
@@ -197,7 +198,8 @@ TEST_F(PreferenceRun, ProcessRewardModelsAreClassifiersOfTokensThatGoOnTraining)
   const auto config = nlohmann::json::parse(place_.read("prm/final/config.json"));
   EXPECT_EQ(config["architectures"][0], "LlamaForTokenClassification");
   EXPECT_EQ(config["id2label"].size(), 2U);
-  const std::vector<std::string> from_it = {"model=null", "model.path=prm/final", "model.tokenizer=tokenizer"};
+  const std::vector<std::string> from_it = {"model=null", "model.path=prm/final",
+                                            "model.tokenizer=tokenizer"};
   const Outcome more = train("prm", "more", with(from_it));
   EXPECT_EQ(more.exit_code, 0) << more.err;
   EXPECT_LT(test::metrics(place_, "more", {"loss"}).front(), 0.5);

@@ -161,8 +161,10 @@ void RewardModelFiles::check_score() const {
                "{}: {} {}; a reward model is of class *ForSequenceClassification with one label, as method "
                "reward leaves it in final/",
                kTerm, path_,
-               config.num_labels == 0 ? std::string("has no score.weight: it is a language model")
-                                      : fmt::format("scores {} with num_labels {}", config.labels_tokens ? "tokens" : "sequences", config.num_labels));
+               config.num_labels == 0
+                   ? std::string("has no score.weight: it is a language model")
+                   : fmt::format("scores {} with num_labels {}",
+                                 config.labels_tokens ? "tokens" : "sequences", config.num_labels));
   }
   if (!described_.adapter) return model::check_model(*described_.files);
   const auto model = model::build(described_.config);
