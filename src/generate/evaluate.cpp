@@ -48,7 +48,7 @@ void score_together(model::CausalLm& model, const Sequences& sequences, size_t f
   input.position_ids = at::tensor(positions, at::kLong).to(device);
   const at::Tensor logprobs =
       model.head()
-          .logprobs(model.hidden(input), model.output_weight(), at::tensor(labels, at::kLong).to(device))
+          .logprobs(model.hidden(input), model.output_weight(), at::tensor(labels, at::kLong).to(device), {})
           .to(at::kDouble)
           .cpu();
   const double* values = logprobs.const_data_ptr<double>();

@@ -112,10 +112,10 @@ struct MethodKind {
       open;
   /// Of the score that it trains in place of an output matrix (model::TransformerConfig::num_labels).
   int64_t num_labels = 0;
+  bool labels_tokens = false;  ///< the same
   /// Adds modules that it trains beside the model's own, with weights of this dtype; their names begin with
   /// "critic.", by which checkpoints tell them from the model. Empty: there are none.
   std::function<void(const core::Config&, model::CausalLm& model, at::ScalarType dtype)> extend = {};
-  bool labels_tokens = false;  ///< the same
 };
 
 /// All of them, each declared beside its code and listed once, in methods.cpp.

@@ -138,9 +138,9 @@ TEST_F(OnlineProgram, AnswersWithoutAScoreCountNowhereAndTheKeyIsNowhere) {
   EXPECT_NE(server.requests().at(0).find("Bearer sk-hunter2"), std::string::npos);
   EXPECT_EQ(outcome.err.find("hunter2"), std::string::npos);
   for (const auto& entry : fs::recursive_directory_iterator(place_.path("run"))) {
-    if (entry.is_regular_file())
-      EXPECT_EQ(place_.read(fs::relative(entry.path(), place_.folder())).find("hunter2"), std::string::npos)
-          << entry.path();
+    if (!entry.is_regular_file()) continue;
+    EXPECT_EQ(place_.read(fs::relative(entry.path(), place_.folder())).find("hunter2"), std::string::npos)
+        << entry.path();
   }
 }
 

@@ -170,7 +170,7 @@ TEST_F(PreferenceRun, ARewardModelSaysWhichPairsAreAskedFirst) {
     ASSERT_EQ(scores.size(), 40U);
     int num_right = 0;
     for (const auto& margin : scores) num_right += margin > 0;
-    if (model != "adapter/final") EXPECT_GE(num_right, 36) << "chosen stands first in every pair";
+    EXPECT_GE(num_right, model == "adapter/final" ? 0 : 36) << "chosen stands first in every pair";
     fs::remove(place_.path("prefs.jsonl.journal"));
   }
   place_.write("one.jsonl", R"({"prompt": "p", "chosen": "a", "rejected": "b"})");

@@ -1,6 +1,7 @@
 #include "ops/tile_product.h"
 
 #include <ATen/ATen.h>
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "ops/compare.h"
