@@ -73,7 +73,7 @@ struct OwnedPipe {
 class WorkFolder {
  public:
   bool make() {
-    std::string name = "/tmp/phalanx-program-XXXXXX";
+    std::string name = (std::filesystem::temp_directory_path() / "phalanx-program-XXXXXX").string();
     if (::mkdtemp(name.data()) == nullptr) return false;
     path_ = name;
     return true;

@@ -77,7 +77,7 @@ TEST(AdapterConfig, RefusesEveryKeyThatWouldChangeTheResultSilently) {
       {"init_lora_weights", "pissa"},
       {"init_lora_weights", "olora"},
       {"peft_type", "IA3"},
-      {"task_type", "TOKEN_CLS"},
+      {"task_type", "QUESTION_ANS"},
       {"r", 0},
       {"r", 1.5},
       {"lora_alpha", 0},

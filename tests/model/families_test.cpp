@@ -275,7 +275,7 @@ TEST_F(FamilyFiles, UnreadKeysThatChangeTheMathsAndUnknownArchitecturesAreErrors
       {{{"partial_rotary_factor", 0.5}}, "partial_rotary_factor = 0.5"},
       {{{"quantization_config", {{"bits", 4}}}}, "quantization_config"},
       {{{"residual_multiplier", 0.2}}, "and is not implemented for llama"},
-      {{{"architectures", {"LlamaForTokenClassification"}}}, "architectures is LlamaForTokenClassification"},
+      {{{"architectures", {"LlamaForQuestionAnswering"}}}, "architectures is LlamaForQuestionAnswering"},
       {{{"model_type", "mamba"}},
        "model family \"mamba\" is not known; known are: gemma2, gemma3_text, gpt2"}};
   for (const auto& [changes, expected] : cases) {

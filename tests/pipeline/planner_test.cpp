@@ -165,8 +165,8 @@ TEST_F(PlannerTest, ADamagedResultOrRecordIsNotBelieved) {
     std::function<void()> harm;
     const char* reason;
   } cases[] = {
-      {write_over("out/reward/final/weights", "?"), "runs: its result final/weights changed"},
-      {write_over("out/reward/final/extra", "?"), "runs: its result final/extra is new"},
+      {write_over("out/reward/final/weights", "?"), "its result final/weights changed"},
+      {write_over("out/reward/final/extra", "?"), "its result final/extra is new"},
       {[] { std::filesystem::remove("out/reward/final/weights"); }, "its result final/weights is gone"},
       {[] { std::filesystem::remove_all("out/reward/final"); }, "its result final/weights is gone"},
       {write_over(record, ""), "out/reward/stage.json cannot be read"},

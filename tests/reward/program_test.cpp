@@ -369,12 +369,15 @@ size_t count_open_files() {
 
 size_t count_work_folders() {
   return static_cast<size_t>(
-      std::count_if(fs::directory_iterator("/tmp"), {}, [](const fs::directory_entry& entry) {
+      std::count_if(fs::directory_iterator(fs::temp_directory_path()), {}, [](const fs::directory_entry& entry) {
         return entry.path().filename().string().starts_with("phalanx-program-");
       }));
 }
 
 TEST_F(Program, LeaksNothingInManyCalls) {
+  const fs::path folder = fs::path("/tmp") / ("phalanx_leaks_" + std::to_string(::getpid()));
+  fs::create_directories(folder);
+  ::setenv("TMPDIR", folder.c_str(), 1);  // the work folders of this test alone
   const Sandbox sandbox({.command = {"cat"}});
   sandbox.run("x");
   const size_t before = count_open_files();
@@ -389,6 +392,8 @@ TEST_F(Program, LeaksNothingInManyCalls) {
   EXPECT_EQ(count_open_files(), before);
   EXPECT_EQ(count_work_folders(), folders_before);
   EXPECT_EQ(::waitpid(-1, nullptr, WNOHANG), -1) << "no child is left";
+  ::unsetenv("TMPDIR");
+  fs::remove_all(folder);
 }
 
 TEST(SandboxWithoutNamespaces, HasLimitsAndAFolderThatGoes) {
