@@ -1,6 +1,7 @@
 #include "trainer/online/ledger.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -90,7 +91,8 @@ class LedgerOnDisk : public testing::Test {
     return at;
   }
 
-  const std::filesystem::path folder_ = std::filesystem::path(testing::TempDir()) / "phalanx_rollout_ledger";
+  const std::filesystem::path folder_ = std::filesystem::path(testing::TempDir()) /
+                                        ("phalanx_rollout_ledger_" + std::to_string(::getpid()));
   const RolloutLedger ledger_{folder_, "abc"};
   Generation generation_;
   std::string text_;
