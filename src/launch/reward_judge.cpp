@@ -4,6 +4,7 @@
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
+#include <filesystem>
 
 #include "core/error.h"
 #include "core/hash.h"
@@ -31,8 +32,10 @@ core::Config config_of_rewards(const std::string& path) {
                "{}: is no reward model: it has no score.weight; name what a run of method: reward has made",
                path);
   if (!found.adapter) return core::Config::defaults({"method.name=reward", "model.path=" + path});
-  return core::Config::defaults({"method.name=reward", "model.path=" + found.files->path().string(),
-                                 "lora.path=" + found.adapter->path.string()});
+  const std::filesystem::path& adapter = found.adapter->path;
+  const auto folder = std::filesystem::is_directory(adapter) ? adapter : adapter.parent_path();
+  return core::Config::defaults(
+      {"method.name=reward", "model.path=" + found.files->path().string(), "lora.path=" + folder.string()});
 }
 
 class RewardScorer {

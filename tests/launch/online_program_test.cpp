@@ -25,8 +25,8 @@ constexpr const char* kOnlineConfig = R"(run:        {name: tiny, seed: 3, threa
 model:      {family: llama, hidden_size: 48, intermediate_size: 96, num_hidden_layers: 2, num_attention_heads: 4,
              num_key_value_heads: 2, tie_word_embeddings: true, tokenizer: tokenizer}
 data:       {train: [{path: prompts.jsonl}]}
-method:     {name: grpo, num_generations: 4, max_completion_length: 12}
-reward:     {terms: [{name: format_match, pattern: ".*[a-n]"}]}
+method:     {name: grpo, num_generations: 4, max_completion_length: 6}
+reward:     {terms: [{name: format_match, pattern: ".*[a-f].*"}]}
 optimizer:  {learning_rate: 1.0e-2}
 schedule:   {name: constant}
 train:      {max_steps: 2, global_batch_size: 16, micro_batch_size: 4, precision: fp32}

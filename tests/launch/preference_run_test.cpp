@@ -158,12 +158,12 @@ TEST_F(PreferenceRun, ARewardModelSaysWhichPairsAreAskedFirst) {
     const std::vector<std::string> words = {"label", "pairs.jsonl",    "--out", "prefs.jsonl",   "--port",
                                             "0",     "--reward-model", model,   "--preferences", "1"};
     // It scores before it serves; nobody comes, and the program is told to stop.
-    const Outcome outcome = place_.run_command(
-        {"sh", "-c",
-         fmt::format(
-             "{} {} & until [ -e prefs.jsonl.journal ]; do sleep 0.02; done; sleep 0.3; kill -TERM $!; "
-             "wait $!",
-             PHALANX_PROGRAM, fmt::join(words, " "))});
+    const Outcome outcome =
+        place_.run_command({"sh", "-c",
+                            fmt::format("{} {} & until [ -e prefs.jsonl.journal ] || ! kill -0 $!; do sleep "
+                                        "0.02; done; sleep 0.3; kill -TERM $!; "
+                                        "wait $!",
+                                        PHALANX_PROGRAM, fmt::join(words, " "))});
     EXPECT_EQ(outcome.exit_code, 75) << outcome.err;
     EXPECT_NE(outcome.err.find("has scored 40 pairs, 40 of them now"), std::string::npos) << outcome.err;
     const auto scores = nlohmann::json::parse(place_.read("prefs.jsonl.scores"))["margins"];
@@ -192,7 +192,7 @@ TEST_F(PreferenceRun, ProcessRewardModelsAreClassifiersOfTokensThatGoOnTraining)
     more.insert(more.end(), data.begin(), data.end());
     return more;
   };
-  const Outcome outcome = train("prm", "prm", with({"train.max_steps=12", "eval.every_steps=12"}));
+  const Outcome outcome = train("prm", "prm", with({"train.max_steps=60", "eval.every_steps=60"}));
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
   EXPECT_GE(test::metrics(place_, "prm", {"eval_accuracy"}).back(), 0.9);
   const auto config = nlohmann::json::parse(place_.read("prm/final/config.json"));

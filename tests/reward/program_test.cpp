@@ -368,8 +368,8 @@ size_t count_open_files() {
 }
 
 size_t count_work_folders() {
-  return static_cast<size_t>(
-      std::count_if(fs::directory_iterator(fs::temp_directory_path()), {}, [](const fs::directory_entry& entry) {
+  return static_cast<size_t>(std::count_if(
+      fs::directory_iterator(fs::temp_directory_path()), {}, [](const fs::directory_entry& entry) {
         return entry.path().filename().string().starts_with("phalanx-program-");
       }));
 }

@@ -91,8 +91,8 @@ class LedgerOnDisk : public testing::Test {
     return at;
   }
 
-  const std::filesystem::path folder_ = std::filesystem::path(testing::TempDir()) /
-                                        ("phalanx_rollout_ledger_" + std::to_string(::getpid()));
+  const std::filesystem::path folder_ =
+      std::filesystem::path(testing::TempDir()) / ("phalanx_rollout_ledger_" + std::to_string(::getpid()));
   const RolloutLedger ledger_{folder_, "abc"};
   Generation generation_;
   std::string text_;
