@@ -32,10 +32,11 @@ core::Config config_of_rewards(const std::string& path) {
                "{}: is no reward model: it has no score.weight; name what a run of method: reward has made",
                path);
   if (!found.adapter) return core::Config::defaults({"method.name=reward", "model.path=" + path});
+  // Adapters are built in the dtype of masters.
   const std::filesystem::path& adapter = found.adapter->path;
   const auto folder = std::filesystem::is_directory(adapter) ? adapter : adapter.parent_path();
-  return core::Config::defaults(
-      {"method.name=reward", "model.path=" + found.files->path().string(), "lora.path=" + folder.string()});
+  return core::Config::defaults({"method.name=reward", "model.path=" + found.files->path().string(),
+                                 "lora.path=" + folder.string(), "train.precision=fp32"});
 }
 
 class RewardScorer {

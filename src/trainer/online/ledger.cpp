@@ -214,7 +214,7 @@ std::optional<Generation> RolloutLedger::find(int64_t number) const {
     core::fail(core::ExitCode::kBadInput,
                "{}: line {} is damaged: it does not fit its checksum; put the file back, or remove it to "
                "make its answers again",
-               name, first_bad + 1);
+               name, std::min(first_bad, *num_groups + 1) + 1);
   }
   return generation_from_jsonl(text, name);
 }
