@@ -67,7 +67,8 @@ TEST(ChangingRecords, AreAnErrorThatSaysSoAndARemovedFileIsReadToItsEnd) {
   const std::string text = numbered_records();
   const std::vector<std::pair<std::string, std::string>> files = {
       {"a.jsonl", text}, {"a.jsonl.gz", in_gzip(text)}, {"a.jsonl.zst", in_zstd(text)}};
-  for (const auto& [name, bytes] : files) {
+  for (const auto& file : files) {
+    const std::string &name = file.first, &bytes = file.second;  // a lambda cannot capture bindings
     SCOPED_TRACE(name);
     const TemporaryFolder folder;
     const std::string path = folder.path(name);

@@ -35,7 +35,7 @@ model:      {{family: llama, hidden_size: 48, intermediate_size: 96, num_hidden_
              num_key_value_heads: 2, tie_word_embeddings: true, tokenizer: tokenizer}}
 data:       {{train: [{{path: prompts.jsonl}}]}}
 method:     {{name: grpo, num_generations: 4, max_completion_length: TOKENS}}
-reward:     {{terms: [{{name: program, command: [python3, -S, score.py], num_parallel: 2, samples_per_run: 8, timeout_s: 60}}]}}
+reward:     {{max_unscorable: 1, terms: [{{name: program, command: [python3, -S, score.py], num_parallel: 2, samples_per_run: 8, timeout_s: 60}}]}}
 optimizer:  {{learning_rate: 1.0e-3}}
 train:      {{max_steps: {STEPS}, global_batch_size: 16, micro_batch_size: 4, precision: fp32}}
 parallel:   {{dp: 2}}
