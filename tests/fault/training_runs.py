@@ -65,7 +65,8 @@ class Place:
 
     def rows(self):
         path = self.folder / "run/metrics.jsonl"
-        rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        text = path.read_text() if path.exists() else ""
+        rows = [json.loads(line) for line in text.split("\n")[:-1]]  # without a line that is being written
         return [row for row in rows if "loss" in row]
 
     def committed(self):
