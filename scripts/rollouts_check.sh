@@ -18,11 +18,11 @@ figure, bound, row = sys.argv[1], float(sys.argv[2]), json.loads(sys.argv[3])
 sys.exit(row[figure] > bound or row["num_tokens"] == 0)
 PY
 }
-for mesh in dp=1 dp=2 pp=2 "dp=2 --set parallel.zero_stage=3" tp=2; do
+for mesh in dp=1 dp=2 pp=2 "dp=2 --set parallel.zero_stage=3" "tp=2 --set parallel.allow_uneven=true"; do
   for precision in fp32 bf16; do
     # shellcheck disable=SC2206  # a mesh may be several words
     common=(--set parallel.$mesh --set train.precision=$precision)
-    if [ "$mesh" != tp=2 ]; then check largest_difference 0 "${common[@]}" --set rollout.batch_invariant=true; fi
+    if [[ "$mesh" != tp=2* ]]; then check largest_difference 0 "${common[@]}" --set rollout.batch_invariant=true; fi
     if [ $precision = fp32 ]; then
       check largest_difference 1e-5 "${common[@]}"
     else
