@@ -10,6 +10,12 @@
 #include "format_test_util.h"
 #include "formats/quantisation.h"
 
+#if defined(__has_feature)
+#define PHX_IS_SANITIZED __has_feature(address_sanitizer)
+#else
+#define PHX_IS_SANITIZED 0
+#endif
+
 namespace phalanx::formats {
 namespace {
 
@@ -287,7 +293,7 @@ TEST(SafetensorsHostile, AMillionTensorsTakeSecondsAtMost) {
   EXPECT_LT(core::current_rss_bytes(), bytes_before + (uint64_t{1} << 30));
   const double elapsed_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   EXPECT_EQ(file.tensors().size(), size_t(kCount));
-  EXPECT_LT(elapsed_s, 10) << "2 s on an idle machine";
+  EXPECT_LT(elapsed_s, PHX_IS_SANITIZED ? 60 : 10) << "2 s on an idle machine, 15 s under sanitizers";
   RecordProperty("elapsed_ms", int(elapsed_s * 1000));
 }
 
