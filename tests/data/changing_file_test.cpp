@@ -1,7 +1,5 @@
 // Files of records, and the cache of their tokens, that somebody changes while they are read.
 #include <gtest/gtest.h>
-#include <zlib.h>
-#include <zstd.h>
 
 #include <filesystem>
 
@@ -25,27 +23,6 @@ std::string numbered_records() {
   return text;
 }
 
-std::string in_gzip(const std::string& text) {
-  uLongf size = compressBound(text.size()) + 32;
-  std::string out(size, '\0');
-  z_stream stream = {};
-  deflateInit2(&stream, 1, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY);
-  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(text.data()));
-  stream.avail_in = static_cast<uInt>(text.size());
-  stream.next_out = reinterpret_cast<Bytef*>(out.data());
-  stream.avail_out = static_cast<uInt>(out.size());
-  deflate(&stream, Z_FINISH);
-  out.resize(stream.total_out);
-  deflateEnd(&stream);
-  return out;
-}
-
-std::string in_zstd(const std::string& text) {
-  std::string out(ZSTD_compressBound(text.size()), '\0');
-  out.resize(ZSTD_compress(out.data(), out.size(), text.data(), text.size(), 1));
-  return out;
-}
-
 /// Reads the first record, changes the file, and reads the rest: the number of records, or the error.
 std::string records_around(const std::string& path, const std::function<void()>& change) {
   const auto reader = open_records(path);
@@ -66,7 +43,7 @@ std::string records_around(const std::string& path, const std::function<void()>&
 TEST(ChangingRecords, AreAnErrorThatSaysSoAndARemovedFileIsReadToItsEnd) {
   const std::string text = numbered_records();
   const std::vector<std::pair<std::string, std::string>> files = {
-      {"a.jsonl", text}, {"a.jsonl.gz", in_gzip(text)}, {"a.jsonl.zst", in_zstd(text)}};
+      {"a.jsonl", text}, {"a.jsonl.gz", gzip(text)}, {"a.jsonl.zst", zstd(text)}};
   for (const auto& file : files) {
     const std::string &name = file.first, &bytes = file.second;  // a lambda cannot capture bindings
     SCOPED_TRACE(name);
